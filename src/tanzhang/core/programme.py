@@ -1,0 +1,49 @@
+"""Programmes (碳普惠项目): region, time zone, serving methodologies, windows, caps and partners, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from tanzhang.core.methodology import Cap
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """An enterprise that reports; ``behaviours`` None where it may report all of the programme's."""
+
+    id: str
+    name: str
+    name_zh: str
+    behaviours: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProgrammeCap:
+    """A cap of the programme over some behaviours, on top of those of the methodologies."""
+
+    cap: Cap
+    behaviours: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Programme:
+    """One scheme's rules. ``methodologies`` is in order of preference among equals; ``windows`` in days by family."""
+
+    id: str
+    title: str
+    title_zh: str
+    region: str
+    time_zone: str
+    methodologies: tuple[str, ...]
+    windows: Mapping[str, int]
+    overlap_threshold: Fraction
+    report_within_days: int | None
+    caps: tuple[ProgrammeCap, ...]
+    partners: Mapping[str, Partner]
+    where: str
+
+    def window_days(self, family: str, published: int) -> int:
+        """The window of an activity family here: the programme's own, else the methodology's."""
+        return self.windows.get(family, published)

@@ -1,0 +1,1 @@
+"""How numbers are computed: the exact reference, the DuckDB kernel, bulk hashing."""

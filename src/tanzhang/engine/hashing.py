@@ -1,0 +1,145 @@
+"""SHA-256 and Merkle trees in columns, for batches of millions of leaves.
+
+Same results as :mod:`tanzhang.core.merkle` and :mod:`hashlib`, which define them. Refused, as a programming error,
+are arrays that are not rows of bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+
+import numpy as np
+import numpy.typing as npt
+
+from tanzhang.core.merkle import EMPTY_ROOT, HASH_BYTES
+
+Rows = npt.NDArray[np.uint8]
+
+# Below this many rows hashlib is done before DataFusion is loaded or has started.
+_FEW_ROWS = 16_384
+# Bounds memory, and keeps the int32 offsets of a slice from overflowing at any sane width.
+_SLICE_ROWS = 1 << 18
+_SLICE_BYTES = 1 << 28
+
+
+def sha256_rows(rows: Rows) -> Rows:
+    """SHA-256 of every row.
+
+    Shape:  uint8 (n, width) -> uint8 (n, 32), same order.
+    Limits: memory beyond input and output is about 600 MiB per core at most.
+    Raises: ValueError if the array is not two-dimensional uint8.
+    """
+    _check(rows)
+    n, width = rows.shape
+    hashes = np.empty((n, HASH_BYTES), np.uint8)
+
+    def hash_slice(start: int, end: int) -> None:
+        hashes[start:end] = _sha256_slice(rows[start:end])
+
+    _in_slices(n, width, hash_slice)
+    return hashes
+
+
+def merkle_levels(leaf_hashes: Rows) -> list[Rows]:
+    """All levels of the tree, the leaves first, the root (one row) last.
+
+    An odd last node is carried up unchanged, which equals RFC 6962.
+
+    Shape:  uint8 (n, 32) -> arrays of n, ceil(n/2), ceil(n/4), ... 1 rows; for n = 0 the empty level alone.
+    Raises: ValueError if the rows are not 32 bytes.
+    """
+    _check(leaf_hashes, HASH_BYTES)
+    levels = [leaf_hashes]
+    while len(levels[-1]) > 1:
+        levels.append(_parents(levels[-1]))
+    return levels
+
+
+def merkle_root(leaf_hashes: Rows) -> bytes:
+    """Root over the leaf hashes in order, holding two levels at a time.
+
+    Raises: ValueError if the rows are not 32 bytes.
+    """
+    _check(leaf_hashes, HASH_BYTES)
+    if not len(leaf_hashes):
+        return EMPTY_ROOT
+    level = leaf_hashes
+    while len(level) > 1:
+        level = _parents(level)
+    return bytes(level[0])
+
+
+def subtree_roots(leaf_hashes: Rows, height: int = 8) -> Rows:
+    """Roots of the aligned subtrees of 2^height leaves; the last one may cover fewer.
+
+    Shape:  uint8 (n, 32) -> uint8 (ceil(n / 2^height), 32).
+    Raises: ValueError if the rows are not 32 bytes.
+    """
+    _check(leaf_hashes, HASH_BYTES)
+    level = leaf_hashes
+    for _ in range(height):
+        level = _parents(level)
+    return level
+
+
+def _parents(level: Rows) -> Rows:
+    pairs = len(level) // 2
+    parents = np.empty((pairs + len(level) % 2, HASH_BYTES), np.uint8)
+    children = level[: 2 * pairs].reshape(pairs, 2 * HASH_BYTES)
+
+    def hash_slice(start: int, end: int) -> None:
+        rows = np.empty((end - start, 1 + 2 * HASH_BYTES), np.uint8)
+        rows[:, 0] = 1
+        rows[:, 1:] = children[start:end]
+        parents[start:end] = _sha256_slice(rows)
+
+    _in_slices(pairs, 1 + 2 * HASH_BYTES, hash_slice)
+    if len(level) % 2:
+        parents[-1] = level[-1]
+    return parents
+
+
+def _in_slices(n: int, width: int, work: Callable[[int, int], None]) -> None:
+    """Call ``work(start, end)`` over all n rows, on all cores where that pays."""
+    if n <= _FEW_ROWS:
+        work(0, n)
+        return
+    cores = os.cpu_count() or 1
+    step = max(1, min(_SLICE_ROWS, _SLICE_BYTES // max(width, 1), -(-n // cores)))
+    with ThreadPoolExecutor(cores) as pool:
+        # Reading the results raises what a slice raised.
+        list(pool.map(lambda start: work(start, min(start + step, n)), range(0, n, step)))
+
+
+def _sha256_slice(rows: Rows) -> Rows:
+    n, width = rows.shape
+    if n <= _FEW_ROWS:  # always true of rows so wide that offsets could overflow
+        digests = b"".join(sha256(row).digest() for row in np.ascontiguousarray(rows))
+        return np.frombuffer(digests, np.uint8).reshape(n, HASH_BYTES)
+
+    # Loaded here because it takes a third of a second, which most commands need not pay.
+    import pyarrow as pa
+    from datafusion import SessionConfig, SessionContext, col, functions
+
+    offsets = np.arange(n + 1, dtype=np.int32) * np.int32(width)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(rows))]
+    column = pa.Array.from_buffers(pa.binary(), n, buffers)
+    # Rows keep their order only in a single partition.
+    context = SessionContext(SessionConfig().with_target_partitions(1))
+    hashed = context.from_arrow(pa.table({"row": column})).select(functions.sha256(col("row")).alias("hash"))
+    hashes = pa.chunked_array([batch.column(0) for batch in hashed.collect()]).cast(pa.binary(HASH_BYTES))
+    return np.concatenate(
+        [
+            np.frombuffer(chunk.buffers()[1], np.uint8).reshape(-1, HASH_BYTES)[chunk.offset :][: len(chunk)]
+            for chunk in hashes.chunks
+        ]
+    )
+
+
+def _check(rows: Rows, width: int | None = None) -> None:
+    if rows.ndim != 2 or rows.dtype != np.uint8 or (width is not None and rows.shape[1] != width):
+        expected = f"(n, {'width' if width is None else width})"
+        raise ValueError(f"expected uint8 rows of shape {expected}, got {rows.dtype} {rows.shape}")

@@ -1,0 +1,1 @@
+"""What the system does for someone, one verb per module."""

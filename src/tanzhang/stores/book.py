@@ -1,0 +1,348 @@
+"""The book (账本): the one place where things are decided, in one SQL transaction each.
+
+It names every file that exists, holds the double-entry postings and the links between accounts, and gives the log its
+entries. Postings, batches and every other row are only ever added: the database itself refuses update and delete.
+Rows of the small tables form a chain (each row's ``chain`` is a hash over the row and the chain before it), whose head
+every batch manifest commits to, so that a changed value shows. Integers are exact; amounts are in the unit named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from tanzhang.core.errors import Problem, refuse
+from tanzhang.core.methodology import canonical_json
+
+SCHEMA_VERSION = 1
+_metadata = sa.MetaData()
+
+
+def _chained(name: str, *columns: sa.Column[Any]) -> sa.Table:
+    return sa.Table(
+        name,
+        _metadata,
+        sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+        *columns,
+        sa.Column("chain", sa.Text, nullable=False),
+    )
+
+
+# What the home was set up with; written once, repeated in the log's first entry.
+home = sa.Table(
+    "home",
+    _metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+# Plan documents by digest: what every record's number can be recomputed from.
+plan = _chained(
+    "plan", sa.Column("digest", sa.Text, nullable=False, unique=True), sa.Column("document", sa.Text, nullable=False)
+)
+# One per accepted file: the catalogue of report files.
+submission = _chained(
+    "submission",
+    sa.Column("partner", sa.Text),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("received_at", sa.Text, nullable=False),
+    sa.Column("received_day", sa.Text, nullable=False),
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("accepted", sa.Integer, nullable=False),
+    sa.Column("refused", sa.Integer, nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("file", sa.Text, nullable=False),
+    sa.Column("file_digest", sa.Text, nullable=False),
+)
+# Child account -> account with the person's consent from-to (1+N, 子母账户).
+link = _chained(
+    "link",
+    sa.Column("child", sa.Text, nullable=False),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("valid_from", sa.Text, nullable=False),
+    sa.Column("valid_until", sa.Text),
+    sa.Column("recorded_at", sa.Text, nullable=False),
+)
+# The catalogue of record files; the manifest is the log entry of the same index.
+batch = _chained(
+    "batch",
+    sa.Column("through", sa.Text, nullable=False),
+    sa.Column("records", sa.Integer, nullable=False),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("records_digest", sa.Text, nullable=False),
+    sa.Column("subtrees_digest", sa.Text, nullable=False),
+    sa.Column("manifest", sa.Text, nullable=False),
+    sa.Column("sealed_at", sa.Text, nullable=False),
+)
+# Which reports a batch consumed: all rows of the submission whose window closed by ``through``.
+consumption = _chained(
+    "consumption",
+    sa.Column("batch", sa.Integer, nullable=False),
+    sa.Column("submission", sa.Integer, nullable=False),
+    sa.Column("through", sa.Text, nullable=False),
+    sa.Column("rows", sa.Integer, nullable=False),
+)
+# Double entry: per batch and unit the amounts sum to zero.
+posting = sa.Table(
+    "posting",
+    _metadata,
+    sa.Column("account", sa.LargeBinary, nullable=False),
+    sa.Column("unit", sa.Text, nullable=False),
+    sa.Column("batch", sa.Integer, nullable=False),
+    sa.Column("amount", sa.Integer, nullable=False),
+    sa.PrimaryKeyConstraint("account", "unit", "batch"),
+    sqlite_with_rowid=False,
+)
+# The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
+seal_key = sa.Table(
+    "seal_key",
+    _metadata,
+    sa.Column("only", sa.Integer, sa.CheckConstraint("only = 1"), primary_key=True),
+    sa.Column("batch", sa.Integer, nullable=False),
+    sa.Column("key", sa.LargeBinary, nullable=False),
+)
+
+CHAINED: tuple[sa.Table, ...] = (plan, submission, link, batch, consumption)
+_APPEND_ONLY = (home, posting, *CHAINED)
+
+
+def system_account(name: str) -> uuid.UUID:
+    """The counter-account of a name such as ``partner:amap``; the other side of what its citizens were granted."""
+    return uuid.UUID(bytes=hashlib.sha256(f"tanzhang account {name}".encode()).digest()[:16])
+
+
+class Book:
+    """One book in one SQLite file (write-ahead log, synchronous FULL): one writer, many readers."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._engine = sa.create_engine(f"sqlite:///{path}", isolation_level="AUTOCOMMIT")
+        sa.event.listen(self._engine, "connect", _pragmas)
+
+    @classmethod
+    def create(cls, path: Path, values: Mapping[str, str], first_seal_key: bytes) -> Book:
+        """A new, empty book that says what it was set up with. The file must not exist."""
+        if path.exists():
+            raise refuse("home-exists", f"{path} exists already", where=str(path), remedy="choose another folder")
+        book = cls(path)
+        with book._begin() as con:
+            _metadata.create_all(con)
+            for table in _APPEND_ONLY:
+                for verb in ("UPDATE", "DELETE"):
+                    con.execute(
+                        sa.text(
+                            f"CREATE TRIGGER {table.name}_no_{verb.lower()} BEFORE {verb} ON {table.name} "
+                            f"BEGIN SELECT RAISE(ABORT, '{table.name} is append-only: book an opposite entry'); END"
+                        )
+                    )
+            everything = {**values, "schema_version": str(SCHEMA_VERSION)}
+            con.execute(home.insert(), [{"key": key, "value": value} for key, value in everything.items()])
+            con.execute(seal_key.insert(), {"only": 1, "batch": 0, "key": first_seal_key})
+        return book
+
+    @classmethod
+    def open(cls, path: Path) -> Book:
+        """An existing book; ``home-missing`` or ``schema-unknown``."""
+        if not path.is_file():
+            raise refuse(
+                "home-missing",
+                f"there is no book at {path}",
+                where=str(path),
+                remedy="run 'tanzhang init --home DIR --programme NAME' first, or give the right --home",
+            )
+        book = cls(path)
+        version = book.values().get("schema_version")
+        if version != str(SCHEMA_VERSION):
+            raise refuse(
+                "schema-unknown",
+                f"the book has schema version {version}, this program knows {SCHEMA_VERSION}",
+                where=str(path),
+                remedy="use the version of Tanzhang that made it, or a newer one",
+            )
+        return book
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    def values(self) -> dict[str, str]:
+        """What the home was set up with."""
+        return {row.key: row.value for row in self.query(sa.select(home))}
+
+    def rows(self, table: sa.Table) -> list[Any]:
+        """All rows of a chained table in order."""
+        return self.query(sa.select(table).order_by(table.c.seq))
+
+    def query(self, statement: sa.Select[Any]) -> list[Any]:
+        """The rows of a query, as named tuples."""
+        with self._engine.connect() as con:
+            return list(con.execute(statement))
+
+    def next_seal_key(self) -> tuple[int, bytes]:
+        """The next batch's number and key."""
+        ((number, key),) = self.query(sa.select(seal_key.c.batch, seal_key.c.key))
+        return number, key
+
+    def settled_through(self) -> dict[int, str]:
+        """Submission -> last day through which its reports are settled; a submission without any is left out."""
+        statement = sa.select(consumption.c.submission, sa.func.max(consumption.c.through)).group_by(
+            consumption.c.submission
+        )
+        return {row[0]: row[1] for row in self.query(statement)}
+
+    def plans(self) -> dict[str, str]:
+        """Every plan document by digest."""
+        return {row.digest: row.document for row in self.query(sa.select(plan.c.digest, plan.c.document))}
+
+    def balances(self, account: uuid.UUID | None = None) -> dict[tuple[uuid.UUID, str], int]:
+        """(account, unit) -> sum of its postings; of one account or of all."""
+        total = sa.func.sum(posting.c.amount)
+        statement = sa.select(posting.c.account, posting.c.unit, total).group_by(posting.c.account, posting.c.unit)
+        if account is not None:
+            statement = statement.where(posting.c.account == account.bytes)
+        return {(uuid.UUID(bytes=row[0]), row[1]): row[2] for row in self.query(statement)}
+
+    def heads(self) -> dict[str, dict[str, str]]:
+        """Table -> number of rows and chain head, of every chained table."""
+        result = {}
+        for table in CHAINED:
+            rows = self.query(sa.select(table.c.seq, table.c.chain).order_by(table.c.seq.desc()).limit(1))
+            result[table.name] = {"rows": str(rows[0].seq + 1), "head": rows[0].chain} if rows else _EMPTY_HEAD
+        return result
+
+    # -- writing ----------------------------------------------------------------------------------------------
+
+    def add_plans(self, documents: Mapping[str, str]) -> None:
+        """Keep plan documents that are not there yet."""
+        with self._begin() as con:
+            known = {row.digest for row in con.execute(sa.select(plan.c.digest))}
+            for digest in sorted(documents.keys() - known):
+                _append(con, plan, {"digest": digest, "document": documents[digest]})
+
+    def add_submission(self, values: Mapping[str, Any], plans: Mapping[str, str]) -> int:
+        """Acknowledge a submission whose file is on disk; returns its number. Keeps its plans in the same step."""
+        with self._begin() as con:
+            known = {row.digest for row in con.execute(sa.select(plan.c.digest))}
+            for digest in sorted(plans.keys() - known):
+                _append(con, plan, {"digest": digest, "document": plans[digest]})
+            return _append(con, submission, values)
+
+    def add_link(self, values: Mapping[str, Any]) -> int:
+        """Record a person's consent to link a child account."""
+        with self._begin() as con:
+            return _append(con, link, values)
+
+    def commit_batch(
+        self,
+        values: Mapping[str, Any],
+        consumed: Iterable[Mapping[str, Any]],
+        postings: Sequence[tuple[bytes, str, int, int]],
+        next_key: bytes,
+        heads: Mapping[str, Any],
+    ) -> int:
+        """The one commit point of a settlement. ``postings`` are (account, unit, batch, amount).
+
+        Refuses postings that do not sum to zero per unit (``unbalanced``) and a book that changed since ``heads`` were
+        read (``book-moved``), so two settlements at once cannot both commit.
+        """
+        sums: dict[str, int] = {}
+        for _, unit, _, amount in postings:
+            sums[unit] = sums.get(unit, 0) + amount
+        if any(sums.values()):
+            raise refuse("unbalanced", f"postings sum to {sums}", where="settlement", remedy="report this as a bug")
+        with self._begin() as con:
+            for table in CHAINED:
+                last = con.execute(sa.select(table.c.chain).order_by(table.c.seq.desc()).limit(1)).scalar()
+                if (last or _EMPTY_HEAD["head"]) != heads[table.name]["head"]:
+                    raise refuse(
+                        "book-moved", f"{table.name} changed meanwhile", where="settlement", remedy="settle again"
+                    )
+            number = _append(con, batch, values)
+            for row in consumed:
+                _append(con, consumption, {**row, "batch": number})
+            cursor = con.connection.cursor()
+            cursor.executemany("INSERT INTO posting (account, unit, batch, amount) VALUES (?, ?, ?, ?)", postings)
+            con.execute(seal_key.update().values(batch=number + 1, key=next_key))
+        return number
+
+    @contextmanager
+    def _begin(self) -> Iterator[sa.Connection]:
+        with self._engine.connect() as con:
+            con.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield con
+            except BaseException:
+                con.exec_driver_sql("ROLLBACK")
+                raise
+            con.exec_driver_sql("COMMIT")
+
+    # -- checking ---------------------------------------------------------------------------------------------
+
+    def check_chains(self) -> tuple[int, list[Problem], dict[str, list[str]]]:
+        """Rebuild every chain; returns rows checked, what is wrong, and the heads after each row by table."""
+        problems, count, heads = [], 0, {}
+        for table in CHAINED:
+            head = _EMPTY_HEAD["head"]
+            heads[table.name] = [head]
+            for expected, row in enumerate(self.rows(table)):
+                count += 1
+                values = {name: value for name, value in row._mapping.items() if name != "chain"}
+                if row.seq != expected or _link(head, table.name, values) != row.chain:
+                    problems.append(
+                        Problem(
+                            "book-row-changed",
+                            f"row {expected} of table {table.name} is not what was written",
+                            f"{self.path.name}: {table.name} {expected}",
+                            "restore the book from a backup; the log shows up to where it was sealed",
+                        )
+                    )
+                head = row.chain
+                heads[table.name].append(head)
+        return count, problems, heads
+
+    def check_pages(self) -> list[Problem]:
+        """SQLite's own integrity check."""
+        try:
+            with self._engine.connect() as con:
+                answers = [row[0] for row in con.execute(sa.text("PRAGMA integrity_check"))]
+        except sa.exc.DatabaseError as error:
+            answers = [str(error.orig)]
+        return [
+            Problem("book-damaged", answer, str(self.path.name), "restore the book from a backup")
+            for answer in answers
+            if answer != "ok"
+        ]
+
+
+_EMPTY_HEAD = {"rows": "0", "head": "0" * 64}
+
+
+def _append(con: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> int:
+    last = con.execute(sa.select(table.c.seq, table.c.chain).order_by(table.c.seq.desc()).limit(1)).first()
+    seq, head = (last.seq + 1, last.chain) if last else (0, _EMPTY_HEAD["head"])
+    row = {column.name: values.get(column.name) for column in table.c if column.name != "chain"} | {"seq": seq}
+    con.execute(table.insert(), {**row, "chain": _link(head, table.name, row)})
+    return seq
+
+
+def _link(head: str, table: str, values: Mapping[str, Any]) -> str:
+    text = {name: None if value is None else str(value) for name, value in values.items()}
+    return hashlib.sha256(f"{head}|{table}|{canonical_json(text)}".encode()).hexdigest()
+
+
+def _pragmas(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "busy_timeout = 10000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def manifest_of(row: Any) -> dict[str, Any]:
+    """A batch row's manifest as data."""
+    manifest: dict[str, Any] = json.loads(row.manifest)
+    return manifest

@@ -1,0 +1,75 @@
+"""Writing files so that a crash leaves the old file or the new one, and an acknowledged one is never lost.
+
+A module-level hook sees every step, so that tests can end the process before and after each of them. Errors of the
+file system are passed on as they are; nothing is retried.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def _nothing(_point: str, _path: Path) -> None:
+    pass
+
+
+on_write: Callable[[str, Path], None] = _nothing
+"""Called as ``on_write("before rename", path)`` around each step; replaced by tests only."""
+
+
+def write_durably(path: Path, data: bytes, *, up_to: Path | None = None) -> None:
+    """Put ``data`` at ``path``, whole or not at all; when this returns, it survives a power cut.
+
+    Steps: make the folder, write under a temporary name that starts with a dot, sync, rename, sync the folders
+    from the file's own up to ``up_to`` (by default the lowest one that existed already).
+    """
+    folder = path.parent
+    top = up_to or next(each for each in (folder, *folder.parents) if each.exists())
+    temporary = folder / f".{path.name}.{secrets.token_hex(4)}.tmp"
+    with _step("make-folder", path):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(temporary, "xb") as file:
+            with _step("write", path):
+                file.write(data)
+                file.flush()
+            with _step("sync", path):
+                os.fsync(file.fileno())
+        with _step("rename", path):
+            os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folders(path, top)
+
+
+def sync_again(path: Path, *, up_to: Path | None = None) -> None:
+    """Make a file durable that an interrupted run may have renamed but not synced."""
+    with open(path, "rb") as file, _step("sync", path):
+        os.fsync(file.fileno())
+    _sync_folders(path, up_to or path.parent)
+
+
+def _sync_folders(path: Path, top: Path) -> None:
+    folder = path.parent
+    while True:
+        with _step("sync-folder", path):
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        if folder in (top, folder.parent):
+            return
+        folder = folder.parent
+
+
+@contextmanager
+def _step(name: str, path: Path) -> Iterator[None]:
+    on_write(f"before {name}", path)
+    yield
+    on_write(f"after {name}", path)

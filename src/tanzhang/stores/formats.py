@@ -1,0 +1,209 @@
+"""Reading submissions: CloudEvents 1.0 JSON (single, batch, NDJSON), CSV and Parquet become one table of raw rows.
+
+A row that cannot be read becomes a raw row with an objection (``malformed-row``), so that it gets a verdict and takes
+no good row down. A file that cannot be read at all is refused as a whole and nothing of it lands. Foreign CSV and
+Parquet go through :mod:`tanzhang.stores.mapping` instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tanzhang.core.action import INPUT_NAMES
+from tanzhang.core.errors import Problem, TanzhangError, refuse
+from tanzhang.engine.kernel import quote
+from tanzhang.engine.screen import OBJECTION_COLUMNS, TEXT_COLUMNS
+
+if TYPE_CHECKING:
+    import duckdb
+
+FLAT_COLUMNS: tuple[str, ...] = (*TEXT_COLUMNS, *INPUT_NAMES)
+# Where each flat column stands in a CloudEvent. The envelope is CloudEvents 1.0, sections "Required" and "Optional
+# Attributes"; ``data`` is ours.
+_EVENT_PATHS: dict[str, str] = {
+    **{name: f"$.{name}" for name in ("id", "source", "type", "subject", "time")},
+    **{name: f"$.data.{name}" for name in ("started_at", "region", "variant", "evidence", "group", "withdraws")},
+    "claim_issuer": "$.data.claim.issuer",
+    "claim_identifier": "$.data.claim.identifier",
+    **{name: f"$.data.{name}" for name in INPUT_NAMES},
+}
+_DATA_MEMBERS = sorted({path.split(".")[2] for path in _EVENT_PATHS.values() if path.startswith("$.data.")})
+_LONGEST_LINE = 1 << 20
+
+
+def read_submission(con: duckdb.DuckDBPyConnection, path: Path) -> str:
+    """Read a file of our own schema into table ``raw`` and return its name.
+
+    Raises: ``file-missing``, ``format-unknown``, ``file-unreadable``, ``unknown-column``.
+    """
+    if not path.is_file():
+        raise refuse("file-missing", f"{path} is not a file", where=str(path), remedy="check the path")
+    name = path.name.lower().removesuffix(".gz").removesuffix(".zst")
+    readers = {
+        ".ndjson": _read_ndjson,
+        ".jsonl": _read_ndjson,
+        ".json": _read_json,
+        ".csv": _read_csv,
+        ".parquet": _read_parquet,
+    }
+    reader = readers.get(Path(name).suffix)
+    if reader is None:
+        raise refuse(
+            "format-unknown",
+            f"the ending of {path.name} names no known format",
+            where=str(path),
+            remedy="use .json, .ndjson, .csv or .parquet (also .gz); a foreign file needs --map",
+        )
+    import duckdb
+
+    try:
+        reader(con, path)
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        raise refuse(
+            "file-unreadable",
+            f"{path.name} cannot be read: {reason}",
+            where=str(path),
+            remedy="repair the file and send it again; nothing of it was taken",
+        ) from None
+    return "raw"
+
+
+def _read_json(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """One event, or a batch (JSON array); a file of several lines of events is read as NDJSON."""
+    con.execute(f"CREATE OR REPLACE TEMP TABLE whole AS SELECT content FROM read_text({quote(str(path))})")
+    kind = con.execute("SELECT CASE WHEN json_valid(content) THEN json_type(content) END FROM whole").fetchone()
+    if kind == ("ARRAY",):
+        source = "SELECT unnest(from_json(content, '[\"JSON\"]'))::VARCHAR AS line FROM whole"
+    elif kind == ("OBJECT",):
+        source = "SELECT content AS line FROM whole"
+    else:
+        _read_ndjson(con, path)
+        return
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE lines AS SELECT row_number() OVER () AS row, line, NULL AS fault FROM ({source})"
+    )
+    _events(con)
+
+
+def _read_ndjson(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """One event a line; blank lines count as rows but are skipped."""
+    rows = _lenient_csv(
+        con,
+        path,
+        "auto_detect = false, columns = {'line': 'VARCHAR'}, header = false, delim = '\x01', quote = '', "
+        f"escape = '', max_line_size = {_LONGEST_LINE}",
+        first_row_line=1,
+    )
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE lines AS SELECT row, line, fault FROM "
+        f"{rows} WHERE fault IS NOT NULL OR trim(line) <> ''"
+    )
+    _events(con)
+
+
+def _events(con: duckdb.DuckDBPyConnection) -> None:
+    """Table ``raw`` from the events in ``lines``."""
+    paths = ", ".join(quote(_EVENT_PATHS[name]) for name in FLAT_COLUMNS)
+    columns = ", ".join(f'found[{position}] AS "{name}"' for position, name in enumerate(FLAT_COLUMNS, start=1))
+    known = ", ".join(quote(name) for name in _DATA_MEMBERS)
+    members = f"list_filter(json_keys(line, '$.data'), lambda member: member NOT IN ({known}))"
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE raw AS
+        WITH valid AS (
+            SELECT row, fault, CASE WHEN json_valid(line) AND json_type(line) = 'OBJECT' THEN line END AS line
+            FROM lines
+        ), parsed AS (
+            SELECT row, fault, line, json_extract_string(line, [{paths}]) AS found,
+                json_extract_string(line, '$.specversion') AS version, {members} AS strangers
+            FROM valid
+        )
+        SELECT row, {columns},
+            CASE WHEN fault IS NOT NULL OR line IS NULL THEN 'malformed-row'
+                WHEN version IS DISTINCT FROM '1.0' THEN 'not-a-cloudevent'
+                WHEN len(strangers) > 0 THEN 'unknown-field' END AS problem_code,
+            CASE WHEN line IS NULL THEN NULL WHEN version IS DISTINCT FROM '1.0' THEN 'specversion'
+                WHEN len(strangers) > 0 THEN 'data.' || strangers[1] END AS problem_field,
+            CASE WHEN fault IS NOT NULL THEN fault WHEN line IS NULL THEN 'the line is not a JSON object'
+                WHEN version IS DISTINCT FROM '1.0' THEN 'specversion must be "1.0" (CloudEvents 1.0)'
+                WHEN len(strangers) > 0 THEN 'data has unknown members: ' || array_to_string(strangers, ', ')
+                    || '; known are {", ".join(_DATA_MEMBERS)}' END AS problem_message
+        FROM parsed
+        """
+    )
+
+
+def _read_csv(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    rows = _lenient_csv(
+        con, path, "all_varchar = true, header = true, delim = ',', quote = '\"', escape = '\"'", first_row_line=2
+    )
+    present = [name for name, *_ in con.execute(f"SELECT column_name FROM (DESCRIBE {rows})").fetchall()]
+    _check_columns([name for name in present if name not in ("row", "fault")], path)
+    columns = ", ".join(f'"{name}"' if name in present else f'NULL::VARCHAR AS "{name}"' for name in FLAT_COLUMNS)
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE raw AS
+        SELECT row, {columns}, CASE WHEN fault IS NOT NULL THEN 'malformed-row' END AS problem_code,
+            NULL::VARCHAR AS problem_field, fault AS problem_message
+        FROM {rows}
+        """
+    )
+
+
+def _read_parquet(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    source = f"read_parquet({quote(str(path))}, file_row_number = true)"
+    present = [name for name, *_ in con.execute(f"SELECT column_name FROM (DESCRIBE FROM {source})").fetchall()]
+    _check_columns([name for name in present if name != "file_row_number"], path)
+    columns = ", ".join(f'"{name}"' if name in present else f'NULL::VARCHAR AS "{name}"' for name in FLAT_COLUMNS)
+    objections = ", ".join(f"NULL::VARCHAR AS {name}" for name in OBJECTION_COLUMNS)
+    con.execute(
+        f"CREATE OR REPLACE TEMP VIEW raw AS SELECT file_row_number + 1 AS row, {columns}, {objections} FROM {source}"
+    )
+
+
+def _lenient_csv(con: duckdb.DuckDBPyConnection, path: Path, options: str, *, first_row_line: int) -> str:
+    """Table ``csv_rows``: the readable lines as text with their row numbers, and a line of ``fault`` for each other.
+
+    The reader drops a line it cannot take and reports it beside; putting both together again keeps every row.
+    """
+    con.execute("DROP TABLE IF EXISTS reject_scans")
+    con.execute("DROP TABLE IF EXISTS reject_errors")
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE readable AS SELECT row_number() OVER () AS place, * FROM "
+        f"read_csv({quote(str(path))}, store_rejects = true, {options})"
+    )
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE rejected AS
+        SELECT line - {first_row_line - 1} AS row, arg_min(error_message, column_idx) AS fault
+        FROM reject_errors GROUP BY line ORDER BY line
+        """
+    )
+    # The n-th readable line stands behind as many rejected ones as come before it.
+    con.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE csv_rows AS
+        WITH gaps AS (SELECT row - row_number() OVER (ORDER BY row) + 1 AS from_place, row_number() OVER (ORDER BY row)
+            AS missing FROM rejected),
+        shifts AS (SELECT from_place, max(missing) AS missing FROM gaps GROUP BY from_place)
+        SELECT place + coalesce(missing, 0) AS row, readable.* EXCLUDE (place), NULL::VARCHAR AS fault
+        FROM readable ASOF LEFT JOIN shifts ON place >= from_place
+        UNION ALL BY NAME SELECT row, 'cannot be read: ' || fault AS fault FROM rejected
+        ORDER BY row
+        """
+    )
+    return "csv_rows"
+
+
+def _check_columns(present: list[str], path: Path) -> None:
+    problems = []
+    for name in present:
+        if name not in FLAT_COLUMNS:
+            near = difflib.get_close_matches(name, FLAT_COLUMNS, n=1)
+            hint = f"did you mean {near[0]}?" if near else "a foreign file needs a mapping (--map)"
+            problems.append(Problem("unknown-column", f"column {name!r} is not known", str(path), hint))
+    if problems:
+        raise TanzhangError(problems)

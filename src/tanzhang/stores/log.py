@@ -1,0 +1,406 @@
+"""The transparency log in a folder: C2SP tlog-tiles files that any static web server can publish.
+
+``checkpoint``, ``tile/<level>/<index>[.p/<width>]`` and ``tile/entries/<index>[.p/<width>]``. The log has few
+entries (one per settlement batch), so every operation reads all bundles and proves them against the signed root.
+
+Refused are opening a log that is not there (only :meth:`Log.create` makes one), a checkpoint that its key did not
+sign, entries other than those published, a smaller or inconsistent tree, and changing any file once it is written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice, product
+from pathlib import Path
+
+from tanzhang.core import merkle
+from tanzhang.core.checkpoint import Checkpoint, open_checkpoint
+from tanzhang.core.errors import Problem, TanzhangError, refuse
+from tanzhang.core.merkle import EMPTY_ROOT, leaf_hash
+from tanzhang.core.note import Signer, Verifier, sign_note
+from tanzhang.core.tiles import (
+    TILE_WIDTH,
+    Tile,
+    bundles_for,
+    decode_bundle,
+    decode_tile,
+    encode_bundle,
+    encode_tile,
+    level_hashes,
+    tiles_for,
+)
+from tanzhang.core.tlog_proof import TlogProof
+from tanzhang.engine.signing import NoteSigner
+from tanzhang.stores.files import sync_again, write_durably
+
+_CHECKPOINT = "checkpoint"
+_RESTORE = "restore the file from a copy of the log, and find out how it changed"
+_MOST_TRIALS = 4096
+
+
+class Log:
+    """One log. Holds no state but its folder, so any number of processes may read while one publishes."""
+
+    def __init__(self, folder: Path, origin: str, verifier: Verifier) -> None:
+        self._folder = folder
+        self._origin = origin
+        self._verifier = verifier
+
+    @classmethod
+    def create(cls, folder: Path, origin: str, signer: NoteSigner) -> Log:
+        """Start a new log by publishing its size-0 checkpoint.
+
+        Raises: TanzhangError ``log-exists`` if the folder holds a log or what is left of one.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        log = cls(folder, origin, signer.verifier)
+        with log._locked():
+            if (folder / _CHECKPOINT).exists() or (folder / "tile").exists():
+                raise refuse(
+                    "log-exists",
+                    "there is a log already, or what is left of one",
+                    where=str(folder),
+                    remedy="open it, or choose an empty folder; two logs must never share origin and key",
+                )
+            note = log._sign(Checkpoint(origin, 0, EMPTY_ROOT), signer)
+            write_durably(folder / _CHECKPOINT, note, up_to=folder.parent)
+        return log
+
+    @classmethod
+    def open(cls, folder: Path, origin: str, verifier: Verifier) -> Log:
+        """Open an existing log.
+
+        Raises: TanzhangError ``log-missing``; ``log-checkpoint-changed`` if its checkpoint does not verify.
+        """
+        log = cls(folder, origin, verifier)
+        log.checkpoint()
+        return log
+
+    @property
+    def size(self) -> int:
+        """Number of published entries."""
+        return self.checkpoint().size
+
+    @property
+    def root(self) -> bytes:
+        """Root of the published tree."""
+        return self.checkpoint().root
+
+    def checkpoint(self) -> Checkpoint:
+        """The published checkpoint, verified. Raises as :meth:`open` does."""
+        return self._open(self.checkpoint_bytes())
+
+    def checkpoint_bytes(self) -> bytes:
+        """The published checkpoint as it is served. Raises: TanzhangError ``log-missing``."""
+        path = self._folder / _CHECKPOINT
+        try:
+            return path.read_bytes()
+        except FileNotFoundError as error:
+            raise refuse(
+                "log-missing",
+                "there is no log here",
+                where=str(path),
+                remedy="check the folder in the settings, or restore it; a new log is made by its own command only",
+            ) from error
+
+    def entries(self) -> list[bytes]:
+        """All published entries in order.
+
+        Raises: TanzhangError ``log-entry-changed`` or ``log-entry-missing`` if they are not those that the
+                checkpoint commits to.
+        """
+        return self._entries_of(self.checkpoint())
+
+    def entry(self, index: int) -> bytes:
+        """One published entry. Raises as :meth:`entries`, and ``tree-position-unknown`` outside the log."""
+        entries = self.entries()
+        if not 0 <= index < len(entries):
+            raise refuse(
+                "tree-position-unknown",
+                f"a log of {len(entries)} entries has no entry {index}",
+                where=str(self._folder),
+                remedy="ask for an index from 0 up to, and not including, the size",
+            )
+        return entries[index]
+
+    def publish(self, entries: Sequence[bytes], signer: Signer, *, first_index: int) -> Checkpoint:
+        """Publish ``entries`` as entry ``first_index`` and following; returns the checkpoint that covers them.
+
+        Calling it again with the same arguments, after a crash at any point or after success, ends in the same
+        bytes. Entries that are published already are compared, never replaced. Order of writing: entry bundles,
+        tiles from the leaves up, checkpoint; the checkpoint is the moment of publication.
+
+        Raises: TanzhangError ``log-entry-conflict`` if an entry differs from the published one; ``log-gap`` if
+                ``first_index`` lies beyond the end; ``log-would-shrink`` if the log has entries beyond these;
+                ``log-key-wrong``; ``entry-too-long``; what :meth:`entries` raises; and ``log-tile-changed`` or
+                ``log-entry-changed`` if a file to be written exists with other bytes. No checkpoint is released then.
+        """
+        with self._locked():
+            published = self.checkpoint()
+            known = self._entries_of(published)
+            self._check_continues(entries, first_index, known)
+            everything = known + list(entries[len(known) - first_index :])
+            leaves = [leaf_hash(entry) for entry in everything]
+            checkpoint = Checkpoint(self._origin, len(leaves), merkle.root(leaves))
+            note = self._sign(checkpoint, signer)
+            # The leaves of the published tree are the first of these, so the new tree is consistent with it.
+            levels = level_hashes(leaves)
+            files = [(bundle, encode_bundle(everything[bundle.positions])) for bundle in bundles_for(len(leaves))]
+            files += [(tile, encode_tile(levels[tile.level or 0][tile.positions])) for tile in tiles_for(len(leaves))]
+            for tile, data in files:
+                if tile.tree_size > first_index:
+                    self._write_once(tile, data)
+            path = self._folder / _CHECKPOINT
+            if checkpoint == published:  # keep it with the cosignatures that it may have gained
+                sync_again(path, up_to=self._folder)
+            else:
+                write_durably(path, note, up_to=self._folder)
+            return checkpoint
+
+    def inclusion_proof(self, index: int) -> list[bytes]:
+        """Path of an entry to the published root. Raises: TanzhangError ``tree-position-unknown``."""
+        return merkle.inclusion_proof(index, [leaf_hash(entry) for entry in self.entries()])
+
+    def consistency_proof(self, old_size: int) -> list[bytes]:
+        """Proof from an earlier size to the published one. Raises: TanzhangError ``tree-position-unknown``."""
+        return merkle.consistency_proof(old_size, [leaf_hash(entry) for entry in self.entries()])
+
+    def prove(self, index: int, extra: bytes | None = None) -> bytes:
+        """The ``.tlog-proof`` file of an entry, with the published checkpoint and all its signatures."""
+        note = self.checkpoint_bytes()
+        leaves = [leaf_hash(entry) for entry in self._entries_of(self._open(note))]
+        return TlogProof(index, tuple(merkle.inclusion_proof(index, leaves)), note, extra).to_bytes()
+
+    def check(self) -> list[Problem]:
+        """Read every file of the log and list each one that is not what the signed checkpoint demands.
+
+        A bundle and its level-0 tile both state the leaf hashes; where they disagree, the signed root decides which
+        of the two was changed, and if it cannot, both are listed. Files beyond the checkpoint, left by an
+        interrupted publication, are no problem.
+        """
+        problems: list[Problem] = []
+        on_disk = self._tiles_on_disk()
+        try:
+            checkpoint = self.checkpoint()
+            size, root = checkpoint.size, checkpoint.root
+        except TanzhangError as error:
+            problems.extend(error.problems)
+            size, root = _size_on_disk(on_disk), None
+
+        tiles = dict.fromkeys([*bundles_for(size), *tiles_for(size)])
+        tiles.update(dict.fromkeys(tile for tile in on_disk if tile.tree_size <= size))  # of earlier checkpoints
+        stated = {tile: self._stated(tile, problems) for tile in tiles}
+        leaves = self._leaves(size, root, stated, problems)
+        levels = _known_level_hashes(leaves)
+        for tile, hashes in stated.items():
+            expected = levels[tile.level or 0][tile.positions]
+            wrong = [i for i, value in enumerate(hashes or ()) if expected[i] not in (value, None)]
+            if wrong:
+                kind = "entry" if tile.level is None else f"level-{tile.level} hash"
+                what = f"{kind} {tile.positions.start + wrong[0]} is not the one that was published"
+                more = f" ({len(wrong)} of {tile.width} differ)" if len(wrong) > 1 else ""
+                problems.append(self._problem(tile, "changed", what + more))
+        return problems
+
+    def _stated(self, tile: Tile, problems: list[Problem]) -> list[bytes] | None:
+        """The hashes for which the file stands, or None and a problem."""
+        try:
+            return self._hashes(tile)
+        except FileNotFoundError:
+            problems.append(self._problem(tile, "missing", "the file is missing"))
+        except (OSError, TanzhangError) as error:
+            why = error.problems[0].message if isinstance(error, TanzhangError) else error.strerror
+            problems.append(self._problem(tile, "changed", f"the file cannot be read: {why}"))
+        return None
+
+    def _leaves(
+        self, size: int, root: bytes | None, stated: Mapping[Tile, list[bytes] | None], problems: list[Problem]
+    ) -> list[bytes | None]:
+        """The leaf hashes by which the files are judged; None where the files cannot tell them."""
+        pairs = [(bundle, Tile(0, bundle.index, bundle.width)) for bundle in bundles_for(size)]
+        choices = [_distinct(stated[bundle], stated[tile]) for bundle, tile in pairs]
+        chosen = _leading_to(root, choices)
+        if chosen is not None:
+            return [value for hashes in chosen for value in hashes]
+        if root is not None and all(choices):
+            problems.append(
+                Problem(
+                    "log-root-mismatch",
+                    "bundles and tiles do not lead to the signed root",
+                    str(self._folder / _CHECKPOINT),
+                    "restore the whole folder from a copy of the log, and find out how it changed",
+                )
+            )
+        leaves: list[bytes | None] = []
+        for pair, choice in zip(pairs, choices, strict=True):
+            leaves += choice[0] if len(choice) == 1 else [None] * pair[0].width
+            if len(choice) > 1:
+                problems += [self._problem(each, "changed", "bundle and tile disagree") for each in pair]
+        return leaves
+
+    def _open(self, note: bytes) -> Checkpoint:
+        try:
+            return open_checkpoint(note, self._origin, self._verifier)[0]
+        except TanzhangError as error:
+            raise refuse(
+                "log-checkpoint-changed",
+                f"the checkpoint cannot be believed: {error.problems[0].message}",
+                where=str(self._folder / _CHECKPOINT),
+                remedy="check origin and key in the settings; if they are right, restore the file from a copy",
+            ) from error
+
+    def _sign(self, checkpoint: Checkpoint, signer: Signer) -> bytes:
+        if (signer.name, signer.key_id) != (self._verifier.name, self._verifier.key_id):
+            raise refuse(
+                "log-key-wrong",
+                f"the key {signer.name}+{signer.key_id.hex()} is not the one that signs this log",
+                where=str(self._folder),
+                remedy="configure the private key with which the log was created",
+            )
+        note = sign_note(checkpoint.to_text(), [signer])
+        open_checkpoint(note, self._origin, self._verifier)
+        return note
+
+    def _entries_of(self, checkpoint: Checkpoint) -> list[bytes]:
+        entries: list[bytes] = []
+        for bundle in bundles_for(checkpoint.size):
+            try:
+                entries += self._read(bundle)
+            except FileNotFoundError as error:
+                raise TanzhangError(self._problem(bundle, "missing", "the file is missing")) from error
+            except TanzhangError as error:
+                raise TanzhangError(self._problem(bundle, "changed", error.problems[0].message)) from error
+        if merkle.root([leaf_hash(entry) for entry in entries]) != checkpoint.root:
+            raise refuse(
+                "log-entry-changed",
+                "the entries are not those that the checkpoint commits to",
+                where=str(self._folder / "tile" / "entries"),
+                remedy="check the log, which names the file that differs, and restore that file from a copy",
+            )
+        return entries
+
+    def _read(self, tile: Tile) -> list[bytes]:
+        """Hashes of a tile or entries of a bundle; the full file serves where a partial one was tidied away."""
+        decode = decode_bundle if tile.level is None else decode_tile
+        try:
+            return decode(tile, (self._folder / tile.path).read_bytes())
+        except FileNotFoundError:
+            if tile == tile.full:
+                raise
+            return decode(tile.full, (self._folder / tile.full.path).read_bytes())[: tile.width]
+
+    def _hashes(self, tile: Tile) -> list[bytes]:
+        """Hashes of a tile, or leaf hashes of the entries in a bundle."""
+        content = self._read(tile)
+        return [leaf_hash(entry) for entry in content] if tile.level is None else content
+
+    def _tiles_on_disk(self) -> list[Tile]:
+        """All files that are named like tiles; temporary and foreign files are left alone."""
+        tiles = []
+        for path in sorted((self._folder / "tile").rglob("*")):
+            try:
+                tile = Tile.parse(path.relative_to(self._folder).as_posix())
+            except TanzhangError:
+                continue
+            if path.is_file():
+                tiles.append(tile)
+        return tiles
+
+    def _write_once(self, tile: Tile, data: bytes) -> None:
+        path = self._folder / tile.path
+        try:
+            existing = path.read_bytes()
+        except FileNotFoundError:
+            write_durably(path, data, up_to=self._folder)
+            return
+        if existing != data:
+            raise TanzhangError(self._problem(tile, "changed", "the file exists with other bytes than it should have"))
+        sync_again(path, up_to=self._folder)
+
+    def _check_continues(self, entries: Sequence[bytes], first_index: int, known: Sequence[bytes]) -> None:
+        if not 0 <= first_index <= len(known):
+            raise refuse(
+                "log-gap",
+                f"entry {first_index} cannot follow a log of {len(known)} entries",
+                where=str(self._folder),
+                remedy="publish the entries in between first; if they are lost, an old copy of the log was restored",
+            )
+        if first_index + len(entries) < len(known):
+            raise refuse(
+                "log-would-shrink",
+                f"the log has {len(known)} entries, the caller knows of {first_index + len(entries)}",
+                where=str(self._folder),
+                remedy="find out whether an old copy of the book was restored; the log is not shortened",
+            )
+        for index, (entry, published) in enumerate(zip(entries, known[first_index:], strict=False), first_index):
+            if entry != published:
+                raise refuse(
+                    "log-entry-conflict",
+                    f"entry {index} is published with other bytes",
+                    where=str(self._folder),
+                    remedy="take the next free index; what is published is corrected by a new entry, never replaced",
+                )
+
+    def _problem(self, tile: Tile, what: str, message: str) -> Problem:
+        kind = "entry" if tile.level is None else "tile"
+        return Problem(f"log-{kind}-{what}", message, str(self._folder / tile.path), _RESTORE)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other publishers out, in this process and in others; released when a process dies."""
+        try:
+            handle = os.open(self._folder, os.O_RDONLY)
+        except FileNotFoundError:
+            self.checkpoint_bytes()  # says what is missing
+            raise
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _size_on_disk(tiles: Iterable[Tile]) -> int:
+    """How far bundles or level-0 tiles reach without a gap; tells the size where no checkpoint does."""
+    widths: dict[int, int] = {}
+    for tile in tiles:
+        if not tile.level:
+            widths[tile.index] = max(tile.width, widths.get(tile.index, 0))
+    index = 0
+    while widths.get(index) == TILE_WIDTH:
+        index += 1
+    return index * TILE_WIDTH + widths.get(index, 0)
+
+
+def _distinct(*stated: list[bytes] | None) -> list[tuple[bytes, ...]]:
+    return list(dict.fromkeys(tuple(hashes) for hashes in stated if hashes is not None))
+
+
+def _leading_to(
+    root: bytes | None, choices: Sequence[Sequence[tuple[bytes, ...]]]
+) -> Sequence[tuple[bytes, ...]] | None:
+    """Of each 256 leaves the choice with which all together have this root; None if no trial has."""
+    if root is None or not all(choices):
+        return None
+    roots = {hashes: merkle.root(hashes) for choice in choices for hashes in choice}
+    extremes = ([choice[0] for choice in choices], [choice[-1] for choice in choices])
+    for trial in chain(extremes, islice(product(*choices), _MOST_TRIALS)):
+        if merkle.root([roots[hashes] for hashes in trial]) == root:
+            return trial
+    return None
+
+
+def _known_level_hashes(leaves: Sequence[bytes | None]) -> list[list[bytes | None]]:
+    """As :func:`~tanzhang.core.tiles.level_hashes`, with None wherever a leaf below is unknown."""
+    known = level_hashes([value or b"" for value in leaves])
+    levels: list[list[bytes | None]] = [list(level) for level in known]
+    unknown = {index for index, value in enumerate(leaves) if value is None}
+    for level in levels:
+        for index in unknown:
+            if index < len(level):
+                level[index] = None
+        unknown = {index // TILE_WIDTH for index in unknown}
+    return levels

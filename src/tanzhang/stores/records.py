@@ -1,0 +1,121 @@
+"""Record files and report files: immutable Parquet, written whole and durably, found again by digest.
+
+A batch's folder holds ``records.parquet`` in batch order (clustered by account, so one account's records are read
+without a scan) and ``subtrees.bin``, the roots of every 256 leaves, so that a receipt hashes one slice and not the
+batch. A file that the book does not name does not exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import uuid
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tanzhang.core.action import INPUT_NAMES
+from tanzhang.core.errors import refuse
+from tanzhang.core.record import Record
+from tanzhang.stores.files import write_durably
+
+RECORDS, SUBTREES = "records.parquet", "subtrees.bin"
+SUBTREE_LEAVES = 256
+_ROW_GROUP = 256 * 480  # whole subtrees
+_RANDOM = ("action_id", "account", "child", "group_id", "claim", "withdraws", "related", "seed")
+
+
+def write_table(path: Path, table: pa.Table, *, home: Path) -> str:
+    """Write a table as Parquet, durably; returns the SHA-256 of the file."""
+    buffer = io.BytesIO()
+    plain = [name for name in table.column_names if name not in _RANDOM]
+    pq.write_table(
+        table,
+        buffer,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=plain,
+        row_group_size=_ROW_GROUP,
+        write_statistics=["account", "ended", "day", "close_day", "row"],
+    )
+    data = buffer.getbuffer()
+    write_durably(path, bytes(data), up_to=home)
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_subtrees(path: Path, roots: npt.NDArray[np.uint8], *, home: Path) -> str:
+    """Write the roots of a batch's subtrees; returns the SHA-256 of the file."""
+    data = roots.tobytes()
+    write_durably(path, data, up_to=home)
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_of(path: Path) -> str | None:
+    """SHA-256 of a file, None where it is missing."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_subtrees(path: Path) -> list[bytes]:
+    """The roots of a batch's subtrees."""
+    data = path.read_bytes()
+    return [data[start : start + 32] for start in range(0, len(data), 32)]
+
+
+def read_slice(path: Path, start: int, stop: int) -> pa.Table:
+    """Rows ``[start, stop)`` of a record file, reading only the row groups that hold them."""
+    file = pq.ParquetFile(path)
+    groups: list[int] = []
+    first = passed = 0
+    for number in range(file.num_row_groups):
+        rows = file.metadata.row_group(number).num_rows
+        if passed < stop and passed + rows > start:
+            if not groups:
+                first = passed
+            groups.append(number)
+        passed += rows
+    if not groups or stop > passed:
+        raise refuse(
+            "record-index",
+            f"{path.name} holds {passed} records, not [{start}, {stop})",
+            where=str(path),
+            remedy="run 'tanzhang verify'",
+        )
+    return file.read_row_groups(groups).slice(start - first, stop - start)
+
+
+def to_record(row: dict[str, Any]) -> Record:
+    """A record from a row of plain Python values as pyarrow gives them."""
+
+    def identity(name: str) -> Any:
+        value = row[name]
+        return uuid.UUID(bytes=value) if isinstance(value, bytes) else value
+
+    def micros(name: str) -> int | None:
+        value = row[name]
+        return None if value is None else int(np.datetime64(value, "us").astype(np.int64))
+
+    ended, day = micros("ended"), row["day"]
+    if ended is None or not isinstance(day, date):
+        raise AssertionError("a record without its time")
+    names = ("action_id", "account", "child", "group_id", "claim", "withdraws", "related")
+    return Record(
+        **{name: identity(name) for name in names},
+        **{name: row[name] for name in ("partner", "behaviour", "region", "variant", "evidence", "kind")},
+        outcome=row["outcome"],
+        plan=row["plan"],
+        started=micros("started"),
+        ended=ended,
+        day=day,
+        inputs={name: row[name] for name in INPUT_NAMES if row[name] is not None},
+        quantified_mg=row["quantified_mg"],
+        granted_mg=row["granted_mg"],
+        reversed_mg=row["reversed_mg"],
+    )
