@@ -231,6 +231,7 @@ def _judged(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan]) -> None:
                 (epoch_us(t.ended) - epoch_us(t.started)) // 1000000 AS {ELAPSED}
             FROM dated t LEFT JOIN answers a ON t.behaviour = a.behaviour AND t.region = a.region
                 AND t.variant IS NOT DISTINCT FROM a.variant AND t.evidence = a.evidence AND t.day = a.day
+                AND NOT {_TAKES_BACK}
         ), filled AS (SELECT {replaced} FROM answered),
         fitted AS (SELECT *, coalesce({fit}, false) AS fits FROM filled)
         SELECT *, CASE WHEN fits THEN {mg} END AS quantified_mg FROM fitted
@@ -285,8 +286,10 @@ def _problems(
         f"""
         CREATE OR REPLACE TEMP TABLE suspects AS
         SELECT j.*, {", ".join(f'r."{name}" AS raw_{name}' for name in RAW_COLUMNS[1:])}
-        FROM judged j JOIN {raw} r USING (row)
-        WHERE (NOT fits AND NOT takes_back) OR {anything} OR {_plan_rules_sql(plans)}
+        FROM (
+            SELECT * FROM judged WHERE (NOT fits AND NOT takes_back) OR {anything} OR {_plan_rules_sql(plans)}
+                OR row IN (SELECT row FROM {raw} WHERE problem_code IS NOT NULL)
+        ) j JOIN {raw} r ON j.row = r.row
         """
     )
     con.execute(
@@ -585,7 +588,5 @@ def _quoted(texts: Iterable[str]) -> str:
 
 
 def _one(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
-    row = con.execute(sql).fetchone()
-    if row is None:
-        raise AssertionError(f"no row from {sql}")
+    (row,) = con.execute(sql).fetchall()
     return tuple(row)

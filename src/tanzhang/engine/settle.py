@@ -72,6 +72,7 @@ def settle(
         "CREATE OR REPLACE TEMP TABLE exceptions (n BIGINT PRIMARY KEY, outcome VARCHAR, related UUID, "
         "granted_mg BIGINT, kind VARCHAR)"
     )
+    con.execute("CREATE OR REPLACE TEMP VIEW live AS SELECT * FROM acts ANTI JOIN exceptions USING (n)")
     _same_reference(con, settled)
     _withdrawals(con, settled)
     if rules.report_within_days is not None:
@@ -88,7 +89,7 @@ def settle(
 def _acts(
     con: duckdb.DuckDBPyConnection, pending: str, links: str, recipes: Mapping[str, Recipe], rules: Rules
 ) -> None:
-    """Table ``acts``: pending rows numbered, with account, kind, order and final claim. View ``live``: undecided."""
+    """Table ``acts``: pending rows numbered, with account, kind, order and final claim."""
     con.execute(
         "CREATE OR REPLACE TEMP TABLE recipes (plan VARCHAR PRIMARY KEY, kind VARCHAR, family VARCHAR, "
         "by_overlap BOOLEAN, told_by VARCHAR, rank INTEGER)"
@@ -118,7 +119,6 @@ def _acts(
         FROM owned
         """
     )
-    con.execute("CREATE OR REPLACE TEMP VIEW live AS SELECT * FROM acts ANTI JOIN exceptions USING (n)")
 
 
 def _except(con: duckdb.DuckDBPyConnection, query: str) -> None:

@@ -2,36 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+import re
+import tokenize
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 from tanzhang.core.action import ELAPSED, INPUT_UNITS
-from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.formula import Formula, holds, walk
+
+_NAME = re.compile(r"[^\W\d]\w*")
 
 
 class Units:
-    """A registry of the units that catalogue files may use."""
+    """A registry of the units that catalogue files may use.
 
-    def __init__(self, definitions: Sequence[str]) -> None:
+    Raises ``unit-definition-malformed`` with every definition that pint cannot read or that rests on an undefined one.
+    """
+
+    def __init__(self, definitions: Sequence[str], *, where: Sequence[str] = ()) -> None:
         import pint
 
-        self._errors = (pint.errors.PintError, AttributeError, TypeError, ValueError)
+        self._errors = (
+            pint.errors.PintError,
+            ArithmeticError,
+            AttributeError,
+            KeyError,
+            SyntaxError,
+            TypeError,
+            ValueError,
+            tokenize.TokenError,
+        )
         self._registry: Any = pint.UnitRegistry(None, non_int_type=Fraction)
-        for line in definitions:
+        self.names: set[str] = set()
+        places = where or ["units.yaml"] * len(definitions)
+        problems = [
+            Problem("unit-definition-malformed", f"{line!r}: {reason}", place, "write 'name = number * known unit'")
+            for line, place in zip(definitions, places, strict=True)
+            if (reason := self._define(line)) is not None
+        ]
+        if problems:
+            raise TanzhangError(problems)
+
+    def _define(self, line: str) -> str | None:
+        name, *rest = (part.strip() for part in line.split("="))
+        taken = {name, *rest[1:]} & self.names
+        if taken:
+            return f"{', '.join(sorted(taken))} is defined already"
+        unknown = [word for word in _NAME.findall(rest[0].split("]")[-1] if rest else "") if word not in self.names]
+        if unknown:
+            return f"{', '.join(unknown)} is not defined before it"
+        try:
             self._registry.define(line)
+            self._registry.Quantity(Fraction(1), name).to_root_units()
+        except self._errors as error:
+            return str(error) or type(error).__name__
+        self.names |= {name, *rest[1:]}
+        return None
 
     def to_base(self, value: Fraction, unit: str, wanted: str, *, where: str) -> Fraction:
         """``value`` in ``unit`` expressed in ``wanted``, exactly; ``unit-error`` if they measure different things."""
+        self._known((unit, wanted), where)
         try:
             converted = self._registry.Quantity(value, unit).to(wanted)
         except self._errors as error:
             raise _unit_error(f"{unit} cannot be expressed in {wanted}: {error}", where) from None
         return Fraction(converted.magnitude)
 
+    def in_base(self, value: Fraction, unit: str, *, where: str) -> tuple[Fraction, str]:
+        """``value`` in the units that inputs and results are counted in, with that unit's name.
+
+        >>> Units(["m = [distance]", "km = 1000 * m"]).in_base(Fraction(2), "km", where="")
+        (Fraction(2000, 1), 'm')
+        """
+        self._known((unit,), where)
+        try:
+            converted = self._registry.Quantity(value, unit).to_root_units()
+        except self._errors as error:
+            raise _unit_error(f"{unit} is not a unit: {error}", where) from None
+        return Fraction(converted.magnitude), f"{converted.units:~C}" or "1"
+
     def check(self, formula: Formula, parameters: Mapping[str, str], result: str | None, *, where: str) -> None:
         """Check a formula's units; ``result`` is the unit a quantity must have, None for a condition."""
+        self._known(parameters.values(), where)
         algebra = _UnitAlgebra(self._registry, parameters)
         try:
             if result is None:
@@ -39,11 +94,20 @@ class Units:
                 return
             outcome = walk(formula.tree, algebra)
             if not outcome.is_compatible_with(result):
-                raise _unit_error(f"{formula.text} gives {outcome.units or 'a plain number'}, not {result}", where)
+                raise _unit_error(f"{formula.text} gives {_spoken(outcome.units)}, not {result}", where)
             if outcome.to(result).magnitude != outcome.magnitude:
-                raise _unit_error(f"{formula.text} gives {outcome.units}, which is not {result} itself", where)
+                raise _unit_error(f"{formula.text} gives {_spoken(outcome.units)}, which is not {result} itself", where)
         except self._errors as error:
             raise _unit_error(f"{formula.text}: {error}", where) from None
+
+    def _known(self, units: Iterable[str], where: str) -> None:
+        """Refuse names outside the closed list, plurals that pint would guess included."""
+        for unit in units:
+            for word in _NAME.findall(unit):
+                if word not in self.names:
+                    near = difflib.get_close_matches(word, self.names, n=1)
+                    hint = f"; did you mean {near[0]}?" if near else ""
+                    raise _unit_error(f"{word} is not a unit of the closed list{hint}", where)
 
 
 class _UnitAlgebra:
@@ -62,7 +126,9 @@ class _UnitAlgebra:
     def arithmetic(self, op: str, left: Any, right: Any) -> Any:
         if op in "+-":
             return self._same(left, right)
-        return left * right if op == "*" else left / right
+        if op == "*":
+            return left * right
+        return left / right if right.magnitude else left  # that a divisor is never zero, the bounds check
 
     def extreme(self, op: str, left: Any, right: Any) -> Any:
         return self._same(left, right)
@@ -83,8 +149,12 @@ class _UnitAlgebra:
                 return other
         if left.units != right.units:
             right.to(left.units)  # raises when they measure different things
-            raise ValueError(f"{left.units} and {right.units} are mixed without a conversion")
+            raise ValueError(f"{_spoken(left.units)} and {_spoken(right.units)} are mixed without a conversion")
         return left
+
+
+def _spoken(units: Any) -> str:
+    return f"{units:~C}" or "a plain number"
 
 
 def _unit_error(message: str, where: str) -> TanzhangError:

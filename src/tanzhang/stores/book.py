@@ -56,10 +56,12 @@ submission = _chained(
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("accepted", sa.Integer, nullable=False),
     sa.Column("refused", sa.Integer, nullable=False),
-    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False, unique=True),
     sa.Column("answer", sa.Text, nullable=False),
     sa.Column("file", sa.Text, nullable=False),
     sa.Column("file_digest", sa.Text, nullable=False),
+    sa.Column("verdicts", sa.Text, nullable=False),
+    sa.Column("verdicts_digest", sa.Text, nullable=False),
 )
 # Child account -> account with the person's consent from-to (1+N, 子母账户).
 link = _chained(
@@ -183,6 +185,16 @@ class Book:
         with self._engine.connect() as con:
             return list(con.execute(statement))
 
+    def next_submission(self) -> int:
+        """The number the next submission will get, under the home's write lock."""
+        ((last,),) = self.query(sa.select(sa.func.max(submission.c.seq)))
+        return 0 if last is None else last + 1
+
+    def find_submission(self, fingerprint: str) -> Any | None:
+        """The wholly accepted submission of the same bytes, if there is one."""
+        rows = self.query(sa.select(submission).where(submission.c.fingerprint == fingerprint))
+        return rows[0] if rows else None
+
     def next_seal_key(self) -> tuple[int, bytes]:
         """The next batch's number and key."""
         ((number, key),) = self.query(sa.select(seal_key.c.batch, seal_key.c.key))
@@ -216,13 +228,6 @@ class Book:
         return result
 
     # -- writing ----------------------------------------------------------------------------------------------
-
-    def add_plans(self, documents: Mapping[str, str]) -> None:
-        """Keep plan documents that are not there yet."""
-        with self._begin() as con:
-            known = {row.digest for row in con.execute(sa.select(plan.c.digest))}
-            for digest in sorted(documents.keys() - known):
-                _append(con, plan, {"digest": digest, "document": documents[digest]})
 
     def add_submission(self, values: Mapping[str, Any], plans: Mapping[str, str]) -> int:
         """Acknowledge a submission whose file is on disk; returns its number. Keeps its plans in the same step."""

@@ -12,17 +12,20 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tanzhang.core.action import DEFAULT_EVIDENCE
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.factors import Factor, FactorValue, Period
-from tanzhang.core.formula import parse_formula
+from tanzhang.core.formula import Formula, Number, parse_formula
 from tanzhang.core.methodology import (
     Cap,
     Choice,
@@ -38,7 +41,26 @@ from tanzhang.core.methodology import (
 )
 from tanzhang.core.programme import Partner, Programme, ProgrammeCap
 from tanzhang.engine.units import Units
-from tanzhang.stores.yaml_text import Document, load_yaml
+from tanzhang.stores.yaml_text import Document, read_yaml
+
+Read = TypeVar("Read")
+
+KINDS: Mapping[str, str] = {
+    "behaviours": r"behaviours\.yaml",
+    "units": r"units\.yaml",
+    "ceilings": r"ceilings\.yaml",
+    "sources": r"sources/[a-z0-9_]+\.yaml",
+    "factor": r"factors/[a-z0-9_]+(/[a-z0-9_]+)*\.yaml",
+    "cases": r"methodologies/[a-z0-9_]+/[a-z]+\.[a-z0-9_]+/v[1-9][0-9]*\.cases\.yaml",
+    "methodology": r"methodologies/[a-z0-9_]+/[a-z]+\.[a-z0-9_]+/v[1-9][0-9]*\.yaml",
+    "programme": r"programmes/[a-z0-9]+(-[a-z0-9]+)*\.yaml",
+}
+"""What a relative path must look like to be a file of that kind; other YAML is not read."""
+
+
+def kind_of(relative: str) -> str | None:
+    """The kind of catalogue file that lives at a relative path, or None."""
+    return next((kind for kind, pattern in KINDS.items() if re.fullmatch(pattern, relative)), None)
 
 
 def shipped_folder() -> Path:
@@ -78,13 +100,26 @@ class Catalogue:
 
     def open(self, relative: str, kind: str) -> Document | None:
         """The checked document at a relative path, or None where no folder has it."""
+        document, problems = self.read(relative, kind)
+        if problems:
+            raise TanzhangError(problems)
+        return document
+
+    def read(self, relative: str, kind: str) -> tuple[Document | None, list[Problem]]:
+        """The document at a relative path as far as it can be read, with every mistake of YAML and schema in it."""
         for folder in reversed(self.folders):
             path = folder / relative
-            if path.is_file():
-                document = load_yaml(path.read_text(encoding="utf-8"), relative)
-                self._check_schema(document, kind)
-                return document
-        return None
+            if not path.is_file():
+                continue
+            try:
+                text = path.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                return None, [Problem("not-utf-8", f"not UTF-8 text: {error}", relative, "save the file as UTF-8")]
+            document, problems = read_yaml(text, relative)
+            if document is not None:
+                problems += check_schema(document, kind)
+            return document, problems
+        return None, []
 
     def digest(self) -> str:
         """SHA-256 over every file's path and bytes, in order: names the catalogue a home was set up with."""
@@ -94,39 +129,13 @@ class Catalogue:
             state.update(f"{len(relative.encode())}:{relative}:{len(content)}:".encode() + content)
         return state.hexdigest()
 
-    def _check_schema(self, document: Document, kind: str) -> None:
-        problems = []
-        for error in sorted(_validator(kind).iter_errors(document.data), key=lambda found: list(found.absolute_path)):
-            path = tuple(error.absolute_path)
-            if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-                known = error.schema.get("properties", {})
-                for key in sorted(set(error.instance) - set(known)):
-                    near = difflib.get_close_matches(key, known, n=1)
-                    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-                    problems.append(
-                        Problem("unknown-key", f"key {key!r} is not known here", document.where(*path, key), hint)
-                    )
-                continue
-            code = "missing-key" if error.validator == "required" else "schema-mismatch"
-            named = ".".join(str(part) for part in path) or "the file"
-            problems.append(
-                Problem(
-                    code,
-                    f"{named}: {error.message[:300]}",
-                    document.where(*path),
-                    f"see schemas/{kind}.schema.json",
-                )
-            )
-        if problems:
-            raise TanzhangError(problems)
-
     # -- what is in it ----------------------------------------------------------------------------------------
 
     @cached_property
     def units(self) -> Units:
         """The registry of units."""
         document = self._required("units.yaml", "units")
-        return Units(document.data["definitions"])
+        return read_units(document)
 
     @cached_property
     def behaviours(self) -> dict[str, Any]:
@@ -178,11 +187,10 @@ class Catalogue:
                 remedy=f"did you mean {', '.join(near)}?" if near else "see 'tanzhang catalogue list'",
             )
         if behaviour not in self._methodologies:
-            files = self.find(f"methodologies/*/{behaviour}/v*.yaml")
             self._methodologies[behaviour] = tuple(
                 read_methodology(self._required(relative, "methodology"))
-                for relative in files
-                if not relative.endswith(".cases.yaml")
+                for relative in self.find(f"methodologies/*/{behaviour}/v*.yaml")
+                if kind_of(relative) == "methodology"
             )
         return self._methodologies[behaviour]
 
@@ -207,7 +215,7 @@ class Catalogue:
                     where=f"programmes/{programme_id}.yaml",
                     remedy=f"use one of {known}, or add the file to your catalogue folder (--catalogue)",
                 )
-            self._programmes[programme_id] = self._read_programme(document)
+            self._programmes[programme_id] = read_programme(document, self.methodology_ids())
         return self._programmes[programme_id]
 
     def programme_ids(self) -> list[str]:
@@ -238,6 +246,32 @@ class Catalogue:
             )
         return self._plans[key]
 
+    def _take(
+        self,
+        factors: Mapping[str, Factor],
+        methodologies: Mapping[str, Sequence[Methodology]],
+        programmes: Mapping[str, Programme],
+        units: Units | None,
+        documents: Mapping[str, Document],
+    ) -> None:
+        """Answer from these instead of from the files; of the registers, every entry that has an id is taken."""
+        self._factors.update(factors)
+        self._methodologies.update({behaviour: tuple(versions) for behaviour, versions in methodologies.items()})
+        self._programmes.update(programmes)
+        register = documents.get("behaviours.yaml")
+        behaviours = _entries(register.data.get("behaviours")) if register and isinstance(register.data, dict) else []
+        sources = [
+            entry
+            for relative, document in documents.items()
+            if kind_of(relative) == "sources"
+            for entry in _entries(document.data)
+        ]
+        names = {behaviour: {"id": behaviour} for behaviour in methodologies}
+        self.__dict__["behaviour_names"] = names | {entry["id"]: entry for entry in behaviours}
+        self.__dict__["sources"] = {entry["id"]: entry for entry in sources}
+        if units is not None:
+            self.__dict__["units"] = units
+
     def _label(self, source: str) -> dict[str, str]:
         entry = self.sources.get(source, {})
         return {"id": source} | {key: entry[key] for key in ("title", "number", "date", "address") if entry.get(key)}
@@ -248,45 +282,76 @@ class Catalogue:
             raise refuse("catalogue-file-missing", f"{relative} is missing", where=relative, remedy="restore the file")
         return document
 
-    def _read_programme(self, document: Document) -> Programme:
-        data = document.data
-        listed: list[str] = []
-        known = self.methodology_ids()
-        for index, entry in enumerate(data["methodologies"]):
-            matches = [m for m in known if m.startswith(entry[:-1])] if entry.endswith(".*") else [entry]
-            if not matches or (not entry.endswith(".*") and entry not in known):
-                raise refuse(
-                    "unknown-methodology",
-                    f"programme {data['id']} lists {entry}, which is not in the catalogue",
-                    where=document.where("methodologies", index),
-                    remedy="correct the id, or add the methodology",
-                )
-            listed += [match for match in matches if match not in listed]
-        return Programme(
-            id=data["id"],
-            title=data["title"]["en"],
-            title_zh=data["title"]["zh"],
-            region=data["region"],
-            time_zone=data["time_zone"],
-            methodologies=tuple(listed),
-            windows=data["windows"],
-            overlap_threshold=Fraction(data["overlap_threshold"]),
-            report_within_days=data.get("report_within_days"),
-            caps=tuple(
-                ProgrammeCap(_read_cap(cap, scope=data["id"]), frozenset(cap["behaviours"]))
-                for cap in data.get("caps", [])
-            ),
-            partners={
-                entry["id"]: Partner(
-                    entry["id"],
-                    entry["name"]["en"],
-                    entry["name"]["zh"],
-                    frozenset(entry["behaviours"]) if "behaviours" in entry else None,
-                )
-                for entry in data["partners"]
-            },
-            where=document.where(),
-        )
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Every file of a catalogue, read as far as it can be.
+
+    ``catalogue`` answers from what could be read. ``documents`` holds the readable files by relative path, ``texts``
+    the text of the others, ``counts`` the files of each kind.
+    """
+
+    catalogue: Catalogue
+    documents: Mapping[str, Document]
+    texts: Mapping[str, str]
+    counts: Mapping[str, int]
+    problems: tuple[Problem, ...]
+
+    def of_kind(self, kind: str) -> Iterator[tuple[str, Document]]:
+        """The readable files of one kind, in order of their paths."""
+        return ((relative, document) for relative, document in self.documents.items() if kind_of(relative) == kind)
+
+
+def survey(catalogue: Catalogue) -> Survey:
+    """Read every file of every folder; one broken file hides no other. Raises nothing for what files say."""
+    known = Catalogue(*catalogue.folders[1:])
+    files = {relative: path for relative, path in known.find("**/*.yaml").items() if kind_of(relative)}
+    counts = dict.fromkeys(KINDS, 0)
+    documents: dict[str, Document] = {}
+    broken: dict[str, Document | None] = {}
+    problems: list[Problem] = []
+
+    def attempt(relative: str, read: Callable[[Document], Read]) -> Read | None:
+        try:
+            return read(documents[relative])
+        except TanzhangError as error:
+            problems.extend(error.problems)
+            broken[relative] = documents.pop(relative)
+            return None
+
+    for relative in files:
+        kind = kind_of(relative) or ""
+        counts[kind] += 1
+        document, found = known.read(relative, kind)
+        problems += found
+        if document is None or found:
+            broken[relative] = document
+        else:
+            documents[relative] = document
+    factors: dict[str, Factor] = {}
+    methodologies: dict[str, list[Methodology]] = {
+        relative.split("/")[2]: [] for relative in files if kind_of(relative) == "methodology"
+    }
+    programmes: dict[str, Programme] = {}
+    units: Units | None = None
+    ids = known.methodology_ids()
+    for relative in list(documents):
+        match kind_of(relative):
+            case "factor":
+                if series := attempt(relative, read_factor):
+                    factors[relative[8:-5].replace("/", ".")] = series
+            case "methodology":
+                if version := attempt(relative, read_methodology):
+                    methodologies[relative.split("/")[2]].append(version)
+            case "programme":
+                if programme := attempt(relative, lambda document: read_programme(document, ids)):
+                    programmes[Path(relative).stem] = programme
+            case "units":
+                units = attempt(relative, read_units)
+    whole = {relative: document for relative, document in {**documents, **broken}.items() if document is not None}
+    known._take(factors, methodologies, programmes, units, whole)
+    texts = {relative: files[relative].read_text(encoding="utf-8", errors="replace") for relative in sorted(broken)}
+    return Survey(known, documents, texts, counts, tuple(problems))
 
 
 _VALIDATORS: dict[str, Any] = {}
@@ -301,11 +366,190 @@ def _validator(kind: str) -> Any:
     return _VALIDATORS[kind]
 
 
+def check_schema(document: Document, kind: str) -> list[Problem]:
+    """Every way in which a document differs from the schema of its kind, with the line and what to write instead.
+
+    Codes: ``unknown-key``, ``missing-key``, ``schema-mismatch``.
+    """
+    found = sorted(_validator(kind).iter_errors(document.data), key=lambda error: [str(p) for p in error.absolute_path])
+    return [problem for error in found for problem in _schema_problems(document, kind, error)]
+
+
+def _schema_problems(document: Document, kind: str, error: Any) -> Iterator[Problem]:
+    path = tuple(error.absolute_path)
+    if error.validator in ("oneOf", "anyOf") and error.context:
+        for inner in _likeliest(error.context):
+            yield from _schema_problems(document, kind, inner)
+        return
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = error.schema.get("properties", {})
+        for key in error.instance:
+            if key not in known:
+                message = f"key {key!r} is not known here"
+                yield Problem("unknown-key", message, document.where(*path, key), _choices(key, list(known)))
+        return
+    place = ".".join(str(part) for part in path) or "the file"
+    where = document.where(*path)
+    if error.validator == "required":
+        for key in error.validator_value:
+            if key not in error.instance:
+                yield Problem("missing-key", f"{place} lacks {key!r}", where, f"add {key}; {_see(kind)}")
+        return
+    if "propertyNames" in error.absolute_schema_path:
+        where = document.where(*path, str(error.instance))
+    shown = error.instance if len(repr(error.instance)) < 80 else type(error.instance).__name__
+    message, remedy = f"{place}: {error.message[:300]}", _see(kind)
+    if error.validator == "enum":
+        message = f"{place}: {shown!r} is not one of the known words"
+        remedy = _choices(str(error.instance), [str(word) for word in error.validator_value])
+    elif error.validator == "pattern":
+        message = f"{place}: {shown!r} is not spelled as it must be"
+        remedy = f"write {error.schema.get('description', 'it like the other files do')}; {_see(kind)}"
+    elif error.validator == "type":
+        message = f"{place}: {shown!r} is not {_TYPES.get(error.validator_value, error.validator_value)}"
+        if error.validator_value == "string" and isinstance(error.instance, int):
+            remedy = f'write it as text: "{error.instance}"'
+    yield Problem("schema-mismatch", message, where, remedy)
+
+
+_TYPES = {
+    "object": "a group of keys",
+    "array": "a list",
+    "string": "text",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "null": "null",
+}
+
+
+def _likeliest(errors: Sequence[Any]) -> list[Any]:
+    """Of several shapes that a value may have, the mistakes under the one that it is closest to."""
+    branches: dict[Any, list[Any]] = {}
+    for error in errors:
+        branches.setdefault(error.schema_path[0], []).append(error)
+
+    def distance(branch: list[Any]) -> tuple[bool, int]:
+        wrong_type = any(error.validator == "type" and len(error.path) == 0 for error in branch)
+        missing = sum(error.validator == "required" for error in branch)
+        return wrong_type, missing + len(branch)
+
+    return min(branches.values(), key=distance)
+
+
+def _choices(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+
+
+def _see(kind: str) -> str:
+    return f"see schemas/{kind}.schema.json"
+
+
+def _entries(data: Any) -> list[dict[str, Any]]:
+    """Of a register, the entries that have an id, also where the rest of it is wrong."""
+    listed = data if isinstance(data, list) else []
+    return [entry for entry in listed if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+
+
+class _Mistakes:
+    """Collects the refusals of parts, so that a file's mistakes are raised together."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def add(self, code: str, message: str, where: str, remedy: str) -> None:
+        """Note one."""
+        self.problems.append(Problem(code, message, where, remedy))
+
+    def attempt(self, read: Callable[[], Read], instead: Read) -> Read:
+        """What ``read`` gives, or ``instead`` where it refuses; then :meth:`end` raises."""
+        try:
+            return read()
+        except TanzhangError as error:
+            self.problems += error.problems
+            return instead
+
+    def end(self) -> None:
+        """Raise if anything was noted."""
+        if self.problems:
+            raise TanzhangError(self.problems)
+
+
+def read_units(document: Document) -> Units:
+    """The registry of units; ``unit-definition-malformed`` for each line that cannot be used."""
+    lines = document.data["definitions"]
+    return Units(lines, where=[document.where("definitions", index) for index in range(len(lines))])
+
+
+def read_programme(document: Document, known: Iterable[str]) -> Programme:
+    """A programme from its checked document; ``known`` are the ids of all methodologies.
+
+    Raises together: ``unknown-methodology``, ``unknown-time-zone``, ``duplicate-partner``.
+    """
+    data, mistakes = document.data, _Mistakes()
+    ids = list(known)
+    listed: list[str] = []
+    for index, entry in enumerate(data["methodologies"]):
+        matches = (
+            [m for m in ids if m.startswith(entry[:-1])] if entry.endswith(".*") else [m for m in ids if m == entry]
+        )
+        if not matches:
+            near = difflib.get_close_matches(entry, ids, n=1)
+            mistakes.add(
+                "unknown-methodology",
+                f"programme {data['id']} lists {entry}, which is not in the catalogue",
+                document.where("methodologies", index),
+                f"correct the id{f' (did you mean {near[0]}?)' if near else ''}, or add the methodology",
+            )
+        listed += [match for match in matches if match not in listed]
+    try:
+        ZoneInfo(data["time_zone"])
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        mistakes.add(
+            "unknown-time-zone",
+            f"{data['time_zone']!r} is not a time zone",
+            document.where("time_zone"),
+            "write a name of the IANA list, for example Asia/Shanghai",
+        )
+    partners: dict[str, Partner] = {}
+    for index, entry in enumerate(data["partners"]):
+        if entry["id"] in partners:
+            mistakes.add(
+                "duplicate-partner",
+                f"partner {entry['id']} is listed twice",
+                document.where("partners", index, "id"),
+                "keep one of the two, or give them different ids",
+            )
+        partners[entry["id"]] = Partner(
+            entry["id"],
+            entry["name"]["en"],
+            entry["name"]["zh"],
+            frozenset(entry["behaviours"]) if "behaviours" in entry else None,
+        )
+    mistakes.end()
+    return Programme(
+        id=data["id"],
+        title=data["title"]["en"],
+        title_zh=data["title"]["zh"],
+        region=data["region"],
+        time_zone=data["time_zone"],
+        methodologies=tuple(listed),
+        windows=data["windows"],
+        overlap_threshold=Fraction(data["overlap_threshold"]),
+        report_within_days=data.get("report_within_days"),
+        caps=tuple(
+            ProgrammeCap(_read_cap(cap, scope=data["id"]), frozenset(cap["behaviours"])) for cap in data.get("caps", [])
+        ),
+        partners=partners,
+        where=document.where(),
+    )
+
+
 def read_factor(document: Document) -> Factor:
-    """A factor from its checked document; ``day-malformed`` for a day that does not exist."""
-    data = document.data
+    """A factor from its checked document; ``day-malformed`` and ``period-empty`` with the line, all together."""
+    data, mistakes = document.data, _Mistakes()
     low, high = data["plausible"]
-    return Factor(
+    factor = Factor(
         id=data["id"],
         title=data["title"]["en"],
         title_zh=data["title"]["zh"],
@@ -317,7 +561,7 @@ def read_factor(document: Document) -> Factor:
                 value=Fraction(entry["value"]),
                 text=entry["value"],
                 region=entry["region"],
-                period=_read_period(document, entry["applies"], "values", index, "applies"),
+                period=_read_period(mistakes, document, entry["applies"], "values", index, "applies"),
                 measured_for=None if entry["measured_for"] is None else str(entry["measured_for"]),
                 source=entry["source"],
                 locator=entry["locator"],
@@ -330,12 +574,17 @@ def read_factor(document: Document) -> Factor:
         gaps=tuple(data.get("gaps", ())),
         where=document.where(),
     )
+    mistakes.end()
+    return factor
 
 
 def read_methodology(document: Document) -> Methodology:
-    """A methodology from its checked document; ``formula-malformed`` or ``day-malformed`` with the line."""
-    data = document.data
-    return Methodology(
+    """A methodology from its checked document.
+
+    Raises together, each with its line: ``formula-malformed``, ``day-malformed``, ``period-empty``.
+    """
+    data, mistakes = document.data, _Mistakes()
+    methodology = Methodology(
         id=data["id"],
         version=data["version"],
         behaviour=data["behaviour"],
@@ -345,7 +594,7 @@ def read_methodology(document: Document) -> Methodology:
         regions=tuple(data["regions"]),
         scheme=data["scheme"],
         status=data["status"],
-        valid=_read_period(document, data["valid"], "valid"),
+        valid=_read_period(mistakes, document, data["valid"], "valid"),
         gases=data["gases"],
         source=data["source"],
         locator=data["locator"],
@@ -362,14 +611,14 @@ def read_methodology(document: Document) -> Methodology:
             name: Variant(name, variant["name"]["en"], _read_parameters(variant["parameters"]))
             for name, variant in data.get("variants", {}).items()
         },
-        formula=parse_formula(data["formula"], where=document.where("formula")),
+        formula=_read_formula(mistakes, data["formula"], document.where("formula"), condition=False),
         rounding=data["rounding"],
         evidence={name: Fraction(share) for name, share in data["evidence"].items()},
         claim=ClaimRule(tuple(data["claim"]["fields"]), data["claim"]["required"], data["claim"]["overlap"]),
         needs_start=data.get("needs_start", False),
         guards=tuple(
             Guard(
-                parse_formula(guard["holds"], where=document.where("guards", index, "holds")),
+                _read_formula(mistakes, guard["holds"], document.where("guards", index, "holds"), condition=True),
                 guard["code"],
                 guard["says"],
                 guard["why"],
@@ -383,6 +632,17 @@ def read_methodology(document: Document) -> Methodology:
         why_these_dates=data["why_these_dates"],
         where=document.where(),
     )
+    mistakes.end()
+    return methodology
+
+
+def _read_formula(mistakes: _Mistakes, text: str, where: str, *, condition: bool) -> Formula:
+    nothing = Formula(text, Number(Fraction(0)), frozenset())
+    formula = mistakes.attempt(lambda: parse_formula(text, where=where), nothing)
+    if formula is not nothing and formula.is_condition != condition:
+        wanted = "a condition, such as a <= b" if condition else "a quantity, not a condition"
+        mistakes.add("formula-malformed", f"the formula {text!r} must be {wanted}", where, "rewrite it")
+    return formula
 
 
 def _read_parameters(data: dict[str, Any]) -> dict[str, ParameterRule]:
@@ -409,25 +669,21 @@ def _read_cap(data: dict[str, Any], *, scope: str) -> Cap:
     )
 
 
-def _read_period(document: Document, data: dict[str, Any], *path: str | int) -> Period:
-    days: list[date | None] = []
+def _read_period(mistakes: _Mistakes, document: Document, data: dict[str, Any], *path: str | int) -> Period:
+    """The period written at a path; a stand-in, and the mistake noted, where it is none."""
+    days: dict[str, date | None] = {}
     for end in ("from", "until"):
-        text = data[end]
         try:
-            days.append(None if text is None else date.fromisoformat(text))
+            days[end] = None if data[end] is None else date.fromisoformat(data[end])
         except ValueError:
-            raise refuse(
-                "day-malformed",
-                f"{text!r} is not a day",
-                where=document.where(*path, end),
-                remedy="write an existing day as YYYY-MM-DD",
-            ) from None
-    start, until = days
-    if start is None or (until is not None and until <= start):
-        raise refuse(
+            where = document.where(*path, end)
+            mistakes.add("day-malformed", f"{data[end]!r} is not a day", where, "write an existing day as YYYY-MM-DD")
+    start, until = days.get("from"), days.get("until")
+    if start is not None and until is not None and until <= start:
+        mistakes.add(
             "period-empty",
             f"[{start}, {until}) holds no day",
-            where=document.where(*path),
-            remedy="until must lie after from, or be null",
+            document.where(*path, "until"),
+            "until is the first day that no longer counts: it must lie after from, or be null",
         )
-    return Period(start, until)
+    return Period(start or date.min, until)

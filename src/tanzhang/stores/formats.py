@@ -74,10 +74,10 @@ def read_submission(con: duckdb.DuckDBPyConnection, path: Path) -> str:
 def _read_json(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     """One event, or a batch (JSON array); a file of several lines of events is read as NDJSON."""
     con.execute(f"CREATE OR REPLACE TEMP TABLE whole AS SELECT content FROM read_text({quote(str(path))})")
-    kind = con.execute("SELECT CASE WHEN json_valid(content) THEN json_type(content) END FROM whole").fetchone()
-    if kind == ("ARRAY",):
+    ((kind,),) = con.execute("SELECT CASE WHEN json_valid(content) THEN json_type(content) END FROM whole").fetchall()
+    if kind == "ARRAY":
         source = "SELECT unnest(from_json(content, '[\"JSON\"]'))::VARCHAR AS line FROM whole"
-    elif kind == ("OBJECT",):
+    elif kind == "OBJECT":
         source = "SELECT content AS line FROM whole"
     else:
         _read_ndjson(con, path)

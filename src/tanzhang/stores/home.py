@@ -80,12 +80,14 @@ class Home:
         write_durably(keys / "log.vkey", signer.verifier_key.to_text().encode() + b"\n", up_to=folder)
         (folder / "reports").mkdir()
         (folder / "records").mkdir()
+        folders = canonical_json([str(path.resolve()) for path in overlays])
         values = {
             "programme": programme,
             "origin": origin,
             "vkey": signer.verifier_key.to_text(),
             "catalogue_digest": catalogue.digest(),
-            "overlays": canonical_json([str(path.resolve()) for path in overlays]),
+            "overlays": folders,
+            "overlays_check": hashlib.sha256(folders.encode()).hexdigest(),
             "created_at": now.astimezone(UTC).isoformat(timespec="seconds"),
             "identity_check": key_check(identity),
             "seal_check": key_check(first_seal_key),

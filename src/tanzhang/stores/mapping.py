@@ -29,7 +29,7 @@ from tanzhang.core.action import INPUT_NAMES, INPUT_UNITS
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.screen import OBJECTION_COLUMNS, RAW_COLUMNS, TEXT_COLUMNS
-from tanzhang.stores.catalogue import Catalogue
+from tanzhang.stores.catalogue import Catalogue, check_schema
 from tanzhang.stores.yaml_text import Document, load_yaml
 from tanzhang.stores.yaml_text import Path as Place
 
@@ -42,7 +42,7 @@ _EARTH_RADIUS_M = 6_371_000  # below the mean radius of 6 371 009 m, so that no 
 # 24 digits times a factor below 10^13, over 10^20 times a divisor below 10^13, stay within a HUGEINT.
 _DIGITS, _DECIMALS, _LARGEST_FACTOR = 24, 20, 10**13
 _NUMBER = rf"[+-]?([0-9]+(\.[0-9]{{0,{_DECIMALS}}})?|\.[0-9]{{1,{_DECIMALS}}})"
-_POWERS = "[" + ", ".join(f"1{'0' * power}" for power in range(_DECIMALS + 1)) + "]::HUGEINT[]"
+_POWERS = "([" + ", ".join(f"1{'0' * power}" for power in range(_DECIMALS + 1)) + "]::HUGEINT[])"
 _NO_SEPARATOR = "\x1f\x1e\x1d\x1c"  # in no text file, so DuckDB reads each line as one value
 _SHOWN = 60  # characters of a foreign value that a message repeats
 _names = itertools.count(1)
@@ -115,7 +115,9 @@ def load_mapping(path: Path) -> Mapping:
         ) from None
     document = load_yaml(text, path.name)
     catalogue = Catalogue()
-    catalogue._check_schema(document, "mapping")
+    mistakes = check_schema(document, "mapping")
+    if mistakes:
+        raise TanzhangError(mistakes)
     data = document.data
     factors, problems = _read_factors(document, catalogue)
     problems += _check(document, path)
@@ -144,7 +146,8 @@ def apply_mapping(
 ) -> Mapped:
     """Turn a file into a temporary table of canonical rows, sorted by ``row``; the caller drops it.
 
-    Shape:  ``RAW_COLUMNS`` of :mod:`tanzhang.engine.screen`, ``row`` BIGINT, the rest VARCHAR. A value that cannot be converted stays as it came and its row gets a problem.
+    Shape:  ``RAW_COLUMNS`` of :mod:`tanzhang.engine.screen`: ``row`` BIGINT, the rest VARCHAR. A value that cannot be
+            converted stays as it came and its row gets a problem.
     Codes:  per row ``malformed-row``, ``time-malformed``, ``time-nonexistent``, ``time-ambiguous``,
             ``number-malformed``, ``coordinate-malformed``, ``not-in-table``, ``value-not-mapped``, ``unpaired-entry``,
             ``unpaired-exit``, ``unpairable-row``, ``withdrawal-without-target`` and those of the mapping's filters.
@@ -153,6 +156,41 @@ def apply_mapping(
             ``table-missing``, ``table-unknown``, ``table-malformed``, ``table-key-repeated``, ``mapping-lost-rows``.
     """
     return _Run(con, source, mapping, tables, rehearse).result()
+
+
+def table_files(mapping: Mapping, source: Path, given: ReadOnly[str, Path]) -> dict[str, Path]:
+    """The file of each look-up table: the given one, else the one beside the mapping, else beside the source.
+
+    Raises: ``table-unknown`` for a given name that the mapping does not declare, ``table-missing``.
+    """
+    problems = [
+        Problem(
+            "table-unknown",
+            f"mapping {mapping.id} has no table {name}",
+            mapping.document.where("tables"),
+            f"its tables: {', '.join(mapping.tables) or 'none'}",
+        )
+        for name in given
+        if name not in mapping.tables
+    ]
+    found = {}
+    for name, file in mapping.tables.items():
+        places = [given[name]] if name in given else [mapping.path.parent / file, source.parent / file]
+        existing = [place for place in places if place.is_file()]
+        if existing:
+            found[name] = existing[0]
+            continue
+        problems.append(
+            Problem(
+                "table-missing",
+                f"look-up table {name} is not at {' or '.join(str(place) for place in places)}",
+                mapping.document.where("tables", name),
+                f"give it with --table {name}=PATH, or put {file} beside the mapping or beside the source",
+            )
+        )
+    if problems:
+        raise TanzhangError(problems)
+    return found
 
 
 # -- checks of a mapping file -------------------------------------------------------------------------------------
@@ -385,16 +423,18 @@ class _Run:
         )
 
     def _header(self, path: Path, kind: str, delimiter: str) -> list[str]:
+        if not path.is_file():
+            raise refuse(
+                "source-missing", f"there is no file {path.name}", where=str(path), remedy="name an existing file"
+            )
         try:
             if kind == "parquet":
-                found = self.con.execute(f"DESCRIBE SELECT * FROM read_parquet({_text(str(path))})").fetchall()
+                found = self.con.execute(
+                    f"DESCRIBE SELECT * FROM read_parquet({_file(path)}, hive_partitioning=false)"
+                ).fetchall()
                 return [str(row[0]) for row in found]
             with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
                 line = file.readline(1_000_000).decode("utf-8-sig").rstrip("\r\n")
-        except FileNotFoundError:
-            raise refuse(
-                "source-missing", f"there is no file {path.name}", where=str(path), remedy="name an existing file"
-            ) from None
         except UnicodeDecodeError:
             raise refuse(
                 "source-header", "the header line is not UTF-8", where=str(path), remedy="save the file as UTF-8"
@@ -430,18 +470,20 @@ class _Run:
     ) -> None:
         """Create table ``<prefix>_<name>``: row, line, bad (why the line is no row, or NULL), c<position> ..."""
         nulls = ", ".join(_text(value) for value in ("", *null_values))
+        ((ordered,),) = self.con.execute("SELECT current_setting('preserve_insertion_order')").fetchall()
+        self.con.execute("SET preserve_insertion_order = true")  # lines are numbered in the order they are read
         try:
             if kind == "parquet":
                 self._read_parquet(path, wanted, name, nulls)
             else:
                 self._read_lines(path, len(header), wanted, name, delimiter, nulls)
-        except duckdb.IOException as error:
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise self._unreadable(path, error) from None
-        except duckdb.InvalidInputException as error:
-            raise self._unreadable(path, error) from None
+        finally:
+            self.con.execute(f"SET preserve_insertion_order = {ordered}")
 
     def _read_parquet(self, path: Path, wanted: Sequence[int], name: str, nulls: str) -> None:
-        file = f"read_parquet({_text(str(path))}, file_row_number=true)"
+        file = f"read_parquet({_file(path)}, hive_partitioning=false, file_row_number=true)"
         described = self.con.execute(f"DESCRIBE SELECT * FROM {file}").fetchall()
         columns = []
         for index in wanted:
@@ -461,7 +503,7 @@ class _Run:
             self.con.execute(f"DROP TABLE IF EXISTS {table}")
         compression = "gzip" if path.suffix == ".gz" else "none"
         self.con.execute(
-            f"CREATE TEMP TABLE {lines} AS SELECT row_number() OVER () AS k, l FROM read_csv({_text(str(path))},"
+            f"CREATE TEMP TABLE {lines} AS SELECT row_number() OVER () AS k, l FROM read_csv({_file(path)},"
             f" columns={{'l': 'VARCHAR'}}, auto_detect=false, header=true, delim={_text(_NO_SEPARATOR)}, quote='',"
             f" escape='', strict_mode=false, compression={_text(compression)}, store_rejects=true, rejects_limit=0,"
             f" rejects_scan={_text(scan)}, rejects_table={_text(errors)})"
@@ -503,27 +545,18 @@ class _Run:
         self.con.execute(f"DROP TABLE {lines}")
 
     def _read_tables(self) -> None:
-        for name in self.given:
-            if name not in self.mapping.tables:
-                known = ", ".join(self.mapping.tables) or "none"
-                raise refuse(
-                    "table-unknown",
-                    f"mapping {self.mapping.id} has no table {name}",
-                    where=self.mapping.document.where("tables"),
-                    remedy=f"its tables: {known}",
-                )
+        files = table_files(self.mapping, self.source, self.given)
         taken: dict[str, set[str]] = {}
         for _, field in _fields(self.data):
             if "table" in field:
                 wanted = (field[key] for key in ("take", "latitude", "longitude") if key in field)
                 taken.setdefault(field["table"], set()).update(wanted)
         for name, columns in taken.items():
-            self._read_table(name, sorted(columns))
+            self._read_table(name, files[name], sorted(columns))
 
-    def _read_table(self, name: str, columns: Sequence[str]) -> None:
+    def _read_table(self, name: str, path: Path, columns: Sequence[str]) -> None:
         spec = self.data["tables"][name]
         where = self.mapping.document.where("tables", name)
-        path = self._table_path(name, spec["file"], where)
         kind = "parquet" if path.suffix == ".parquet" else "csv"
         header = self._header(path, kind, ",")
         missing = [column for column in (spec["key"], *columns) if header.count(column) != 1]
@@ -547,15 +580,16 @@ class _Run:
                     Problem("table-malformed", f"table {name}: {why}", f"{path.name}:{line}", "correct that line")
                     for line, why in bad
                 )
-            values = ", ".join(f"c{index} AS {_quoted(column)}" for index, column in zip(at, columns, strict=True))
+            values = ", ".join(f"c{index} AS {_taken(column)}" for index, column in zip(at, columns, strict=True))
             self.con.execute(
                 f"CREATE TEMP TABLE {self.prefix}_table_{name} AS SELECT DISTINCT"
-                f" {self._normalised(name, f'c{key}')} AS key, {values} FROM {raw} WHERE c{key} IS NOT NULL"
+                f" {self._normalised(name, f'c{key}')} AS looked_up, {values} FROM {raw} WHERE c{key} IS NOT NULL"
             )
         finally:
             self.con.execute(f"DROP TABLE IF EXISTS {raw}")
         twice = self.con.execute(
-            f"SELECT key FROM {self.prefix}_table_{name} GROUP BY key HAVING count(*) > 1 ORDER BY key LIMIT 20"
+            f"SELECT looked_up FROM {self.prefix}_table_{name} GROUP BY looked_up HAVING count(*) > 1"
+            " ORDER BY looked_up LIMIT 20"
         ).fetchall()
         if twice:
             raise refuse(
@@ -564,21 +598,6 @@ class _Run:
                 where=f"{where}; {path.name}",
                 remedy="keep one row per key, after the declared normalisation",
             )
-
-    def _table_path(self, name: str, file: str, where: str) -> Path:
-        if name in self.given:
-            places = [self.given[name]]
-        else:
-            places = [self.mapping.path.parent / file, self.source.parent / file]
-        for place in places:
-            if place.is_file():
-                return place
-        raise refuse(
-            "table-missing",
-            f"look-up table {name} is not at {' or '.join(str(place) for place in places)}",
-            where=where,
-            remedy=f"give it with --table {name}=PATH, or put {file} beside the mapping or beside the source",
-        )
 
     def _normalised(self, name: str, value: str) -> str:
         for step in self.data["tables"][name].get("normalise", []):
@@ -833,10 +852,10 @@ class _Run:
                 looked.setdefault((field["table"], field["key"]), f"look_{len(looked)}")
         joins = "".join(
             f" LEFT JOIN {self.prefix}_table_{table} {alias}"
-            f" ON {alias}.key = {self._normalised(table, f'this.{self._column(key)}')}"
+            f" ON {alias}.looked_up = {self._normalised(table, f'this.{self._column(key)}')}"
             for (table, key), alias in looked.items()
         )
-        columns = [f"{alias}.key AS {alias}_key" for alias in looked.values()]
+        columns = [f"{alias}.looked_up AS {alias}_key" for alias in looked.values()]
         for name, field in fields.items():
             columns.append(f"{self._raw_value(field, looked)} AS {name}_raw")
         for name, field in inputs.items():
@@ -894,7 +913,7 @@ class _Run:
             return self._column(field["column"])
         if "table" in field:
             alias = (looked or {})[field["table"], field["key"]]
-            return f"{alias}.{_quoted(field['take'])}"
+            return f"{alias}.{_taken(field['take'])}"
         parts = []
         end = 0
         for found in _PLACEHOLDER.finditer(field["template"]):
@@ -975,7 +994,8 @@ class _Run:
         north = f"pow(sin(({angle['to_latitude']} - {angle['from_latitude']}) / 2), 2)"
         east = f"pow(sin(({angle['to_longitude']} - {angle['from_longitude']}) / 2), 2)"
         chord = f"{north} + cos({angle['from_latitude']}) * cos({angle['to_latitude']}) * {east}"
-        return f"floor({2 * _EARTH_RADIUS_M} * asin(sqrt(least(1.0, {chord}))))"
+        # LEAST would turn a missing coordinate into half the way round the earth, so the limit is a CASE.
+        return f"floor({2 * _EARTH_RADIUS_M} * asin(sqrt(CASE WHEN {chord} > 1 THEN 1 ELSE {chord} END)))"
 
     def _counted(self, table: str) -> Mapped:
         """Account for every source row, or refuse to hand anything out."""
@@ -1022,10 +1042,10 @@ class _Number:
 def _scaled(top: str, bottom: str, factor: Fraction, up: bool) -> str:
     """``top / bottom * factor`` as a whole number, cut down or up; ``//`` cuts towards zero, hence the two cases."""
     numerator, denominator = f"({top} * {factor.numerator})", f"({bottom} * {factor.denominator})"
-    outward = f"(({numerator} {{0}} ({denominator} - 1)) // {denominator})"
+    plain = f"{numerator} // {denominator}"
     if up:
-        return f"CASE WHEN {top} > 0 THEN {outward.format('+')} ELSE {numerator} // {denominator} END"
-    return f"CASE WHEN {top} < 0 THEN {outward.format('-')} ELSE {numerator} // {denominator} END"
+        return f"CASE WHEN {top} > 0 THEN ({numerator} + ({denominator} - 1)) // {denominator} ELSE {plain} END"
+    return f"CASE WHEN {top} < 0 THEN ({numerator} - ({denominator} - 1)) // {denominator} ELSE {plain} END"
 
 
 def _utc(zone: str, local: str) -> str:
@@ -1049,6 +1069,16 @@ def _unsigned(value: str) -> str:
 
 def _shown(value: str) -> str:
     return f"left({value}, {_SHOWN})"
+
+
+def _taken(column: str) -> str:
+    """A column of a look-up table, under a name that meets none of ours."""
+    return _quoted(f"taken:{column}")
+
+
+def _file(path: Path) -> str:
+    """A path as SQL text, with the signs that DuckDB would take for a pattern."""
+    return _text(re.sub(r"([*?\[])", r"[\1]", str(path)))
 
 
 def _quoted(name: str) -> str:

@@ -1,0 +1,42 @@
+# Everything a developer or a newcomer runs. Needs python3.11+, pip, make and git; nothing else has to be installed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench clean
+
+help: ## Show this help
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tanzhang needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $@
+
+setup: $(READY) ## Make the virtual environment with the exact versions of constraints.txt
+
+demo: $(READY) ## Settle a small simulated city day and show it from all sides
+	$(BIN)/tanzhang demo
+
+test: $(READY) ## Run all tests
+	$(BIN)/pytest -n auto --dist worksteal
+
+check: $(READY) ## Format, lint, types, catalogue and the health of the repository
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/tanzhang catalogue check
+	$(BIN)/pytest tests/health -p no:cacheprovider
+
+format: $(READY) ## Write the one format and the safe fixes of the linter
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## Measure speed and memory on this machine (minutes)
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove what make made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

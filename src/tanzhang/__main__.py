@@ -1,0 +1,5 @@
+"""``python -m tanzhang``."""
+
+from tanzhang.cli.main import run
+
+run()

@@ -1,0 +1,320 @@
+"""Answers as tables for people. Every number shown comes from the answer; nothing is computed here but its writing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.tree import Tree
+
+from tanzhang.core.formula import decimal_text
+
+_console = Console(highlight=False, soft_wrap=False)
+
+
+def mass(mg: str | int | None) -> str:
+    """Milligrams as people read them, exactly: mg, g, kg or t.
+
+    >>> mass("343245"), mass(0), mass("-37000"), mass("92992240000000000")
+    ('343.245 g', '0 g', '-37 g', '92992240 kg')
+    """
+    if mg is None:
+        return "-"
+    amount = int(mg)
+    sign, rest = ("-" if amount < 0 else ""), abs(amount)
+    unit, places = ("kg", 6) if rest >= 1_000_000 else ("g", 3)
+    whole, part = divmod(rest, 10**places)
+    digits = f"{part:0{places}d}".rstrip("0")
+    return f"{sign}{whole}{'.' + digits if digits else ''} {unit}"
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        name = column.removesuffix(">")
+        table.add_column(name, justify="right" if column.endswith(">") else "left", overflow="fold")
+    return table
+
+
+def _pairs(pairs: Sequence[tuple[str, Any]], title: str | None = None) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        if value is not None:
+            table.add_row(name, str(value))
+    _console.print(table)
+
+
+def created(answer: Mapping[str, Any]) -> None:
+    """A new home."""
+    _pairs(
+        [
+            ("home", answer["home"]),
+            ("programme", answer["programme"]),
+            ("log", answer["origin"]),
+            ("public key", answer["vkey"]),
+        ],
+        "Home created",
+    )
+    _console.print("\nNext: [bold]tanzhang intake FILE[/bold], then [bold]tanzhang settle[/bold].")
+
+
+def quantified(answer: Mapping[str, Any]) -> None:
+    """One act's quantity and everything it rests on."""
+    kind = "reduction" if "reduction_mg" in answer else "emission"
+    mg = answer[f"{kind}_mg"]
+    flag = "  [yellow]provisional[/yellow]" if answer["provisional"] else ""
+    _console.print(f"[bold]{kind} {mass(mg)}[/bold] {answer['gases']} ({int(mg):,} mg){flag}\n")
+    source = answer["source"]
+    _pairs(
+        [
+            ("methodology", f"{answer['methodology']}  {answer['title']['zh']}"),
+            ("taken because", answer["why"]),
+            ("status", answer["methodology_status"]),
+            ("source", ", ".join(str(source[key]) for key in ("title", "number", "date", "address") if key in source)),
+            ("digest", answer["digest"]),
+        ]
+    )
+    for factor in answer["factors"]:
+        _console.print()
+        cited = factor["source"]
+        _pairs(
+            [
+                (factor["parameter"], f"{_fraction(factor['value'])} {factor['unit']}"),
+                ("published as", factor["published"]),
+                ("factor", factor.get("factor")),
+                ("region, year", " ".join(factor[key] for key in ("region", "measured_for") if key in factor) or None),
+                ("days applied", factor.get("applies")),
+                ("status", factor["status"]),
+                ("source", f"{cited.get('title', cited['id'])}: {factor['locator']}"),
+            ]
+        )
+    _console.print()
+    for step in answer["steps"]:
+        _console.print(f"  {step}", markup=False)
+
+
+def _fraction(text: str) -> str:
+    return decimal_text(Fraction(text))
+
+
+def taken_in(answer: Mapping[str, Any]) -> None:
+    """What became of a submission's rows."""
+    _console.print(
+        f"[bold]{answer['rows']:,} rows: {answer['accepted']:,} accepted, {answer['refused']:,} refused[/bold]"
+        f"  (submission {answer['submission']})"
+    )
+    for name, count in answer["skipped"].items():
+        _console.print(f"  {count:,} rows left out by the mapping's filter {name!r}")
+    if answer["quantified"]:
+        table = _table("behaviour", "actions>", "quantified>")
+        for row in answer["quantified"]:
+            table.add_row(row["behaviour"], f"{row['actions']:,}", mass(row["quantified_mg"]))
+        _console.print()
+        _console.print(table)
+    if answer["refused_by_code"]:
+        table = _table("refused because", "rows>")
+        for code, count in answer["refused_by_code"].items():
+            table.add_row(code, f"{count:,}")
+        _console.print()
+        _console.print(table)
+        _console.print()
+        for problem in answer["first_problems"][:3]:
+            reference = f" ({problem['reference']})" if problem["reference"] else ""
+            _console.print(f"  row {problem['row']}{reference} {problem['code']}: {problem['message']}", markup=False)
+            _console.print(f"    fix  {problem['remedy']}", markup=False)
+        _console.print(f"\nEvery mistake with its remedy: {answer['verdicts']}")
+
+
+def settled(answer: Mapping[str, Any]) -> None:
+    """A settlement."""
+    if answer["batch"] is None:
+        _console.print(f"Nothing to settle through {answer['through']}: every closed window is settled already.")
+        return
+    _console.print(
+        f"[bold]Batch {answer['batch']}: {answer['records']:,} records settled through {answer['through']}[/bold]"
+    )
+    table = _table("outcome", "records>")
+    for outcome, count in answer["outcomes"].items():
+        table.add_row(outcome, f"{int(count):,}")
+    _console.print(table)
+    _pairs(
+        [
+            *((f"granted {unit}", mass(amount)) for unit, amount in answer["granted"].items()),
+            *((f"reversed {unit}", mass(amount)) for unit, amount in answer["reversed"].items() if amount != "0"),
+            ("record root", answer["root"]),
+        ]
+    )
+
+
+def checked(answer: Mapping[str, Any]) -> None:
+    """A verification, check by check."""
+    table = _table("", "check", "compared>", "what")
+    for check in answer["checks"]:
+        mark = "[red]failed[/red]" if check["problems"] else "[green]ok[/green]"
+        table.add_row(mark, check["check"], f"{check['count']:,}", check["what"])
+    _console.print(table)
+    _problems(problem for check in answer["checks"] for problem in check["problems"])
+    verdict = "everything holds" if answer["status"] == "verified" else f"{answer['problems']} problems"
+    _console.print(f"\n[bold]{answer['status']}[/bold]: {verdict}")
+
+
+def _problems(problems: Any) -> None:
+    for problem in problems:
+        _console.print(f"\n{problem['code']}: {problem['message']}", markup=False, style="red")
+        _console.print(f"  where  {problem['where']}\n  fix    {problem['remedy']}", markup=False)
+
+
+def catalogue_checked(answer: Mapping[str, Any]) -> None:
+    """The check of the catalogue."""
+    _pairs(sorted(answer["counts"].items()), "Checked")
+    _problems(answer["problems"])
+    _console.print(f"\n[bold]{answer['status']}[/bold], {len(answer['problems'])} problems")
+
+
+def catalogue_listed(answer: Mapping[str, Any]) -> None:
+    """Behaviours and their methodologies."""
+    tree(answer)
+
+
+def tree(answer: Mapping[str, Any]) -> None:
+    """Any answer as a tree of its members."""
+    top = Tree("", hide_root=True)
+    _grow(top, answer)
+    _console.print(top)
+
+
+def _grow(branch: Tree, value: Any) -> None:
+    pairs = value.items() if isinstance(value, Mapping) else enumerate(value, start=1)
+    for name, member in pairs:
+        if isinstance(member, Mapping | list | tuple) and member:
+            _grow(branch.add(f"[bold]{name}[/bold]"), member)
+        elif member not in (None, [], {}, ()):
+            branch.add(f"[dim]{name}[/dim]  {_plain(member)}")
+
+
+def _plain(value: Any) -> str:
+    return " ".join(str(value).split()).replace("[", r"\[")
+
+
+def accounts(answer: Mapping[str, Any]) -> None:
+    """Accounts, most reductions first."""
+    table = _table("account", "reduction>", "provisional>", "footprint>", title=f"{answer['accounts']:,} accounts")
+    for row in answer["shown"]:
+        table.add_row(
+            row["account"], mass(row["reduction_mg"]), mass(row["provisional_reduction_mg"]), mass(row["footprint_mg"])
+        )
+    _console.print(table)
+    if answer["accounts"] > len(answer["shown"]):
+        _console.print(f"... {answer['accounts'] - len(answer['shown']):,} more (--limit)")
+
+
+def statement(answer: Mapping[str, Any]) -> None:
+    """One account."""
+    _pairs(
+        [
+            ("account", answer["account"]),
+            ("programme", answer["programme"]),
+            ("confirmed reduction", mass(answer["confirmed"]["reduction_mg"])),
+            ("provisional reduction", mass(answer["provisional"]["reduction_mg"])),
+            ("confirmed footprint", mass(answer["confirmed"]["footprint_mg"])),
+            ("provisional footprint", mass(answer["provisional"]["footprint_mg"])),
+        ]
+    )
+    if answer["by_behaviour"]:
+        table = _table("behaviour", "records>", "mass>", title="\nBy behaviour")
+        for row in answer["by_behaviour"]:
+            table.add_row(row["behaviour"], f"{row['records']:,}", mass(row["mg"]))
+        _console.print(table)
+    for name, title in (("latest", "\nLatest records"), ("open", "\nOpen: visible, not booked yet")):
+        if answer[name]:
+            table = _table("day", "behaviour", "granted>", "outcome", "action", title=title)
+            for record in answer[name]:
+                reason = record["outcome"] + (f" {record['related']}" if record["related"] else "")
+                amount = int(record["granted_mg"]) - int(record["reversed_mg"])
+                table.add_row(record["day"], record["behaviour"], mass(amount), reason, record["action_id"])
+            _console.print(table)
+    if answer["children"]:
+        table = _table("platform account", "from", "until", title="\nLinked (1+N)")
+        for child in answer["children"]:
+            table.add_row(child["child"], child["from"], child["until"] or "open")
+        _console.print(table)
+
+
+def receipt_created(answer: Mapping[str, Any]) -> None:
+    """A receipt file."""
+    _console.print(f"Receipt written to {answer['receipt']} ({answer['bytes']:,} bytes). Anyone can check it with")
+    _console.print(f"  tanzhang receipt verify {answer['receipt']} --key {answer['key']}", markup=False, soft_wrap=True)
+
+
+def receipt_checked(answer: Mapping[str, Any]) -> None:
+    """What a receipt proves."""
+    record = answer["record"]
+    _console.print(f"[bold green]verified[/bold green]  {record['behaviour']} on {record['day']}: {answer['outcome']}")
+    _pairs(
+        [
+            ("granted", f"{mass(answer['granted_mg'])} ({answer['unit']})"),
+            ("programme", answer["programme"]),
+            ("reported by", record["partner"]),
+            ("account", record["account"]),
+            ("action", record["action_id"]),
+            ("inputs", ", ".join(f"{name} {value}" for name, value in record["inputs"].items()) or None),
+            ("methodology", answer.get("methodology")),
+            ("formula", answer.get("formula")),
+            ("values", "provisional" if answer.get("provisional") else None),
+            ("log", f"{answer['log']} at size {answer['log_size']}, batch {answer['batch']}"),
+        ]
+    )
+    for check in answer["checks"]:
+        _console.print(f"  [green]ok[/green] {check}")
+
+
+def demo(answer: Mapping[str, Any]) -> None:
+    """The demonstration, step by step."""
+    _console.rule("A simulated city day")
+    _console.print(f"{answer['people']} simulated persons of Beijing, {answer['day']}, seed {answer['seed']}.")
+    _console.print(
+        "[yellow]Simulated reports; methodologies and factors are the catalogue's, several provisional.[/yellow]\n"
+    )
+    _console.rule("1. Reports come in")
+    for submission in answer["submissions"]:
+        _console.print(
+            f"  {submission['partner']:<16} {submission['rows']:>6,} rows, {submission['accepted']:>6,} accepted, "
+            f"{submission['refused']:>4,} refused {_codes(submission['refused_by_code'])}"
+        )
+    _console.print()
+    _console.rule("2. Settled, booked, sealed")
+    settled(answer["settlement"])
+    _console.print()
+    _console.rule("3. Ranking of the day")
+    table = _table("", "account", "reduction>")
+    for place, row in enumerate(answer["ranking"], start=1):
+        table.add_row(str(place), row["account"], mass(row["reduction_mg"]))
+    _console.print(table)
+    _console.print()
+    _console.rule("4. The city by category")
+    table = _table("category", "acts>", "reduction>", "partners")
+    for row in answer["city"]:
+        table.add_row(row["category"], f"{row['acts']:,}", mass(row["mg"]), row["partners"])
+    _console.print(table)
+    _console.print("Totals are confirmed and deduplicated; partners' own totals overlap and are not added up.\n")
+    _console.rule("5. One record explained: a parcel box")
+    quantified(answer["explained"])
+    _console.print()
+    _console.rule("6. Its receipt, verified offline")
+    receipt_checked(answer["receipt"])
+    _console.print()
+    _console.rule("7. Everything verified again from the files")
+    checked(answer["verification"])
+    _console.print()
+    _console.rule("What to try next")
+    for line in answer["next"]:
+        _console.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+def _codes(codes: Mapping[str, int]) -> str:
+    return f"({', '.join(f'{code} {count}' for code, count in codes.items())})" if codes else ""

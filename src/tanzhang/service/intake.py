@@ -1,0 +1,194 @@
+"""Intake: a file comes in, every row gets its verdict, and what is accepted is on disk before the answer leaves.
+
+Rules of a row: :mod:`tanzhang.engine.screen`. Formats: :mod:`tanzhang.stores.formats` and, for foreign files,
+:mod:`tanzhang.stores.mapping`. Nothing is decided here about counting once; that is settlement's.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tanzhang.core.errors import Problem, TanzhangError, refuse
+from tanzhang.core.methodology import Plan, canonical_json
+from tanzhang.engine.kernel import connect
+from tanzhang.engine.screen import Question, Screened, screen
+from tanzhang.service.progress import Progress, silent
+from tanzhang.stores.files import write_durably
+from tanzhang.stores.formats import read_submission
+from tanzhang.stores.home import Home
+from tanzhang.stores.mapping import apply_mapping, load_mapping, table_files
+from tanzhang.stores.records import write_table
+
+_FEW = 20  # problems shown in an answer; the verdict file has all
+
+
+def intake(
+    home: Home,
+    path: Path,
+    *,
+    partner: str | None = None,
+    mapping: Path | None = None,
+    tables: Mapping[str, Path] | None = None,
+    now: datetime,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Take in one file. Returns counts, refusals by code, the first problems and where the verdicts are.
+
+    Sending a wholly accepted file again returns the first answer again and takes nothing in twice. Raises if the file
+    as a whole cannot be taken; then nothing of it landed.
+    """
+    if partner is not None and partner not in home.programme.partners:
+        raise refuse(
+            "unknown-partner",
+            f"{partner} is not a partner of programme {home.programme.id}",
+            where="--partner",
+            remedy=f"use one of {', '.join(home.programme.partners)}",
+        )
+    with home.writing():
+        fingerprint = _fingerprint(home, path, partner, mapping, tables or {})
+        earlier = home.book.find_submission(fingerprint)
+        if earlier is not None:
+            answer: dict[str, Any] = json.loads(earlier.answer)
+            return answer
+        con = connect()
+        progress("reading", 0, 0)
+        skipped: dict[str, int] = {}
+        if mapping is None:
+            raw = read_submission(con, path)
+        else:
+            mapped = apply_mapping(con, path, load_mapping(mapping), dict(tables or {}))
+            raw, skipped = mapped.table, dict(mapped.skipped)
+        ((rows,),) = con.execute(f"SELECT count(*) FROM {raw}").fetchall()
+        progress("checking and quantifying", 20, rows)
+        screened = screen(
+            con,
+            raw,
+            programme=home.programme,
+            partner=partner,
+            identity_key=home.identity_key,
+            now=now,
+            resolve=resolver(home),
+        )
+        progress("writing", 80, rows)
+        return _land(home, con, screened, path, partner, fingerprint, skipped, now)
+
+
+def resolver(home: Home) -> Callable[[Question], Plan | Problem]:
+    """Answers which plan an act is computed by in this home's programme, or why by none."""
+
+    def resolve(question: Question) -> Plan | Problem:
+        try:
+            choice = home.catalogue.choose(
+                question.behaviour, question.region, question.day, home.programme.methodologies
+            )
+            return home.catalogue.plan(
+                choice.methodology, question.region, question.day, question.variant, question.evidence
+            )
+        except TanzhangError as error:
+            return error.problems[0]
+
+    return resolve
+
+
+def _land(
+    home: Home,
+    con: Any,
+    screened: Screened,
+    path: Path,
+    partner: str | None,
+    fingerprint: str,
+    skipped: Mapping[str, int],
+    now: datetime,
+) -> dict[str, Any]:
+    """Write the accepted rows and the verdicts, then acknowledge both in the book."""
+    number = home.book.next_submission()
+    folder = home.folder / "reports" / f"{number:08d}-{fingerprint[:12]}"
+    accepted = con.sql(f"SELECT * FROM {screened.accepted}").to_arrow_table()
+    file = folder / "accepted.parquet"
+    digest = write_table(file, accepted, home=home.folder)
+    refused = screened.rows - screened.accepted_rows
+    verdicts = folder / "verdicts.csv"
+    codes = dict(
+        con.execute(
+            f"SELECT code, count(DISTINCT row) FROM {screened.problems} GROUP BY code ORDER BY count(*) DESC, code"
+        ).fetchall()
+    )
+    lines = _verdict_csv(con, screened.problems)
+    write_durably(verdicts, lines, up_to=home.folder)
+    first = con.execute(
+        f"SELECT row, reference, code, field, message, remedy FROM {screened.problems} ORDER BY row, code LIMIT {_FEW}"
+    ).fetchall()
+    amounts = con.execute(
+        f"SELECT behaviour, count(*), sum(quantified_mg)::VARCHAR FROM {screened.accepted} GROUP BY 1 ORDER BY 1"
+    ).fetchall()
+    answer = {
+        "submission": number,
+        "rows": screened.rows,
+        "accepted": screened.accepted_rows,
+        "refused": refused,
+        "refused_by_code": codes,
+        "skipped": dict(skipped),
+        "quantified": [
+            {"behaviour": behaviour, "actions": count, "quantified_mg": total} for behaviour, count, total in amounts
+        ],
+        "verdicts": str(verdicts.relative_to(home.folder)),
+        "first_problems": [
+            dict(zip(("row", "reference", "code", "field", "message", "remedy"), row, strict=True)) for row in first
+        ],
+    }
+    local = now.astimezone(ZoneInfo(home.programme.time_zone)).date()
+    home.book.add_submission(
+        {
+            "partner": partner,
+            "name": path.name,
+            "received_at": now.astimezone(UTC).isoformat(timespec="microseconds"),
+            "received_day": local.isoformat(),
+            "rows": screened.rows,
+            "accepted": screened.accepted_rows,
+            "refused": refused,
+            "fingerprint": fingerprint if refused == 0 else f"{fingerprint}-{number}",
+            "answer": canonical_json(answer),
+            "file": str(file.relative_to(home.folder)),
+            "file_digest": digest,
+            "verdicts": str(verdicts.relative_to(home.folder)),
+            "verdicts_digest": hashlib.sha256(lines).hexdigest(),
+        },
+        {plan.digest: plan.document for plan in screened.plans.values()},
+    )
+    return answer
+
+
+def _verdict_csv(con: Any, problems: str) -> bytes:
+    """The verdict file: one line per mistake; rows without a line are accepted."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(("row", "reference", "verdict", "code", "field", "message", "remedy"))
+    rows = con.execute(
+        f"SELECT row, reference, 'refused', code, field, message, remedy FROM {problems} ORDER BY row, code"
+    )
+    while batch := rows.fetchmany(10_000):
+        writer.writerows(batch)
+    return buffer.getvalue().encode()
+
+
+def _fingerprint(home: Home, path: Path, partner: str | None, mapping: Path | None, tables: Mapping[str, Path]) -> str:
+    """What makes two submissions the same: bytes, partner, mapping, tables and catalogue."""
+    files = [path]
+    if mapping is not None:
+        named = table_files(load_mapping(mapping), path, tables)
+        files += [mapping, *(named[name] for name in sorted(named))]
+    state = hashlib.sha256(canonical_json([partner, home.catalogue.digest(), path.suffixes]).encode())
+    for file in files:
+        if not file.is_file():
+            raise refuse("file-missing", f"{file} is not a file", where=str(file), remedy="check the path")
+        with file.open("rb") as handle:
+            state.update(hashlib.file_digest(handle, "sha256").digest())
+    return state.hexdigest()

@@ -1,0 +1,30 @@
+"""How a trip becomes grams in an account: the table of contents of the whole system.
+
+Read each step beside the core module that holds its rules::
+
+    intake     what was reported, checked, named, quantified   core/action, methodology, formula, factors, recipe
+    settle     has anyone claimed this already, overlaps, caps  core/claim, settlement
+    seal       postings that sum to zero, leaf, tiles, log      core/record, merkle, note, checkpoint
+    accounts   what the citizen sees, and why
+    receipt    what the citizen can prove without us            core/tlog_proof
+    verify     what everyone can check
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from tanzhang.service.intake import intake
+from tanzhang.service.settle import settle
+from tanzhang.stores.home import Home
+
+
+def settle_files(
+    home: Home, files: Iterable[Path], *, partner: str | None = None, through: date | None = None, now: datetime
+) -> dict[str, Any]:
+    """The whole way for some files of our own schema: take them in, settle what is due, say what became of it."""
+    submissions = [intake(home, file, partner=partner, now=now) for file in files]
+    return {"submissions": submissions, "settlement": settle(home, through=through, now=now)}

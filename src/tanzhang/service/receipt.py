@@ -1,0 +1,109 @@
+"""Make a receipt for one settled record; checking one needs no home: :func:`tanzhang.core.receipt.verify_receipt`."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from tanzhang.core.errors import refuse
+from tanzhang.core.merkle import proof_from_subtrees
+from tanzhang.core.receipt import Evidence, Verified, verify_receipt
+from tanzhang.core.record import UNIT_OF_KIND, salt, to_json
+from tanzhang.engine.kernel import connect, quote
+from tanzhang.engine.leaves import fixed_bytes, leaf_hashes
+from tanzhang.engine.signing import verifier_of
+from tanzhang.service.settle import open_reports
+from tanzhang.stores.book import batch
+from tanzhang.stores.home import Home
+from tanzhang.stores.records import RECORDS, SUBTREE_LEAVES, SUBTREES, read_slice, read_subtrees, to_record
+
+
+def create_receipt(home: Home, action: uuid.UUID) -> bytes:
+    """The receipt file of an action's record.
+
+    Of several rows with one reference the one that was decided by itself is proved, not its repeats. Raises
+    ``not-settled`` (with the day its window closes) and ``unknown-action``.
+    """
+    row, index = _find(home, action)
+    first = index - index % SUBTREE_LEAVES
+    folder = home.folder / row.folder
+    part = read_slice(folder / RECORDS, first, min(first + SUBTREE_LEAVES, row.records))
+    seeds = fixed_bytes(part["seed"], 16)
+    leaves = leaf_hashes(part, seeds, first_index=first)
+    record = to_record(part.slice(index - first, 1).to_pylist()[0])
+    path = proof_from_subtrees(
+        index, row.records, [leaf.tobytes() for leaf in leaves], read_subtrees(folder / SUBTREES)
+    )
+    plans = home.book.plans()
+    evidence = Evidence(
+        record=record,
+        salt=salt(seeds[index - first].tobytes(), index),
+        index=index,
+        path=tuple(path),
+        manifest=row.manifest,
+        plan=None if record.plan is None else plans[record.plan],
+    )
+    home.publish()
+    return home.log.prove(row.seq + 1, evidence.to_bytes())
+
+
+def check_receipt(data: bytes, vkey: str) -> dict[str, Any]:
+    """Verify a receipt offline; what it proves, as JSON members. Raises at the first thing that does not hold."""
+    return describe(verify_receipt(data, verifier_of(vkey)))
+
+
+def describe(verified: Verified) -> dict[str, Any]:
+    """What a verified receipt says."""
+    record = verified.record
+    answer: dict[str, Any] = {
+        "status": "verified",
+        "outcome": record.outcome,
+        "granted_mg": str(record.granted_mg),
+        "unit": UNIT_OF_KIND[record.kind],
+        "programme": verified.manifest.get("programme"),
+        "batch": verified.manifest.get("batch"),
+        "log": verified.origin,
+        "log_size": verified.log_size,
+        "checks": list(verified.checks),
+        "record": to_json(record),
+    }
+    if verified.plan is not None:
+        answer["methodology"] = f"{verified.plan['methodology']}@{verified.plan['version']}"
+        answer["title"] = verified.plan["title"]
+        answer["formula"] = verified.plan["formula"]
+        answer["source"] = verified.plan["source"]
+        answer["provisional"] = verified.plan["status"] != "published"
+    return answer
+
+
+def _find(home: Home, action: uuid.UUID) -> tuple[Any, int]:
+    """The batch row and the place in it of an action's record."""
+    con = connect()
+    rows = home.book.rows(batch)
+    wanted = f"action_id = {quote(str(action))}::UUID"
+    if rows:
+        files = {str(home.folder / row.folder / RECORDS): row for row in rows}
+        named = ", ".join(quote(file) for file in files)
+        found = con.execute(
+            f"""
+            SELECT filename, file_row_number FROM read_parquet([{named}], filename = true, file_row_number = true)
+            WHERE {wanted} ORDER BY outcome IN ('repeat', 'conflict'), filename, file_row_number LIMIT 1
+            """
+        ).fetchall()
+        if found:
+            return files[found[0][0]], found[0][1]
+    if open_reports(home, con, None).rows:
+        waiting = con.execute(f"SELECT min(close_day) FROM pending WHERE {wanted}").fetchall()
+        if waiting[0][0] is not None:
+            raise refuse(
+                "not-settled",
+                f"action {action} is accepted, but not settled yet",
+                where="action",
+                remedy=f"its window closes on {waiting[0][0]}; settle through that day, then ask again",
+            )
+    raise refuse(
+        "unknown-action",
+        f"no record of action {action}",
+        where="action",
+        remedy="give the action's id, or PARTNER:REFERENCE as it was reported",
+    )

@@ -1,0 +1,415 @@
+"""Verify: rebuild everything from the files and the book, and say what was checked and what does not hold.
+
+Every check runs, whatever the earlier ones found, and names the file, row or batch that is wrong. A batch whose file
+changed is named once and left out of the checks that would read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import sqlalchemy as sa
+
+from tanzhang.core.errors import Problem, TanzhangError
+from tanzhang.core.recipe import read_recipe
+from tanzhang.core.record import HOLDERS
+from tanzhang.engine.hashing import merkle_root, subtree_roots
+from tanzhang.engine.kernel import connect, quote
+from tanzhang.engine.leaves import fixed_bytes, leaf_hashes
+from tanzhang.engine.sql import compile_mg
+from tanzhang.service.progress import Progress, silent
+from tanzhang.service.seal import batch_postings, batch_totals
+from tanzhang.stores.book import batch, consumption, manifest_of, plan, posting, submission
+from tanzhang.stores.home import Home, key_check
+from tanzhang.stores.log import Log
+from tanzhang.stores.records import RECORDS, SUBTREES, digest_of
+
+if TYPE_CHECKING:
+    import duckdb
+
+_RESTORE = "restore it from a backup; everything up to the last checkpoint can be compared with the published log"
+_FEW = 5
+_STEPS = 14
+_HOLDS = f"outcome IN ({', '.join(quote(outcome) for outcome in HOLDERS)})"
+
+
+def _wrong(code: str, message: str, where: str, remedy: str = _RESTORE) -> Problem:
+    return Problem(code, message, where, remedy)
+
+
+@dataclass(slots=True)
+class Check:
+    """One check: what was compared, how many times, and what was wrong."""
+
+    name: str
+    what: str
+    count: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON members."""
+        return {
+            "check": self.name,
+            "what": self.what,
+            "count": self.count,
+            "problems": [problem.as_dict() for problem in self.problems],
+        }
+
+
+def verify(home: Home, *, progress: Progress = silent) -> dict[str, Any]:
+    """All checks of a home, in the order of the way of an action. ``status`` is ``verified`` or ``failed``."""
+    checks: list[Check] = []
+    verification = _Verification(home)
+    rows = sum(row.records for row in verification.batches)
+    for check in verification.run():
+        checks.append(check)
+        progress(check.name, 100 * len(checks) // _STEPS, rows)
+    wrong = sum(len(check.problems) for check in checks)
+    return {
+        "status": "failed" if wrong else "verified",
+        "problems": wrong,
+        "checks": [check.as_dict() for check in checks],
+    }
+
+
+class _Verification:
+    """The state of one run: the batches whose files are as they were written, and the engine that reads them."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.book = home.book
+        self.con: duckdb.DuckDBPyConnection = connect()
+        self.batches = self.book.rows(batch)
+        self.sound: list[Any] = []
+
+    def run(self) -> Iterator[Check]:
+        """Every check; one that cannot even run because of what it met counts as failed, and the next one runs."""
+        steps = (
+            self._pages,
+            self._chains,
+            self._keys,
+            self._plans,
+            self._reports,
+            self._record_files,
+            self._roots,
+            self._totals,
+            self._postings,
+            self._quantities,
+            self._once,
+            self._grants,
+            self._conservation,
+            self._log,
+        )
+        for step in steps:
+            try:
+                yield step()
+            except Exception as error:  # whatever was damaged, the other checks still have to run
+                name = step.__name__.strip("_").replace("_", " ")
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                problem = _wrong("check-impossible", f"the check stopped at {reason}", name)
+                yield Check(name, "could not be completed", 0, [problem])
+
+    def _pages(self) -> Check:
+        return Check("book file", "the database's own integrity check", 1, self.book.check_pages())
+
+    def _chains(self) -> Check:
+        """Rows of the book against their chains, and the chains against what the manifests say of them."""
+        count, problems, heads = self.book.check_chains()
+        for row in self.batches:
+            for table, said in manifest_of(row)["book"].items():
+                count += 1
+                rows = int(said["rows"])
+                if len(heads[table]) <= rows or heads[table][rows] != said["head"]:
+                    problems.append(
+                        _wrong(
+                            "book-history-changed",
+                            f"the first {rows} rows of {table} are not those that batch {row.seq} sealed",
+                            f"book.sqlite: {table}",
+                            _RESTORE,
+                        )
+                    )
+        return Check("book rows", "rows of the book against their chain and the sealed heads", count, problems)
+
+    def _keys(self) -> Check:
+        check = Check("keys", "keys and settings against what the home was set up with", 4)
+        for name in ("identity_key", "signer"):
+            try:
+                getattr(self.home, name)
+            except TanzhangError as error:
+                check.problems += error.problems
+        number, key = self.book.next_seal_key()
+        expected = manifest_of(self.batches[-1])["next_seal_check"] if self.batches else self.home.values["seal_check"]
+        if key_check(key) != expected or number != len(self.batches):
+            check.problems.append(
+                _wrong(
+                    "key-changed", "the next salt key is not the one committed to", "book.sqlite: seal_key", _RESTORE
+                )
+            )
+        if hashlib.sha256(self.home.values["overlays"].encode()).hexdigest() != self.home.values["overlays_check"]:
+            check.problems.append(
+                _wrong("home-changed", "the catalogue folders were changed", "book.sqlite: home overlays")
+            )
+        return check
+
+    def _plans(self) -> Check:
+        check = Check("plans", "plan documents against their digests")
+        for row in self.book.rows(plan):
+            check.count += 1
+            if hashlib.sha256(row.document.encode()).hexdigest() != row.digest:
+                check.problems.append(
+                    _wrong(
+                        "plan-changed", f"plan {row.digest} has another text", f"book.sqlite: plan {row.seq}", _RESTORE
+                    )
+                )
+        return check
+
+    def _reports(self) -> Check:
+        check = Check("report files", "accepted reports and verdicts against their digests")
+        for row in self.book.rows(submission):
+            for file, digest in ((row.file, row.file_digest), (row.verdicts, row.verdicts_digest)):
+                check.count += 1
+                self._same_file(check, "report-file", file, digest)
+        return check
+
+    def _record_files(self) -> Check:
+        check = Check("record files", "record files and subtree roots against their digests")
+        for row in self.batches:
+            before = len(check.problems)
+            for name, digest in ((RECORDS, row.records_digest), (SUBTREES, row.subtrees_digest)):
+                check.count += 1
+                self._same_file(check, "record-file", f"{row.folder}/{name}", digest)
+            if len(check.problems) == before:
+                self.sound.append(row)
+        self._read_records()
+        return check
+
+    def _same_file(self, check: Check, kind: str, file: str, digest: str) -> None:
+        found = digest_of(self.home.folder / file)
+        if found is None:
+            check.problems.append(_wrong(f"{kind}-missing", f"{file} is missing", file))
+        elif found != digest:
+            check.problems.append(_wrong(f"{kind}-changed", f"{file} is not what was written", file))
+
+    def _roots(self) -> Check:
+        """Every record's leaf, every subtree, every root, from the records alone."""
+        check = Check("record trees", "leaves recomputed from the records, roots against the manifests")
+        for row in self.sound:
+            table = pq.read_table(self.home.folder / row.folder / RECORDS)
+            leaves = leaf_hashes(table, fixed_bytes(table["seed"], 16))
+            check.count += table.num_rows
+            if merkle_root(leaves).hex() != manifest_of(row)["root"]:
+                check.problems.append(
+                    _wrong(
+                        "root-mismatch",
+                        f"batch {row.seq}: the records do not give the sealed root",
+                        row.folder,
+                        _RESTORE,
+                    )
+                )
+            if subtree_roots(leaves).tobytes() != (self.home.folder / row.folder / SUBTREES).read_bytes():
+                check.problems.append(_wrong("subtree-mismatch", f"batch {row.seq}: subtree roots differ", row.folder))
+        return check
+
+    def _totals(self) -> Check:
+        check = Check("totals", "outcomes and amounts of each batch against its manifest")
+        for row in self.sound:
+            manifest = manifest_of(row)
+            totals = batch_totals(self.con, self._file(row))
+            check.count += 1
+            said = {name: manifest[name] for name in totals}
+            if said != totals or int(manifest["records"]) != row.records or manifest["batch"] != str(row.seq):
+                check.problems.append(
+                    _wrong("totals-mismatch", f"batch {row.seq}: sealed {said}, found {totals}", row.folder)
+                )
+        return check
+
+    def _postings(self) -> Check:
+        """Postings against the records they book, batch by batch, and the zero sum of every unit."""
+        check = Check("postings", "postings against the sums of the records; every unit sums to zero")
+        columns = (posting.c.account, posting.c.unit, posting.c.amount)
+        for row in self.sound:
+            booked = [tuple(found) for found in self.book.query(sa.select(*columns).where(posting.c.batch == row.seq))]
+            wanted = batch_postings(self.con, self._file(row))
+            check.count += len(wanted)
+            for account, unit, amount in sorted(set(booked) ^ set(wanted))[:_FEW]:
+                where = f"book.sqlite: posting of account {account.hex()}, batch {row.seq}"
+                side = "is booked" if (account, unit, amount) in booked else "is not booked"
+                check.problems.append(_wrong("posting-mismatch", f"{amount} {unit} {side}, against the records", where))
+        strays = self.book.query(
+            sa.select(posting.c.batch, sa.func.count())
+            .where(posting.c.batch.not_in([row.seq for row in self.batches]))
+            .group_by(posting.c.batch)
+        )
+        for number, count in strays:
+            check.problems.append(
+                _wrong("posting-stray", f"{count} postings of no batch", f"book.sqlite: batch {number}")
+            )
+        total = sa.func.sum(posting.c.amount)
+        for unit, amount in self.book.query(sa.select(posting.c.unit, total).group_by(posting.c.unit)):
+            check.count += 1
+            if amount != 0:
+                check.problems.append(_wrong("unbalanced", f"{unit} sums to {amount}", "book.sqlite: posting"))
+        return check
+
+    def _file(self, row: Any) -> str:
+        return f"read_parquet({quote(str(self.home.folder / row.folder / RECORDS))})"
+
+    def _read_records(self) -> None:
+        """View ``sound``: the records of all batches whose files are as written, with their batch."""
+        files = {str(self.home.folder / row.folder / RECORDS): row.seq for row in self.sound}
+        self.con.execute("CREATE OR REPLACE TEMP TABLE batch_files (filename VARCHAR, batch INTEGER)")
+        if files:
+            self.con.executemany("INSERT INTO batch_files VALUES (?, ?)", list(files.items()))
+            named = ", ".join(quote(file) for file in files)
+            self.con.execute(
+                f"CREATE OR REPLACE TEMP VIEW sound AS SELECT * FROM read_parquet([{named}], filename = true) "
+                "JOIN batch_files USING (filename)"
+            )
+
+    def _quantities(self) -> Check:
+        """Every record's milligrams, recomputed from the plan it names and its inputs."""
+        check = Check("quantities", "milligrams recomputed from inputs and plan")
+        if not self.sound:
+            return check
+        cases, broken = [], []
+        for digest, document in self.book.plans().items():
+            try:
+                cases.append(f"WHEN {quote(digest)} THEN {compile_mg(read_recipe(document))}")
+            except (TanzhangError, ValueError, KeyError, TypeError):
+                broken.append(digest)
+        amount = f"CASE plan {' '.join(cases)} END" if cases else "NULL"
+        readable = f"coalesce(plan NOT IN ({', '.join(map(quote, broken))}), true)" if broken else "true"
+        ((check.count,),) = self.con.execute(f"SELECT count(*) FROM sound WHERE {readable}").fetchall()
+        self._report(
+            check,
+            "quantity-mismatch",
+            f"SELECT batch, action_id, quantified_mg || ' mg recorded, ' || coalesce(({amount})::VARCHAR, 'none') || "
+            f"' mg computed' FROM sound WHERE {readable} AND quantified_mg IS DISTINCT FROM {amount}",
+        )
+        return check
+
+    def _once(self) -> Check:
+        """One claim, one credited record; one reference, one decided record."""
+        check = Check("counted once", "no claim credited twice, no reference decided twice")
+        if not self.sound:
+            return check
+        taken_back = (
+            "(SELECT withdraws FROM sound WHERE withdraws IS NOT NULL AND outcome NOT IN ('repeat', 'conflict'))"
+        )
+        holders = f"sound WHERE {_HOLDS} AND granted_mg > 0 AND action_id NOT IN {taken_back}"
+        ((check.count,),) = self.con.execute(f"SELECT count(*) FROM {holders}").fetchall()
+        self._report(
+            check,
+            "claim-twice",
+            f"SELECT max(batch), max(action_id), 'claim credited ' || count(*) || ' times' FROM {holders} "
+            "AND claim IS NOT NULL GROUP BY claim HAVING count(*) > 1",
+        )
+        self._report(
+            check,
+            "reference-twice",
+            "SELECT max(batch), action_id, 'decided ' || count(*) || ' times' FROM sound "
+            "WHERE outcome NOT IN ('repeat', 'conflict') GROUP BY action_id HAVING count(*) > 1",
+        )
+        return check
+
+    def _grants(self) -> Check:
+        """Nothing granted beyond what was quantified, to a loser, or taken back more than once or in part."""
+        check = Check("grants", "granted within quantified, losers at zero, reversals equal to what was granted")
+        if not self.sound:
+            return check
+        ((check.count,),) = self.con.execute("SELECT count(*) FROM sound").fetchall()
+        self._report(
+            check,
+            "grant-mismatch",
+            "SELECT batch, action_id, outcome || ' with ' || granted_mg || ' mg granted' FROM sound "
+            f"WHERE granted_mg < 0 OR granted_mg > coalesce(quantified_mg, 0) OR (NOT {_HOLDS} AND granted_mg <> 0) "
+            "OR (outcome = 'granted' AND granted_mg <> quantified_mg)",
+        )
+        self._report(
+            check,
+            "reversal-mismatch",
+            "SELECT max(r.batch), r.withdraws, sum(r.reversed_mg) || ' mg taken back of ' || "
+            "coalesce(max(t.granted_mg), 0) || ' granted' FROM sound r LEFT JOIN sound t ON r.withdraws = t.action_id "
+            "AND t.outcome NOT IN ('repeat', 'conflict') WHERE r.reversed_mg <> 0 GROUP BY r.withdraws "
+            "HAVING sum(r.reversed_mg) <> coalesce(max(t.granted_mg), 0)",
+        )
+        return check
+
+    def _report(self, check: Check, code: str, query: str) -> None:
+        for number, action, message in self.con.execute(f"{query} LIMIT {_FEW}").fetchall():
+            check.problems.append(_wrong(code, str(message), f"batch {number}, action {action}"))
+
+    def _conservation(self) -> Check:
+        """Every accepted report is in exactly one batch or still open; no record without its report."""
+        check = Check("nothing lost", "accepted reports against records and open reports")
+        consumed: dict[int, int] = {}
+        by_batch: dict[int, int] = {}
+        for row in self.book.rows(consumption):
+            consumed[row.submission] = consumed.get(row.submission, 0) + row.rows
+            by_batch[row.batch] = by_batch.get(row.batch, 0) + row.rows
+        for row in self.batches:
+            check.count += 1
+            if by_batch.get(row.seq, 0) != row.records:
+                message = f"batch {row.seq} consumed {by_batch.get(row.seq, 0)} reports and has {row.records} records"
+                check.problems.append(_wrong("reports-lost", message, f"batch {row.seq}"))
+        through = self.book.settled_through()
+        sound = {row.seq for row in self.sound}
+        complete = len(sound) == len(self.batches)
+        counts: list[str] = []
+        for row in self.book.rows(submission):
+            if digest_of(self.home.folder / row.file) != row.file_digest:
+                complete = False
+                continue
+            check.count += row.accepted
+            file = f"read_parquet({quote(str(self.home.folder / row.file))})"
+            settled = f"close_day <= DATE '{through[row.seq]}'" if row.seq in through else "false"
+            ((rows, done),) = self.con.execute(f"SELECT count(*), count(*) FILTER ({settled}) FROM {file}").fetchall()
+            if rows != row.accepted or done != consumed.get(row.seq, 0):
+                message = f"{row.accepted} accepted, {rows} in the file, {done} due, {consumed.get(row.seq, 0)} settled"
+                check.problems.append(_wrong("reports-lost", message, row.file))
+            counts.append(f"SELECT action_id, count(*) AS n FROM {file} WHERE {settled} GROUP BY 1")
+        if complete and counts and self.sound:
+            reported = f"SELECT action_id, sum(n) AS n FROM ({' UNION ALL '.join(counts)}) GROUP BY 1"
+            recorded = "SELECT action_id, count(*) AS n FROM sound GROUP BY 1"
+            missing = self.con.execute(
+                f"SELECT coalesce(a.action_id, b.action_id), coalesce(a.n, 0), coalesce(b.n, 0) FROM ({reported}) a "
+                f"FULL JOIN ({recorded}) b USING (action_id) WHERE a.n IS DISTINCT FROM b.n LIMIT {_FEW}"
+            ).fetchall()
+            for action, reports, records in missing:
+                message = f"{reports} settled reports, {records} records"
+                check.problems.append(_wrong("reports-lost", message, f"action {action}"))
+        return check
+
+    def _log(self) -> Check:
+        """The log's own files, and its entries against the book."""
+        check = Check("log", "tiles, entries, checkpoint and signature; entries against the book")
+        wanted = self.home.log_entries()
+        try:
+            log = Log(self.home.folder / "log", self.home.values["origin"], self.home.verifier)
+            check.problems += log.check()
+        except TanzhangError as error:
+            check.problems += error.problems
+        check.count = len(wanted)
+        if check.problems:
+            return check
+        published = log.entries()
+        for number, (found, expected) in enumerate(zip(published, wanted, strict=False)):
+            if found != expected:
+                what = "the home's settings" if number == 0 else f"the manifest of batch {number - 1}"
+                message = f"log entry {number} is not {what} in the book"
+                check.problems.append(_wrong("log-book-mismatch", message, f"log entry {number}"))
+        if len(published) > len(wanted):
+            message = f"the log has {len(published)} entries, the book knows {len(wanted)}: the book is an old copy"
+            check.problems.append(_wrong("book-behind-log", message, "book.sqlite"))
+        if len(published) < len(wanted):
+            message = f"the book has {len(wanted)} entries, the log {len(published)}"
+            check.problems.append(
+                _wrong(
+                    "log-behind-book", message, "log/checkpoint", "run 'tanzhang settle' once; it publishes the rest"
+                )
+            )
+        return check
