@@ -14,7 +14,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from tanzhang.core.action import INPUT_NAMES
-from tanzhang.core.claim import ACTION, CHILD, CLAIM, GROUP, identity
+from tanzhang.core.claim import ACTION, CHILD, CLAIM, GROUP, Span, identity
 from tanzhang.core.formula import parse_formula
 from tanzhang.core.recipe import CapRule, Recipe
 from tanzhang.core.record import Record
@@ -346,6 +346,13 @@ def settle_columns(
     load_links(con, "links", found)
     table = settle_in_columns(con, pending="pending", settled="settled", links="links", recipes=recipes, rules=rules)
     return read_records(con, table)
+
+
+def span(record: Record) -> Span:
+    """When an act took place."""
+    if record.started is None:
+        raise AssertionError("an act without a start")
+    return Span(record.started, record.ended, record.group_id)
 
 
 def month(day: date, period: str) -> str:

@@ -7,7 +7,10 @@ inside the commands, so that a quick question gets a quick answer.
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -16,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.core.errors import Problem, TanzhangError, refuse
 
 if TYPE_CHECKING:
     from tanzhang.stores.catalogue import Catalogue
@@ -25,17 +28,18 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="tanzhang",
     help="Tanzhang 碳账: personal carbon accounts that anyone can verify.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-catalogue_app = typer.Typer(no_args_is_help=True, help="What is published: behaviours, methodologies, factors.")
-account_app = typer.Typer(no_args_is_help=True, help="Accounts of persons.")
-receipt_app = typer.Typer(no_args_is_help=True, help="Receipts that verify offline.")
+catalogue_app = typer.Typer(help="What is published: behaviours, methodologies, factors.")
+account_app = typer.Typer(help="Accounts of persons.")
+receipt_app = typer.Typer(help="Receipts that verify offline.")
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(account_app, name="account")
 app.add_typer(receipt_app, name="receipt")
+
+INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 HomeOption = Annotated[Path | None, typer.Option("--home", envvar="TANZHANG_HOME", help="Folder of the programme.")]
@@ -47,8 +51,33 @@ Day = Annotated[str, typer.Option("--on", help="Local day of the act, YYYY-MM-DD
 
 
 def run() -> None:
-    """Entry point of the command."""
-    app()
+    """Entry point of the command: exit code 0 or 1, and whatever goes wrong is said as a coded message."""
+    arguments = sys.argv[1:] or ["--help"]
+    try:
+        code = _run(arguments, "--json" in arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has seen enough; nothing more can be said, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def _run(arguments: list[str], as_json: bool) -> int:
+    try:
+        code = app(arguments, prog_name="tanzhang", standalone_mode=False)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if hasattr(error, "format_message"):  # Typer's and Click's complaints about the command line
+            problem = _misused(error)
+        else:
+            problem = _unexpected(error)
+        _say(TanzhangError(problem), as_json)
+        return 1
+    if code == INTERRUPTED:
+        remedy = "run the same command again; what was acknowledged is kept, what was not left nothing behind"
+        _say(refuse("interrupted", "stopped by Ctrl-C", where="tanzhang", remedy=remedy), as_json)
+    return 1 if code else 0
 
 
 @app.command()
@@ -349,10 +378,7 @@ def receipt_create(
 
         opened = _home(home)
         data = create_receipt(opened, action_named(opened, action))
-        try:
-            out.write_bytes(data)
-        except OSError as error:
-            raise refuse("file-unwritable", str(error), where=str(out), remedy="choose another place") from None
+        out.write_bytes(data)
         result = {"status": "created", "receipt": str(out), "bytes": len(data), "key": opened.values["vkey"]}
         _answer(as_json, result, show.receipt_created)
 
@@ -369,12 +395,8 @@ def receipt_verify(
         from tanzhang.service.receipt import check_receipt
 
         held = Path(key)
-        vkey = held.read_text(encoding="utf-8").strip() if "+" not in key and held.is_file() else key
-        try:
-            data = file.read_bytes()
-        except OSError as error:
-            raise refuse("file-missing", str(error), where=str(file), remedy="check the path") from None
-        _answer(as_json, check_receipt(data, vkey), show.receipt_checked)
+        vkey = held.read_text(encoding="ascii", errors="replace").strip() if "+" not in key and held.exists() else key
+        _answer(as_json, check_receipt(file.read_bytes(), vkey), show.receipt_checked)
 
 
 # -- helpers --------------------------------------------------------------------------------------------------
@@ -390,12 +412,33 @@ def answering(as_json: bool) -> Iterator[None]:
 
 
 def _fail(error: TanzhangError, as_json: bool) -> NoReturn:
+    _say(error, as_json)
+    raise typer.Exit(1)
+
+
+def _say(error: TanzhangError, as_json: bool) -> None:
     if as_json:
         problems = [problem.as_dict() for problem in error.problems]
         print(json.dumps({"status": "error", **problems[0], "problems": problems}, ensure_ascii=False, indent=2))
     else:
         print(error, file=sys.stderr)
-    raise typer.Exit(1)
+
+
+def _misused(error: Any) -> Problem:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "tanzhang"
+    return Problem("usage", str(error.format_message()), command, f"see '{command} --help'")
+
+
+def _unexpected(error: Exception) -> Problem:
+    if isinstance(error, OSError):
+        where = str(error.filename or "file system")
+        remedy = "check the path, its permissions and the free space, then run the same command again"
+        return Problem("file-system", error.strerror or str(error), where, remedy)
+    *_, last = traceback.extract_tb(error.__traceback__)
+    where = f"{Path(last.filename).name}, line {last.lineno}"
+    message = f"{type(error).__name__}: {error}".splitlines()[0]
+    return Problem("internal-error", message, where, "this is a bug in Tanzhang; please report it with this message")
 
 
 def _answer(as_json: bool, result: dict[str, Any], render: Any) -> None:
@@ -429,24 +472,29 @@ def _catalogue(overlays: list[Path] | None) -> Catalogue:
 
 def _day(text: str, option: str) -> date:
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
+        day = None
+    if day is None or day.isoformat() != text:
         raise refuse(
             "day-malformed", f"{text!r} is not a day", where=option, remedy="write an existing day as YYYY-MM-DD"
-        ) from None
+        )
+    return day
 
 
 def _inputs(pairs: list[str]) -> dict[str, int]:
     inputs: dict[str, int] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not equals or not value.removeprefix("-").isascii() or not value.removeprefix("-").isdigit():
+        if not equals or not re.fullmatch("-?[0-9]{1,19}", value):
             raise refuse(
                 "not-a-whole-number",
                 f"{pair!r} is not name=whole number",
                 where="--input",
                 remedy="write for example --input distance_m=7350, in the unit at the end of the name",
             )
+        if name in inputs:
+            raise refuse("input-twice", f"{name} is given twice", where="--input", remedy="give each input once")
         inputs[name] = int(value)
     return inputs
 

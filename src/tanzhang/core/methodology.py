@@ -178,7 +178,9 @@ def choose(
         best.sort(key=lambda pair: listed.index(pair[0].id))
         chosen, taken = best[0]
         others = [m.key for m, _ in best[1:]]
-        why = f"narrowest region in force ({taken}) of those the programme lists"
+        why = f"narrowest region in force ({taken}) of those listed"
+        if len(listed) == 1:
+            why = f"the one asked for, in force in {taken}"
         return Choice(chosen, taken, why + (f"; listed before {', '.join(others)}" if others else ""))
     regional = [(m, taken) for m, taken in best if m.scheme is None]
     best = regional or best
@@ -202,9 +204,9 @@ def _nothing_here(
         remedy = "do not report it yet; CONTRIBUTING says how to add a methodology with its source"
     else:
         known = ", ".join(sorted({f"{m.id} ({', '.join(m.regions)})" for m in versions}))
-        scope = "in the programme's list" if listed is not None else "in the catalogue"
+        scope = "of the methodologies listed" if listed is not None else "in the catalogue"
         text = f"nothing {scope} quantifies {behaviour} there; published are {known}"
-        remedy = "correct the region, or have the operator list one of these in the programme"
+        remedy = "correct the region, or name one of these (as methodology, or in the programme's list)"
     return refuse("no-methodology", text, where=place, remedy=remedy)
 
 

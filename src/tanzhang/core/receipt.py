@@ -23,6 +23,7 @@ from tanzhang.core.record import Record, encode, from_json, leaf, to_json
 from tanzhang.core.tlog_proof import TlogProof
 
 FORMAT = "tanzhang.receipt/1"
+MANIFEST_FORMAT = "tanzhang.batch/1"  # of the log entries that commit to records
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,12 @@ class Evidence:
 
     @classmethod
     def parse(cls, data: bytes) -> Evidence:
-        """Read the ``extra`` line; ``receipt-malformed`` if it is not one of ours."""
+        """Read the ``extra`` line; ``receipt-malformed`` if it is not one of ours, byte for byte."""
         try:
             members = json.loads(data)
             if members["format"] != FORMAT:
                 raise ValueError(f"format {members['format']!r}")
-            return cls(
+            evidence = cls(
                 record=from_json(members["record"]),
                 salt=bytes.fromhex(members["salt"]),
                 index=int(members["index"]),
@@ -65,8 +66,11 @@ class Evidence:
                 manifest=str(members["manifest"]),
                 plan=members["plan"],
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if evidence.to_bytes() != data:
+                raise ValueError("it is not written as receipts are")
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise _bad("receipt-malformed", f"the receipt cannot be read: {error}") from None
+        return evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +98,17 @@ def verify_receipt(data: bytes, log: Verifier) -> Verified:
     record = evidence.record
     try:
         manifest = json.loads(evidence.manifest)
-        size, root = int(manifest["records"]), bytes.fromhex(manifest["root"])
-    except (ValueError, KeyError, TypeError) as error:
+        if manifest["format"] != MANIFEST_FORMAT:
+            raise ValueError(f"format {manifest['format']!r}")
+        batch, size, root = manifest["batch"], int(manifest["records"]), bytes.fromhex(manifest["root"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _bad("receipt-manifest", f"the manifest cannot be read: {error}") from None
     try:
         layout = encode(record)
     except (struct.error, KeyError, OverflowError, ValueError) as error:
         raise _bad("receipt-malformed", f"the record cannot be laid out: {error}") from None
     verify_inclusion(evidence.index, size, leaf(evidence.salt, layout), evidence.path, root)
-    checks = [f"record {evidence.index} is one of the {size} records of batch {manifest['batch']}"]
+    checks = [f"record {evidence.index} is one of the {size} records of batch {batch}"]
     checkpoint, _ = proof.verify(leaf_hash(evidence.manifest.encode()), log.name, log)
     checks.append(f"the batch is entry {proof.index} of the log {log.name}, signed at size {checkpoint.size}")
     plan = _check_plan(record, evidence.plan, checks)
@@ -112,6 +118,8 @@ def verify_receipt(data: bytes, log: Verifier) -> Verified:
 def _check_plan(record: Record, document: str | None, checks: list[str]) -> Mapping[str, Any] | None:
     """That the plan is the one the record names and gives the record's amount."""
     if record.plan is None:
+        if document is not None:
+            raise _bad("receipt-plan", "the receipt carries a plan and the record names none")
         return None
     if document is None or sha256(document.encode()).hexdigest() != record.plan:
         raise _bad("receipt-plan", "the plan in the receipt is not the one the record names")

@@ -43,9 +43,9 @@ def caps_of(recipe: Recipe, rules: Rules) -> tuple[CapRule, ...]:
     return recipe.caps + tuple(cap for cap, behaviours in rules.caps if recipe.behaviour in behaviours)
 
 
-def cap_order(cap: CapRule) -> tuple[bool, str, str]:
+def cap_order(cap: CapRule) -> tuple[bool, str, str, int]:
     """Caps apply one after the other: those that count acts first, then those in milligrams, each by id."""
-    return (cap.limit_count is None, cap.id, cap.period)
+    return (cap.limit_count is None, cap.id, cap.period, (cap.limit_count or 0) + (cap.limit_mg or 0))
 
 
 def rank(recipe: Recipe) -> int:

@@ -129,7 +129,7 @@ def _integers(column: pa.ChunkedArray, wanted: pa.DataType) -> npt.NDArray[Any]:
 def _encoded(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], list[str | None]]:
     """Codes of a text column and the texts they stand for; NULL is a text of its own."""
     if not isinstance(column.type, pa.DictionaryType):
-        column = column.dictionary_encode(null_encoding="encode")
+        column = column.dictionary_encode(null_encoding="mask")
     column = column.unify_dictionaries()
     if column.num_chunks == 0:
         return np.zeros(0, dtype=np.int64), []

@@ -113,7 +113,10 @@ class _Settlement:
     ) -> None:
         self.recipes, self.rules = recipes, rules
         self.received = [accepted.received for accepted in pending]
-        self.acts = [self._owned(accepted.record, links) for accepted in pending]
+        # What was said is compared without what we made of it: a claim by person changes with the account.
+        self.content = [content_digest(accepted.record) for accepted in pending]
+        self.reported = [accepted.record.claim for accepted in pending]
+        self.acts = [self._in_account(accepted.record, links) for accepted in pending]
         self.before = [record for record in settled if record.outcome not in ("repeat", "conflict")]
         self.outcome: dict[int, str] = {}
         self.related: dict[int, uuid.UUID | None] = {}
@@ -134,22 +137,28 @@ class _Settlement:
         digest = self.acts[n].plan
         return None if digest is None else self.recipes[digest]
 
-    def _owned(self, record: Record, links: Sequence[Link]) -> Record:
+    def _in_account(self, record: Record, links: Sequence[Link]) -> Record:
         account = next(
             (link.account for link in links if link.child == record.child and link.covers(record.day)), record.child
         )
+        return self._owned(record, account, record.claim)
+
+    def _owned(self, record: Record, account: uuid.UUID, reported: uuid.UUID | None) -> Record:
         owned = replace(record, account=account)
-        if record.claim is not None or record.plan is None:
-            return owned
-        recipe = self.recipes[record.plan]
+        return replace(owned, claim=self._person_claim(owned) if reported is None else reported)
+
+    def _person_claim(self, record: Record) -> uuid.UUID | None:
+        """The claim of an act that no issuer identifies, told apart by its person's day, month or moment."""
+        if record.plan is None:
+            return None
+        recipe, account = self.recipes[record.plan], str(record.account)
         told, key = person_claim_fields(recipe), self.rules.identity_key
         if told in ("day", "month"):
             period = record.day.isoformat()[: 10 if told == "day" else 7]
-            return replace(owned, claim=identity(key, CLAIM, recipe.family, str(account), period))
+            return identity(key, CLAIM, recipe.family, account, period)
         if recipe.overlap and record.started is not None:
-            return owned
-        moment = (recipe.family, record.behaviour, str(account), str(record.ended))
-        return replace(owned, claim=identity(key, CLAIM, *moment))
+            return None
+        return identity(key, CLAIM, recipe.family, record.behaviour, account, str(record.ended))
 
     def _live(self) -> list[int]:
         return [n for n in range(len(self.acts)) if n not in self.outcome]
@@ -160,48 +169,59 @@ class _Settlement:
         return (rank(recipe) if recipe else 10**6, start, act.action_id.int)
 
     def _same_reference(self) -> None:
-        standing = {record.action_id: content_digest(record) for record in self.before}
+        standing = {record.action_id: content_digest(self._as_reported(record)) for record in self.before}
         by_id: dict[uuid.UUID, list[int]] = defaultdict(list)
         for n, act in enumerate(self.acts):
             by_id[act.action_id].append(n)
+        self.said_again = {action_id for action_id, group in by_id.items() if len(group) > 1} | standing.keys()
         for action_id, group in by_id.items():
-            group.sort(key=lambda n: (*self._order(n), content_digest(self.acts[n]), self.acts[n].plan or ""))
+            group.sort(key=lambda n: (*self._order(n), self.content[n], self.acts[n].plan or ""))
             losers = group if action_id in standing else group[1:]
-            content = standing.get(action_id, content_digest(self.acts[group[0]]))
+            content = standing.get(action_id, self.content[group[0]])
             for n in losers:
-                self.outcome[n] = "repeat" if content_digest(self.acts[n]) == content else "conflict"
+                self.outcome[n] = "repeat" if self.content[n] == content else "conflict"
                 self.related[n] = action_id
 
+    def _as_reported(self, record: Record) -> Record:
+        return replace(record, claim=None) if record.claim == self._person_claim(record) else record
+
     def _withdrawals(self) -> None:
-        asked = [n for n in self._live() if self.acts[n].withdraws is not None]
-        self.targets: dict[uuid.UUID, uuid.UUID] = {}
-        withdrawing = [self.acts[n] for n in asked] + [r for r in self.before if r.withdraws is not None]
-        for record in withdrawing:
-            if record.withdraws is not None:
-                first = self.targets.get(record.withdraws, record.action_id)
-                self.targets[record.withdraws] = min(first, record.action_id)
         settled = {record.action_id: record for record in self.before}
-        taken_back = {record.withdraws for record in self.before if record.reversed_mg > 0}
-        pending = {self.acts[n].action_id: self.acts[n] for n in self._live()}
-        for n in sorted(asked, key=lambda n: self.acts[n].action_id):
-            act = self.acts[n]
-            target = settled.get(act.withdraws) if act.withdraws else None
-            if target is not None:
-                if act.withdraws not in taken_back:
-                    self.reversed[n] = target.granted_mg
-                    taken_back.add(act.withdraws)
-                self.acts[n] = act = replace(act, account=target.account)
-            recipe = self._recipe(n)
-            if recipe is not None and target is not None and recipe.kind != target.kind:
+        for n in self._live():
+            recipe, target = self._recipe(n), self._target(n, settled)
+            if target is None:
+                continue
+            # An act stays in the account where it was booked, whatever was linked since.
+            self.acts[n] = self._owned(self.acts[n], target.account, self.reported[n])
+            # A correction may change the amount, not the book it stands in; one that would takes nothing back.
+            if recipe is not None and recipe.kind != target.kind:
                 self.outcome[n], self.related[n] = "conflict", target.action_id
-            elif recipe is None:
-                other = target or (pending.get(act.withdraws) if act.withdraws else None)
-                self.outcome[n], self.related[n] = "withdrawal", other.action_id if other else None
-                other_recipe = self.recipes.get(other.plan) if other is not None and other.plan else None
-                self.kind[n] = target.kind if target else other_recipe.kind if other_recipe else "reduction"
+        asked = sorted((n for n in self._live() if self.acts[n].withdraws), key=lambda n: self.acts[n].action_id)
+        self.targets: dict[uuid.UUID, uuid.UUID] = {}
+        for record in sorted([*self.before, *(self.acts[n] for n in asked)], key=lambda record: record.action_id):
+            if record.withdraws is not None:
+                self.targets.setdefault(record.withdraws, record.action_id)
+        taken_back = {record.withdraws for record in self.before if record.reversed_mg > 0}
+        pending = {self.acts[n].action_id: n for n in self._live()}
+        for n in asked:
+            target = self._target(n, settled)
+            if target is not None and target.action_id not in taken_back:
+                self.reversed[n] = target.granted_mg
+                taken_back.add(target.action_id)
+            if self._recipe(n) is None:
+                withdraws = self.acts[n].withdraws
+                other = pending.get(withdraws) if withdraws else None
+                recipe = None if other is None else self._recipe(other)
+                known = target or (None if other is None else self.acts[other])
+                self.outcome[n], self.related[n] = "withdrawal", known.action_id if known else None
+                self.kind[n] = target.kind if target else recipe.kind if recipe else "reduction"
         for n in self._live():
             if self.acts[n].action_id in self.targets:
                 self.outcome[n], self.related[n] = "withdrawn", self.targets[self.acts[n].action_id]
+
+    def _target(self, n: int, settled: Mapping[uuid.UUID, Record]) -> Record | None:
+        withdraws = self.acts[n].withdraws
+        return None if withdraws is None else settled.get(withdraws)
 
     def _late(self) -> None:
         limit = self.rules.report_within_days
@@ -284,28 +304,18 @@ class _Settlement:
         records = []
         for n, act in enumerate(self.acts):
             outcome, recipe = self.outcome.get(n, "granted"), self._recipe(n)
-            records.append(
-                replace(
-                    act,
-                    kind=self.kind.get(n, recipe.kind if recipe else "reduction"),
-                    outcome=outcome,
-                    granted_mg=self.granted.get(n, 0) if outcome in HOLDERS else 0,
-                    reversed_mg=0 if outcome in ("repeat", "conflict") else self.reversed[n],
-                    related=self.related.get(n),
-                )
+            record = replace(
+                act,
+                kind=self.kind.get(n, recipe.kind if recipe else "reduction"),
+                outcome=outcome,
+                granted_mg=self.granted.get(n, 0) if outcome in HOLDERS else 0,
+                reversed_mg=self.reversed[n],
+                related=self.related.get(n),
             )
-        again = {act.action_id for act in self.acts if sum(a.action_id == act.action_id for a in self.acts) > 1}
-        again |= {record.action_id for record in self.before}
-        return sorted(
-            records,
-            key=lambda r: (
-                r.account,
-                r.ended,
-                r.action_id,
-                OUTCOME_NUMBER[r.outcome],
-                content_digest(r) if r.action_id in again else "",
-            ),
-        )
+            said = self.content[n] if act.action_id in self.said_again else ""
+            order = (record.account, record.ended, record.action_id, OUTCOME_NUMBER[outcome], said, record.plan or "")
+            records.append((order, record))
+        return [record for _, record in sorted(records, key=lambda pair: pair[0])]
 
 
 def _span_of(day: date, cap: CapRule) -> str:

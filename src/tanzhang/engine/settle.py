@@ -65,7 +65,8 @@ def settle(
 
     ``pending`` has the columns of :data:`tanzhang.engine.screen.ACCEPTED_COLUMNS` and ``received`` (local day);
     ``settled`` those of :data:`RECORD_COLUMNS`: the records of earlier batches, which always win; ``links`` child,
-    account, valid_from, valid_until (consent, local days). Every plan named by a row is in ``recipes``.
+    account, valid_from, valid_until (consent, local days, never two at a time for one child). Every plan named by a
+    row is in ``recipes``.
     """
     _acts(con, pending, links, recipes, rules)
     con.execute(
@@ -73,51 +74,55 @@ def settle(
         "granted_mg BIGINT, kind VARCHAR)"
     )
     con.execute("CREATE OR REPLACE TEMP VIEW live AS SELECT * FROM acts ANTI JOIN exceptions USING (n)")
-    _same_reference(con, settled)
-    _withdrawals(con, settled)
+    _earlier(con, settled, rules)
+    _same_reference(con)
+    _withdrawals(con, rules)
     if rules.report_within_days is not None:
-        _except(
-            con,
-            f"SELECT n, 'late' AS outcome FROM live WHERE quantified_mg IS NOT NULL "
-            f"AND received - day > {rules.report_within_days}",
-        )
-    _conflicts(con, settled, rules)
-    _caps(con, settled, recipes, rules)
+        _except(con, f"SELECT n, 'late' AS outcome FROM live WHERE received - day > {rules.report_within_days}")
+    _holders(con, settled, rules)
+    _held(con)
+    _contested(con)
+    _caps(con, recipes, rules)
     return _records(con)
 
 
 def _acts(
     con: duckdb.DuckDBPyConnection, pending: str, links: str, recipes: Mapping[str, Recipe], rules: Rules
 ) -> None:
-    """Table ``acts``: pending rows numbered, with account, kind, order and final claim."""
+    """Table ``acts``: pending rows numbered, with account, kind, order and final claim (``reported``: as it came)."""
     con.execute(
         "CREATE OR REPLACE TEMP TABLE recipes (plan VARCHAR PRIMARY KEY, kind VARCHAR, family VARCHAR, "
-        "by_overlap BOOLEAN, told_by VARCHAR, rank INTEGER)"
+        "overlap BOOLEAN, told_by VARCHAR, rank INTEGER)"
     )
     rows = [(digest, r.kind, r.family, r.overlap, person_claim_fields(r), rank(r)) for digest, r in recipes.items()]
     if rows:
         con.executemany("INSERT INTO recipes VALUES (?, ?, ?, ?, ?, ?)", rows)
-    key, account = rules.identity_key, "account::VARCHAR"
-
-    def told(period: str) -> str:
-        return identity_sql(key, CLAIM, "family", account, f"strftime(day, {quote(period)})")
-
-    moment = identity_sql(key, CLAIM, "family", "behaviour", account, "epoch_us(ended)::VARCHAR")
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE acts AS
         WITH owned AS (
-            SELECT p.*, coalesce(l.account, p.child) AS account, r.kind, r.family, coalesce(r.by_overlap, false)
-                AND p.started IS NOT NULL AS by_overlap, r.told_by, r.rank
+            SELECT p.* RENAME (claim AS reported), coalesce(l.account, p.child) AS account, r.kind, r.family,
+                r.overlap AND p.started IS NOT NULL AS by_overlap, r.told_by, r.rank
             FROM {pending} p LEFT JOIN {links} l ON p.child = l.child AND p.day >= l.valid_from
                 AND (l.valid_until IS NULL OR p.day < l.valid_until)
             LEFT JOIN recipes r ON p.plan = r.plan
         )
-        SELECT row_number() OVER () AS n, * REPLACE (CASE WHEN claim IS NOT NULL OR plan IS NULL THEN claim
-            WHEN told_by = 'day' THEN {told("%Y-%m-%d")} WHEN told_by = 'month' THEN {told("%Y-%m")}
-            WHEN by_overlap THEN NULL ELSE {moment} END AS claim)
-        FROM owned
+        SELECT row_number() OVER () AS n, *, coalesce(reported, {_person_claim_sql(rules)}) AS claim FROM owned
         """
+    )
+
+
+def _person_claim_sql(rules: Rules, account: str = "account") -> str:
+    """The claim of an act that no issuer identifies, told apart by its person's day, month or moment."""
+    key, person = rules.identity_key, f"{account}::VARCHAR"
+
+    def told(period: str) -> str:
+        return identity_sql(key, CLAIM, "family", person, f"strftime(day, {quote(period)})")
+
+    moment = identity_sql(key, CLAIM, "family", "behaviour", person, "epoch_us(ended)::VARCHAR")
+    return (
+        f"CASE WHEN told_by = 'day' THEN {told('%Y-%m-%d')} WHEN told_by = 'month' THEN {told('%Y-%m')} "
+        f"WHEN NOT by_overlap THEN {moment} END"
     )
 
 
@@ -125,83 +130,100 @@ def _except(con: duckdb.DuckDBPyConnection, query: str) -> None:
     con.execute(f"INSERT INTO exceptions BY NAME ({query})")
 
 
-def _same_reference(con: duckdb.DuckDBPyConnection, settled: str) -> None:
+def _content_sql(claim: str) -> str:
+    """SQL for :func:`tanzhang.core.record.content_digest`."""
+    texts = {name: f"epoch_us({name})" for name in ("started", "ended")} | {"claim": claim}
+    values = ", ".join(f"coalesce({texts.get(name, name)}::VARCHAR, '-')" for name in CONTENT)
+    return f"sha256(concat_ws('|', {values}))"
+
+
+def _earlier(con: duckdb.DuckDBPyConnection, settled: str, rules: Rules) -> None:
+    """Table ``earlier``: settled records that a pending act repeats or takes back, and those that took others back."""
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE earlier AS
+        WITH named AS (
+            SELECT action_id FROM acts UNION SELECT withdraws FROM acts WHERE withdraws IS NOT NULL
+        ), met AS (
+            SELECT * FROM {settled}
+            WHERE outcome NOT IN {_SAME_REPORT} AND (withdraws IS NOT NULL OR action_id IN (FROM named))
+        ), known AS (
+            SELECT m.*, r.family, r.told_by, r.overlap AND m.started IS NOT NULL AS by_overlap
+            FROM met m LEFT JOIN recipes r ON m.plan = r.plan
+        )
+        SELECT action_id, account, kind, granted_mg, reversed_mg, withdraws,
+            {_content_sql(f"nullif(claim, {_person_claim_sql(rules)})")} AS content
+        FROM known
+        """
+    )
+
+
+def _same_reference(con: duckdb.DuckDBPyConnection) -> None:
     """``repeat`` and ``conflict``: of one partner's one reference the first in the total order stands."""
-    texts = (f"epoch_us({name})" if name in ("started", "ended") else name for name in CONTENT)
-    digest = "sha256(concat_ws('|', " + ", ".join(f"coalesce({text}::VARCHAR, '-')" for text in texts) + "))"
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE references_again AS
-        WITH earlier AS (
-            SELECT action_id, any_value({digest}) AS content FROM {settled} s
-            WHERE outcome NOT IN {_SAME_REPORT} AND action_id IN (SELECT action_id FROM acts) GROUP BY action_id
-        ), several AS (
-            SELECT action_id FROM acts GROUP BY action_id HAVING count(*) > 1
-            UNION SELECT action_id FROM earlier
+        WITH several AS (
+            SELECT action_id FROM acts GROUP BY action_id HAVING count(*) > 1 UNION SELECT action_id FROM earlier
         ), again AS (
-            SELECT n, action_id, rank, coalesce(started, ended) AS start, plan, {digest} AS content
+            SELECT n, action_id, rank, coalesce(started, ended) AS start, plan, {_content_sql("reported")} AS content
             FROM acts SEMI JOIN several USING (action_id)
         ), ranked AS (
             SELECT *, row_number() OVER (PARTITION BY action_id
                 ORDER BY rank NULLS LAST, start, content, plan, n) AS place
             FROM again
         )
-        SELECT n, action_id, r.content AS tie, place,
-            coalesce(e.content, first_value(r.content) OVER (PARTITION BY action_id ORDER BY place)) AS standing,
-            e.content IS NOT NULL AS settled_before
-        FROM ranked r LEFT JOIN earlier e USING (action_id)
+        SELECT n, r.action_id, r.content AS tie, place > 1 OR e.action_id IS NOT NULL AS loses,
+            coalesce(e.content, first_value(r.content) OVER (PARTITION BY r.action_id ORDER BY place)) AS standing
+        FROM ranked r LEFT JOIN earlier e ON r.action_id = e.action_id
         """
     )
     _except(
         con,
         "SELECT n, CASE WHEN tie = standing THEN 'repeat' ELSE 'conflict' END AS outcome, action_id AS related "
-        "FROM references_again WHERE settled_before OR place > 1",
+        "FROM references_again WHERE loses",
     )
 
 
-def _withdrawals(con: duckdb.DuckDBPyConnection, settled: str) -> None:
+def _withdrawals(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
     """Take back what a partner withdraws: before settlement it never counts, after it an opposite posting is made."""
     con.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE withdrawn_ids AS
-        SELECT target, min(by_action) AS by_action FROM (
-            SELECT withdraws AS target, action_id AS by_action FROM live WHERE withdraws IS NOT NULL
-            UNION ALL
-            SELECT withdraws, action_id FROM {settled} WHERE withdraws IS NOT NULL AND outcome NOT IN {_SAME_REPORT}
-        ) GROUP BY target
         """
-    )
-    con.execute(
-        f"""
         CREATE OR REPLACE TEMP TABLE reversals AS
-        WITH taken_back AS (SELECT DISTINCT withdraws FROM {settled} WHERE reversed_mg > 0),
-        asked AS (
-            SELECT n, withdraws, kind, quantified_mg,
-                row_number() OVER (PARTITION BY withdraws ORDER BY action_id) AS turn
-            FROM live WHERE withdraws IS NOT NULL
+        WITH asked AS (
+            SELECT l.n, l.action_id, e.action_id AS target, e.account, e.kind, e.granted_mg,
+                coalesce(l.kind <> e.kind, false) AS misplaced
+            FROM live l JOIN earlier e ON l.withdraws = e.action_id
         )
-        SELECT a.n, a.quantified_mg, a.kind AS own_kind, s.action_id AS target, s.account, s.kind,
-            CASE WHEN a.turn = 1 AND t.withdraws IS NULL THEN s.granted_mg ELSE 0 END AS reversed_mg
-        FROM asked a JOIN {settled} s ON a.withdraws = s.action_id AND s.outcome NOT IN {_SAME_REPORT}
-            LEFT JOIN taken_back t ON s.action_id = t.withdraws
+        SELECT n, target, account, kind, misplaced, CASE WHEN misplaced OR target IN (
+                SELECT withdraws FROM earlier WHERE reversed_mg > 0
+            ) OR row_number() OVER (PARTITION BY target, misplaced ORDER BY action_id) > 1
+            THEN 0 ELSE granted_mg END AS reversed_mg
+        FROM asked
         """
     )
     # An act stays in the account where it was booked, whatever was linked since.
-    con.execute("UPDATE acts SET account = r.account FROM reversals r WHERE acts.n = r.n")
-    # A correction may change the amount, not the book it stands in.
-    _except(
-        con,
-        "SELECT n, 'conflict' AS outcome, target AS related FROM reversals WHERE quantified_mg IS NOT NULL "
-        "AND own_kind <> kind",
+    con.execute(
+        f"UPDATE acts SET account = r.account, claim = coalesce(reported, {_person_claim_sql(rules, 'r.account')}) "
+        "FROM reversals r WHERE acts.n = r.n"
+    )
+    # A correction may change the amount, not the book it stands in; one that would takes nothing back.
+    _except(con, "SELECT n, 'conflict' AS outcome, target AS related FROM reversals WHERE misplaced")
+    con.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE withdrawn_ids AS
+        SELECT withdraws AS target, min(action_id) AS by_action FROM (
+            SELECT withdraws, action_id FROM live UNION ALL SELECT withdraws, action_id FROM earlier
+        ) WHERE withdraws IS NOT NULL GROUP BY withdraws
+        """
     )
     _except(
         con,
         """
         SELECT l.n, 'withdrawal' AS outcome, coalesce(r.target, p.action_id) AS related,
-            coalesce(r.kind, p.kind, 'reduction') AS kind
-        FROM live l LEFT JOIN reversals r USING (n) LEFT JOIN acts p ON l.withdraws = p.action_id
-            AND p.n NOT IN (SELECT n FROM references_again WHERE settled_before OR place > 1)
-        WHERE l.withdraws IS NOT NULL AND l.quantified_mg IS NULL
+            coalesce(r.kind, p.kind) AS kind
+        FROM live l LEFT JOIN reversals r USING (n) LEFT JOIN live p ON l.withdraws = p.action_id
+        WHERE l.withdraws IS NOT NULL AND l.plan IS NULL
         """,
     )
     _except(
@@ -210,157 +232,196 @@ def _withdrawals(con: duckdb.DuckDBPyConnection, settled: str) -> None:
     )
 
 
-def _conflicts(con: duckdb.DuckDBPyConnection, settled: str, rules: Rules) -> None:
-    """``duplicate_of`` and ``overlap_of``: keep the acts that conflict with none kept, in the total order."""
+def _needed_sql(rules: Rules) -> str:
+    """Microseconds that another act must share with this one to exclude it, were this one the shorter."""
     share = rules.overlap_threshold
-    holders = f"(SELECT * FROM {settled} WHERE {_HOLDS} AND action_id NOT IN (SELECT target FROM withdrawn_ids))"
-    con.execute("CREATE OR REPLACE TEMP TABLE candidates AS SELECT * FROM live WHERE quantified_mg IS NOT NULL")
+    scaled = f"(epoch_us(ended) - epoch_us(started))::HUGEINT * {share.numerator}"
+    return f"(({scaled} + {share.denominator - 1}) // {share.denominator})::BIGINT"
 
-    def conflict(first: str, second: str) -> str:
-        shared = f"(least(epoch_us({first}.ended), epoch_us({second}.ended)) - " + (
-            f"greatest(epoch_us({first}.started), epoch_us({second}.started)))"
-        )
-        length = "(epoch_us({0}.ended) - epoch_us({0}.started))"
-        shorter = f"least({length.format(first)}, {length.format(second)})"
-        return (
-            f"{first}.started < {second}.ended AND {second}.started < {first}.ended "
-            f"AND {shared}::HUGEINT * {share.denominator} >= {shorter}::HUGEINT * {share.numerator} "
-            f"AND coalesce({first}.group_id <> {second}.group_id, true)"
-        )
 
+def _holders(con: duckdb.DuckDBPyConnection, settled: str, rules: Rules) -> None:
+    """Tables ``candidates``: what is still to be decided; ``holders``: settled acts that may stand against them."""
     con.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE held AS
+        CREATE OR REPLACE TEMP TABLE candidates AS
+        SELECT n, action_id, account, plan, family, by_overlap, rank, started, ended, day, quantified_mg, group_id,
+            claim, CASE WHEN by_overlap THEN {_needed_sql(rules)} END AS needed
+        FROM live
+        """
+    )
+    ((start, day),) = con.execute(
+        "SELECT min(started), date_trunc('month', min(day))::DATE FROM candidates"
+    ).fetchall()
+    recent = [f"day >= DATE '{day}'"] if day else []
+    recent += [f"ended > TIMESTAMP '{start}'"] if start else []
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE holders AS
+        WITH met AS (
+            SELECT * FROM {settled} WHERE {_HOLDS} AND (claim IN (SELECT claim FROM candidates WHERE claim IS NOT NULL)
+                OR (({" OR ".join(recent) or "false"}) AND account IN (SELECT account FROM candidates)))
+        )
+        SELECT m.action_id, m.account, m.plan, m.claim, m.started, m.ended, m.day, m.group_id, m.granted_mg,
+            r.family, r.overlap AND m.started IS NOT NULL AS by_overlap, {_needed_sql(rules)} AS needed
+        FROM met m JOIN recipes r ON m.plan = r.plan WHERE m.action_id NOT IN (SELECT target FROM withdrawn_ids)
+        """
+    )
+
+
+def _held(con: duckdb.DuckDBPyConnection) -> None:
+    """``duplicate_of`` and ``overlap_of`` against settled acts, which win however good a later report is."""
+    _except(
+        con,
+        """
         WITH by_claim AS (
-            SELECT c.n, min(s.action_id) AS related FROM candidates c JOIN {holders} s ON c.claim = s.claim GROUP BY c.n
+            SELECT c.n, min(h.action_id) AS related FROM candidates c JOIN holders h ON c.claim = h.claim GROUP BY c.n
         ), by_time AS (
-            SELECT c.n, min(s.action_id) AS related FROM candidates c JOIN (
-                SELECT h.*, r.family FROM {holders} h JOIN recipes r ON h.plan = r.plan AND r.by_overlap
-            ) s ON c.account = s.account AND c.by_overlap AND c.family = s.family AND {conflict("c", "s")}
+            SELECT c.n, min(h.action_id) AS related FROM candidates c JOIN holders h
+                ON c.account = h.account AND c.family = h.family AND c.by_overlap AND h.by_overlap
+                AND c.started < h.ended AND h.started < c.ended AND coalesce(c.group_id <> h.group_id, true)
+                AND epoch_us(least(c.ended, h.ended)) - epoch_us(greatest(c.started, h.started))
+                    >= least(c.needed, h.needed)
             GROUP BY c.n
         )
-        SELECT n, coalesce(b.related, t.related) AS related,
-            CASE WHEN b.related IS NOT NULL THEN 'duplicate_of' ELSE 'overlap_of' END AS outcome
+        SELECT n, CASE WHEN b.n IS NULL THEN 'overlap_of' ELSE 'duplicate_of' END AS outcome,
+            coalesce(b.related, t.related) AS related
         FROM by_claim b FULL JOIN by_time t USING (n)
-        """
+        """,
     )
-    _except(con, "SELECT n, outcome, related FROM held")
+
+
+def _contested(con: duckdb.DuckDBPyConnection) -> None:
+    """``duplicate_of`` and ``overlap_of`` among pending acts: keep those that conflict with none kept, in order.
+
+    Acts of one claim form a ring. Acts of one person and family that follow each other without a gap form an island;
+    only inside one can two overlap.
+    """
+    con.execute("CREATE OR REPLACE TEMP VIEW open AS SELECT * FROM candidates ANTI JOIN exceptions USING (n)")
     con.execute(
         """
-        CREATE OR REPLACE TEMP TABLE crowded AS
-        SELECT account, family FROM (
-            SELECT account, family, started < max(ended) OVER (PARTITION BY account, family
-                ORDER BY started, ended ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS crosses
-            FROM candidates WHERE by_overlap AND n NOT IN (SELECT n FROM held)
-        ) WHERE crosses GROUP BY account, family
+        CREATE OR REPLACE TEMP TABLE rings AS
+        SELECT claim, row_number() OVER () - 1 AS ring
+        FROM (SELECT claim FROM open WHERE claim IS NOT NULL GROUP BY claim HAVING count(*) > 1)
         """
     )
     con.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE pairs AS
-        WITH busy AS (
-            SELECT n, account, family, started, ended, group_id, rank, action_id FROM candidates
-            SEMI JOIN crowded USING (account, family) WHERE by_overlap AND n NOT IN (SELECT n FROM held)
+        """
+        CREATE OR REPLACE TEMP TABLE islands AS
+        WITH crowded AS (
+            SELECT account, family FROM (
+                SELECT account, family, started < max(ended) OVER (PARTITION BY account, family
+                    ORDER BY started ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS crosses
+                FROM open WHERE by_overlap
+            ) WHERE crosses GROUP BY account, family
+        ), shores AS (
+            SELECT n, account, family, started, ended, coalesce(started >= max(ended) OVER (
+                PARTITION BY account, family ORDER BY started, n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ), true) AS shore
+            FROM open SEMI JOIN crowded USING (account, family) WHERE by_overlap
+        ), numbered AS (
+            SELECT n, sum(shore::INTEGER) OVER (ORDER BY account, family, started, n ROWS UNBOUNDED PRECEDING) AS island
+            FROM shores
         )
-        SELECT a.n AS first_n, b.n AS second_n FROM busy a JOIN busy b
-            ON a.account = b.account AND a.family = b.family AND a.n < b.n AND {conflict("a", "b")}
+        SELECT n, dense_rank() OVER (ORDER BY island) - 1 AS island
+        FROM numbered WHERE island IN (SELECT island FROM numbered GROUP BY island HAVING count(*) > 1)
         """
     )
     con.execute(
         """
         CREATE OR REPLACE TEMP TABLE contested AS
-        WITH shared AS (
-            SELECT claim FROM candidates WHERE claim IS NOT NULL AND n NOT IN (SELECT n FROM held)
-            GROUP BY claim HAVING count(*) > 1
-        ), nodes AS (
-            SELECT n FROM candidates SEMI JOIN shared USING (claim) WHERE n NOT IN (SELECT n FROM held)
-            UNION SELECT first_n FROM pairs UNION SELECT second_n FROM pairs
-        )
-        SELECT c.n, c.action_id, row_number() OVER (ORDER BY rank, coalesce(started, ended), c.action_id) - 1 AS place,
-            CASE WHEN s.claim IS NOT NULL THEN dense_rank() OVER (ORDER BY s.claim NULLS LAST) - 1 ELSE -1 END AS ring
-        FROM nodes JOIN candidates c USING (n) LEFT JOIN shared s ON c.claim = s.claim
+        SELECT o.*, row_number() OVER (ORDER BY rank, coalesce(started, ended), action_id) - 1 AS place, ring, island,
+            CASE WHEN group_id IS NOT NULL THEN dense_rank() OVER (ORDER BY group_id) END AS companions
+        FROM open o LEFT JOIN rings USING (claim) LEFT JOIN islands USING (n)
+        WHERE ring IS NOT NULL OR island IS NOT NULL
         """
     )
-    contested = con.execute("SELECT place, ring FROM contested ORDER BY place").fetchnumpy()
-    if len(contested["place"]) == 0:
-        return
-    edges = con.execute(
+    contested = con.execute(
         """
-        SELECT least(a.place, b.place) AS low, greatest(a.place, b.place) AS high
-        FROM pairs JOIN contested a ON first_n = a.n JOIN contested b ON second_n = b.n
+        SELECT coalesce(ring, -1) AS ring, coalesce(island, -1) AS island, coalesce(epoch_us(started), 0) AS start,
+            epoch_us(ended) AS stop, coalesce(needed, 0) AS needed, coalesce(companions, -1) AS companions
+        FROM contested ORDER BY place
         """
     ).fetchnumpy()
-    lost_to, as_duplicate = keep_in_order(contested["ring"], edges["low"], edges["high"])
+    if not len(contested["ring"]):
+        return
+    lost_to = keep_in_order(**{name: np.asarray(column, dtype=np.int64) for name, column in contested.items()})
     losers = np.flatnonzero(lost_to >= 0)
     import pyarrow as pa
 
-    lost = pa.table({"place": losers, "winner": lost_to[losers], "duplicate": as_duplicate[losers]})
-    con.register("lost", lost)
+    con.register("lost", pa.table({"place": losers, "winner": lost_to[losers]}))
     _except(
         con,
-        "SELECT c.n, CASE WHEN duplicate THEN 'duplicate_of' ELSE 'overlap_of' END AS outcome, w.action_id AS related "
-        "FROM lost JOIN contested c USING (place) JOIN contested w ON w.place = lost.winner",
+        "SELECT c.n, CASE WHEN c.claim = w.claim THEN 'duplicate_of' ELSE 'overlap_of' END AS outcome, "
+        "w.action_id AS related FROM lost JOIN contested c USING (place) JOIN contested w ON w.place = lost.winner",
     )
     con.unregister("lost")
 
 
-def keep_in_order(
-    ring: npt.NDArray[Any], low: npt.NDArray[Any], high: npt.NDArray[Any]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """:func:`tanzhang.core.claim.keep_greedily` in columns, for acts numbered in the total order.
+Column = npt.NDArray[np.int64]
 
-    ``ring[i]`` is the number of the claim that act i shares, or -1; ``low``/``high`` are pairs that overlap, the lower
-    number first. Returns for each act the lowest kept act it conflicts with (-1 if it is kept itself) and whether the
-    two share a claim. Each round decides every act all of whose better rivals are decided.
+
+def keep_in_order(
+    *, ring: Column, island: Column, start: Column, stop: Column, needed: Column, companions: Column
+) -> Column:
+    """:func:`tanzhang.core.claim.keep_greedily` in columns, for acts given in the total order.
+
+    Acts of one ``ring`` share a claim; acts of one ``island`` may overlap, if they share ``needed`` microseconds of
+    one of them and are not ``companions``; -1 is none. Returns the first kept act that each act conflicts with, -1 if
+    it is kept itself. Each round keeps the first undecided act of every ring and island and drops its rivals, so
+    memory is linear, and time is linear times the acts kept in the fullest island.
     """
     count = len(ring)
-    ring, low, high = (np.asarray(each, dtype=np.int64) for each in (ring, low, high))
-    rings = int(ring.max(initial=-1)) + 1
-    in_ring = np.flatnonzero(ring >= 0)
-    undecided = np.ones(count, dtype=bool)
-    kept = np.zeros(count, dtype=bool)
-    while undecided.any():
-        first = np.full(rings, count, dtype=np.int64)
-        waiting = in_ring[undecided[in_ring]]
-        np.minimum.at(first, ring[waiting], waiting)
-        ready = undecided.copy()
-        ready[waiting] = first[ring[waiting]] == waiting
-        open_pairs = undecided[low] & undecided[high]
-        ready[high[open_pairs]] = False
-        kept |= ready
-        undecided &= ~ready
-        taken = np.zeros(rings, dtype=bool)
-        taken[ring[in_ring[ready[in_ring]]]] = True
-        undecided[in_ring[taken[ring[in_ring]]]] = False
-        undecided[high[ready[low]]] = False
-        low, high = low[open_pairs | kept[low]], high[open_pairs | kept[low]]
-    best = np.full(count, count, dtype=np.int64)
-    won = kept[low] & ~kept[high]
-    np.minimum.at(best, high[won], low[won])
-    owner = np.full(rings, count, dtype=np.int64)
-    owners = in_ring[kept[in_ring]]
-    owner[ring[owners]] = owners
-    beaten = in_ring[~kept[in_ring]]
-    rival = np.where(owner[ring[beaten]] < beaten, owner[ring[beaten]], count)
-    best[beaten] = np.minimum(best[beaten], rival)
-    best[kept | (best == count)] = -1
-    duplicate = np.zeros(count, dtype=bool)
-    losers = np.flatnonzero(best >= 0)
-    duplicate[losers] = (ring[losers] >= 0) & (ring[losers] == ring[best[losers]])
-    return best, duplicate
+    nobody = count
+    # One place more than there are numbers: what has number -1 goes there, and nobody is read from there.
+    owner = np.full(int(ring.max(initial=-1)) + 2, nobody, dtype=np.int64)
+    keeper = np.full(int(island.max(initial=-1)) + 2, nobody, dtype=np.int64)
+    scratch = np.empty(max(len(owner), len(keeper)), dtype=np.int64)
+    overlapped = np.full(count, nobody, dtype=np.int64)  # by the first kept act of its island that overlaps it
+    undecided, ashore = np.arange(count), np.flatnonzero(island >= 0)
+    while len(undecided):
+        ready = _firsts(undecided, ring, scratch) & _firsts(undecided, island, scratch)
+        kept = undecided[ready]
+        owner[ring[kept]] = keeper[island[kept]] = kept
+        owner[-1] = keeper[-1] = nobody
+        # Acts that have lost their claim stay ashore, since the first of all winners is named.
+        rival = keeper[island[ashore]]
+        later = rival < ashore
+        act, rival = ashore[later], rival[later]
+        shared = np.minimum(stop[act], stop[rival]) - np.maximum(start[act], start[rival])
+        crosses = (shared > 0) & (shared >= np.minimum(needed[act], needed[rival]))
+        crosses &= (companions[act] < 0) | (companions[act] != companions[rival])
+        overlapped[act[crosses]] = rival[crosses]
+        keeper[island[kept]] = nobody
+        undecided = undecided[~ready]
+        undecided = undecided[(owner[ring[undecided]] == nobody) & (overlapped[undecided] == nobody)]
+        scratch[island[ashore]] = 0
+        scratch[island[undecided]] = 1
+        ashore = ashore[(overlapped[ashore] == nobody) & (scratch[island[ashore]] == 1)]
+    claimed = owner[ring]
+    claimed[claimed >= np.arange(count)] = nobody  # the act itself, or one kept after this had lost to an overlap
+    lost_to = np.minimum(overlapped, claimed)
+    lost_to[lost_to == nobody] = -1
+    return lost_to
 
 
-def _caps(con: duckdb.DuckDBPyConnection, settled: str, recipes: Mapping[str, Recipe], rules: Rules) -> None:
+def _firsts(acts: Column, number: Column, scratch: Column) -> npt.NDArray[np.bool_]:
+    """Which of some acts in order are the first of their number; those without a number are."""
+    numbers = number[acts]
+    scratch[numbers[::-1]] = acts[::-1]  # of several values for one place the last one stays
+    return (numbers < 0) | (scratch[numbers] == acts)
+
+
+def _caps(con: duckdb.DuckDBPyConnection, recipes: Mapping[str, Recipe], rules: Rules) -> None:
     """``capped``: what a person's limit of the day or month leaves, earliest act first; settled acts come before."""
     bound: dict[CapRule, list[str]] = {}
     for digest, recipe in recipes.items():
         for cap in caps_of(recipe, rules):
             bound.setdefault(cap, []).append(digest)
     for cap in sorted(bound, key=cap_order):
-        _apply_cap(con, settled, cap, ", ".join(quote(digest) for digest in bound[cap]))
+        _apply_cap(con, cap, ", ".join(quote(digest) for digest in bound[cap]))
 
 
-def _apply_cap(con: duckdb.DuckDBPyConnection, settled: str, cap: CapRule, plans: str) -> None:
+def _apply_cap(con: duckdb.DuckDBPyConnection, cap: CapRule, plans: str) -> None:
     span = "day" if cap.period == "day" else "date_trunc('month', day)::DATE"
     amount, limit = ("1", cap.limit_count) if cap.limit_count is not None else ("granted_mg", cap.limit_mg)
     if limit is None:
@@ -368,7 +429,7 @@ def _apply_cap(con: duckdb.DuckDBPyConnection, settled: str, cap: CapRule, plans
     left = (
         f"CASE WHEN used < {limit} THEN granted_mg ELSE 0 END"
         if cap.limit_count is not None
-        else f"least(granted_mg, greatest({limit} - used, 0))"
+        else f"least(granted_mg, greatest({limit} - used, 0))::BIGINT"
     )
     con.execute(
         f"""
@@ -379,13 +440,11 @@ def _apply_cap(con: duckdb.DuckDBPyConnection, settled: str, cap: CapRule, plans
             FROM candidates c LEFT JOIN exceptions e USING (n)
             WHERE c.plan IN ({plans}) AND (e.n IS NULL OR e.outcome = 'capped')
         ), before AS (
-            SELECT account, {span} AS span, sum({amount})::BIGINT AS used FROM {settled}
-            WHERE plan IN ({plans}) AND granted_mg > 0 AND {_HOLDS}
-                AND action_id NOT IN (SELECT target FROM withdrawn_ids)
-            GROUP BY ALL
+            SELECT account, {span} AS span, sum({amount}) AS used FROM holders
+            WHERE plan IN ({plans}) AND granted_mg > 0 GROUP BY ALL
         ), running AS (
             SELECT own.*, coalesce(b.used, 0) + coalesce(sum({amount}) OVER (PARTITION BY own.account, own.span
-                ORDER BY ended, action_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::BIGINT AS used
+                ORDER BY ended, action_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS used
             FROM own LEFT JOIN before b ON own.account = b.account AND own.span = b.span WHERE granted_mg > 0
         )
         SELECT n, granted_mg AS before_mg, {left} AS granted_mg FROM running
@@ -401,10 +460,10 @@ def _records(con: duckdb.DuckDBPyConnection) -> str:
     """Table ``records`` in batch order: clustered by account, then by time; equal sets of reports, equal order."""
     number = "CASE e.outcome " + " ".join(f"WHEN {quote(name)} THEN {no}" for name, no in OUTCOME_NUMBER.items())
     special = {
-        "kind": "coalesce(e.kind, a.kind)",
+        "kind": "coalesce(e.kind, a.kind, 'reduction')",
         "outcome": "coalesce(e.outcome, 'granted')",
         "granted_mg": "CASE WHEN e.n IS NULL THEN a.quantified_mg ELSE coalesce(e.granted_mg, 0) END",
-        "reversed_mg": f"CASE WHEN e.outcome IN {_SAME_REPORT} THEN 0 ELSE coalesce(r.reversed_mg, 0) END",
+        "reversed_mg": "coalesce(r.reversed_mg, 0)",
         "related": "e.related",
     }
     columns = ", ".join(f"{special.get(name, f'a.{name}')} AS {name}" for name in RECORD_COLUMNS)
@@ -414,7 +473,8 @@ def _records(con: duckdb.DuckDBPyConnection) -> str:
         SELECT {columns}
         FROM acts a LEFT JOIN exceptions e USING (n) LEFT JOIN reversals r USING (n)
             LEFT JOIN references_again t USING (n)
-        ORDER BY a.account, a.ended, a.action_id, {number} ELSE 0 END, t.tie NULLS FIRST
+        ORDER BY a.account, a.ended, a.action_id, {number} ELSE 0 END, t.tie NULLS FIRST,
+            a.plan NULLS FIRST
         """
     )
     return "records"

@@ -63,14 +63,6 @@ class CatalogueReport:
         """Whether nothing is wrong."""
         return not self.problems
 
-    def as_dict(self) -> dict[str, Any]:
-        """The report as JSON members."""
-        return {
-            "status": "ok" if self.ok else "mistakes",
-            "counts": dict(self.counts),
-            "problems": [problem.as_dict() for problem in self.problems],
-        }
-
 
 def check_catalogue(catalogue: Catalogue) -> CatalogueReport:
     """Check every file of every folder of a catalogue and everything that follows from them; raises nothing.
@@ -91,6 +83,8 @@ class _Check:
         self.counts |= dict.fromkeys(("factor_values", "variants", "plans", "cases", "partners"), 0)
         self.factor_ids = set(self.known.factor_ids())
         self.used_factors: set[str] = set()
+        self.unitless: set[str] = set()  # factors whose unit is none; noted where it is written
+        self.uncomputable: set[str] = set()  # versions whose cases would only repeat a mistake found before
         self.used_sources: set[str] = set()
         # A register that cannot even be parsed would make every reference to it look wrong.
         unparsed = {problem.where.split(":")[0] for problem in found.problems if problem.code in _UNPARSED}
@@ -192,7 +186,7 @@ class _Check:
                 self._note(
                     "slot-missing",
                     f"{behaviour} is called {claimed}, but has no slot of the standard",
-                    document.where("behaviours", index, "confirmation"),
+                    document.where("behaviours", index, "id"),
                     "give it a slot with its evidence, or call it candidate or outside",
                 )
 
@@ -254,6 +248,7 @@ class _Check:
             try:
                 self.known.units.in_base(Fraction(1), series.unit, where=document.where("unit"))
             except TanzhangError as error:
+                self.unitless.add(series.id)
                 self.problems += error.problems
         low, high = series.plausible
         if low > high:
@@ -307,7 +302,7 @@ class _Check:
             for place, behaviour in enumerate(entry["behaviours"]):
                 self._behaviour(behaviour, document.where(index, "behaviours", place))
             series = self._series(entry["ceiling_factor"], document.where(index, "ceiling_factor"))
-            if series is None or not series.values or not self.units_known:
+            if series is None or not series.values or not self.units_known or series.id in self.unitless:
                 continue
             highest = max(row.value for row in series.values)
             where = document.where(index, "ceiling_unit")
@@ -439,7 +434,7 @@ class _Check:
                 self._source(rule.source, document.where(*place, name, "source"), f"parameter {name}")
                 continue
             series = self._series(rule.factor, document.where(*place, name, "factor"))
-            if series is None or not self.units_known:
+            if series is None or not self.units_known or series.id in self.unitless:
                 continue
             try:
                 self.known.units.to_base(
@@ -468,7 +463,9 @@ class _Check:
 
     def _readable(self, methodology: Methodology) -> bool:
         ids = {rule.factor for rule in _all_rules(methodology) if rule.factor is not None}
-        return all(f"factors/{factor_id.replace('.', '/')}.yaml" in self.found.documents for factor_id in ids)
+        return not ids & self.unitless and all(
+            f"factors/{factor_id.replace('.', '/')}.yaml" in self.found.documents for factor_id in ids
+        )
 
     def _plans(self, methodology: Methodology, document: Document, ceilings: Sequence[_Ceiling]) -> None:
         noted: set[str] = set()
@@ -522,6 +519,7 @@ class _Check:
             for (before, _), (after, document) in pairwise(entries):
                 where = document.where("valid")
                 if before.valid.overlaps(after.valid) or after.valid.start < before.valid.start:
+                    self.uncomputable |= {before.where, after.where}
                     self._note(
                         "versions-overlap",
                         f"{before.key} is in force on {before.valid} and {after.key} on {after.valid}",
@@ -554,7 +552,12 @@ class _Check:
         if version not in self.methodologies:
             return  # its file is reported already
         methodology, own = self.methodologies[version]
-        computable = self.units_known and self._readable(methodology) and not self._mentioned(own.name)
+        computable = (
+            self.units_known
+            and self._readable(methodology)
+            and methodology.where not in self.uncomputable
+            and not self._mentioned(own.name)
+        )
         names = [entry["case"] for entry in document.data]
         for index, case in enumerate(document.data):
             if case["case"] in names[:index]:
@@ -682,6 +685,7 @@ class _Check:
 
 _UNPARSED = ("yaml-malformed", "not-utf-8")
 _UNCOMPUTABLE = (
+    "path-differs",
     "unknown-name",
     "unit-error",
     "unknown-factor",
@@ -834,7 +838,7 @@ def snapshot(catalogue: Catalogue) -> str:
     """
     lines = [
         "# Every number that the catalogue resolves to. Written by a program; the check compares it with the files.",
-        "# methodology | region | variant | evidence | days | parameters | milligrams at the smallest and at round inputs",
+        "# methodology | region | variant | evidence | days | parameters | milligrams at smallest and at round inputs",
     ]
     for methodology in sorted(catalogue.all_methodologies(), key=lambda m: (m.id, m.version)):
         lines += [_line(cell) for cell in _cells(catalogue, methodology)]

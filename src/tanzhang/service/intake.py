@@ -42,8 +42,9 @@ def intake(
 ) -> dict[str, Any]:
     """Take in one file. Returns counts, refusals by code, the first problems and where the verdicts are.
 
-    Sending a wholly accepted file again returns the first answer again and takes nothing in twice. Raises if the file
-    as a whole cannot be taken; then nothing of it landed.
+    Sending a file again returns the first answer again and takes nothing in twice; only a file with rows from the
+    future is looked at anew, since time may have made them good. Raises if the file as a whole cannot be taken; then
+    nothing of it landed.
     """
     if partner is not None and partner not in home.programme.partners:
         raise refuse(
@@ -154,7 +155,7 @@ def _land(
             "rows": screened.rows,
             "accepted": screened.accepted_rows,
             "refused": refused,
-            "fingerprint": fingerprint if refused == 0 else f"{fingerprint}-{number}",
+            "fingerprint": f"{fingerprint}-{number}" if "time-in-future" in codes else fingerprint,
             "answer": canonical_json(answer),
             "file": str(file.relative_to(home.folder)),
             "file_digest": digest,

@@ -10,15 +10,17 @@ next call of anything that writes.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from tanzhang.core.methodology import canonical_json
+from tanzhang.core.receipt import MANIFEST_FORMAT
 from tanzhang.core.record import LAYOUT_VERSION, UNIT_OF_KIND, next_seal_key
 from tanzhang.engine.hashing import merkle_root, subtree_roots
-from tanzhang.engine.leaves import leaf_hashes, salt_seeds
+from tanzhang.engine.leaves import fixed_bytes, leaf_hashes, salt_seeds
 from tanzhang.engine.settle import RECORD_COLUMNS
 from tanzhang.stores.book import system_account
 from tanzhang.stores.home import Home, key_check
@@ -41,18 +43,20 @@ def seal(
     number, key = home.book.next_seal_key()
     table = con.sql(f"SELECT {', '.join(RECORD_COLUMNS)} FROM {records}").to_arrow_table()
     seeds = salt_seeds(table["account"], key)
-    leaves = leaf_hashes(table, seeds)
     seed_column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(seeds), [None, pa.py_buffer(seeds)])
-    folder = f"records/{number:08d}"
-    records_digest = write_table(
-        home.folder / folder / RECORDS, table.append_column("seed", seed_column), home=home.folder
-    )
-    subtrees_digest = write_subtrees(home.folder / folder / SUBTREES, subtree_roots(leaves), home=home.folder)
+    folder = home.folder / "records" / f"{number:08d}"
+    with ThreadPoolExecutor(1) as writer:  # the file is written while the leaves are hashed
+        writing = writer.submit(
+            write_table, folder / RECORDS, table.append_column("seed", seed_column), home=home.folder
+        )
+        leaves = leaf_hashes(table, seeds)
+        records_digest = writing.result()
+    subtrees_digest = write_subtrees(folder / SUBTREES, subtree_roots(leaves), home=home.folder)
     heads = home.book.heads()
     following = next_seal_key(key)
     totals = batch_totals(con, records)
     manifest = {
-        "format": "tanzhang.batch/1",
+        "format": MANIFEST_FORMAT,
         "programme": home.programme.id,
         "batch": str(number),
         "through": through.isoformat(),
@@ -67,7 +71,7 @@ def seal(
         {
             "through": through.isoformat(),
             "records": table.num_rows,
-            "folder": folder,
+            "folder": folder.relative_to(home.folder).as_posix(),
             "records_digest": records_digest,
             "subtrees_digest": subtrees_digest,
             "manifest": canonical_json(manifest),
@@ -107,18 +111,19 @@ def batch_postings(con: duckdb.DuckDBPyConnection, records: str) -> list[tuple[b
     (account, unit, amount), sorted by account and unit; amounts of one unit sum to zero; no zero amounts.
     """
     unit = "CASE kind " + " ".join(f"WHEN '{kind}' THEN '{name}'" for kind, name in UNIT_OF_KIND.items()) + " END"
-    own = con.execute(
+    own = con.sql(
         f"""
         SELECT account, {unit} AS unit, sum(granted_mg - reversed_mg)::BIGINT AS amount FROM {records}
         GROUP BY ALL HAVING amount <> 0 ORDER BY account, unit
         """
-    ).fetchall()
+    ).to_arrow_table()
+    accounts = [each.tobytes() for each in fixed_bytes(own["account"], 16)]
+    postings = list(zip(accounts, own["unit"].to_pylist(), own["amount"].to_pylist(), strict=True))
     partners = con.execute(
         f"""
         SELECT partner, {unit} AS unit, -sum(granted_mg - reversed_mg)::BIGINT AS amount FROM {records}
         GROUP BY ALL HAVING amount <> 0
         """
     ).fetchall()
-    postings = [(account.bytes, name, amount) for account, name, amount in own]
     postings += [(system_account(f"partner:{partner}").bytes, name, amount) for partner, name, amount in partners]
     return sorted(postings)

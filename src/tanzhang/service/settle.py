@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from tanzhang.core.errors import refuse
 from tanzhang.core.recipe import Recipe, read_recipe
 from tanzhang.core.settlement import rules_of
 from tanzhang.engine.kernel import connect, quote
@@ -29,9 +30,18 @@ if TYPE_CHECKING:
 def settle(home: Home, *, through: date | None = None, now: datetime, progress: Progress = silent) -> dict[str, Any]:
     """Settle all accepted reports whose window closed on or before local day ``through`` (default: yesterday).
 
-    Returns the batch number (None if there was nothing to settle), records and milligrams by outcome and unit.
+    Returns the batch number (None if there was nothing to settle), records and milligrams by outcome and unit. Raises
+    ``day-not-over`` for a ``through`` of today or later: what is settled early would lose to nothing that comes in time.
     """
-    last = through or now.astimezone(ZoneInfo(home.programme.time_zone)).date() - timedelta(days=1)
+    yesterday = now.astimezone(ZoneInfo(home.programme.time_zone)).date() - timedelta(days=1)
+    last = through or yesterday
+    if last > yesterday:
+        raise refuse(
+            "day-not-over",
+            f"{last} is not over yet in {home.programme.time_zone}",
+            where="--through",
+            remedy=f"settle through {yesterday} at most; a window is closed when its last day is over",
+        )
     with home.writing():
         home.publish()
         con = connect()

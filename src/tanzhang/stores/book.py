@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tanzhang.core.errors import Problem, refuse
+from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.methodology import canonical_json
+from tanzhang.stores.files import rename_durably, step
 
 SCHEMA_VERSION = 1
 _metadata = sa.MetaData()
@@ -127,13 +129,17 @@ class Book:
         self.path = path
         self._engine = sa.create_engine(f"sqlite:///{path}", isolation_level="AUTOCOMMIT")
         sa.event.listen(self._engine, "connect", _pragmas)
+        sa.event.listen(self._engine, "handle_error", self._refuse)
 
     @classmethod
     def create(cls, path: Path, values: Mapping[str, str], first_seal_key: bytes) -> Book:
-        """A new, empty book that says what it was set up with. The file must not exist."""
+        """A new, empty book that says what it was set up with; the file is there whole or not at all."""
         if path.exists():
             raise refuse("home-exists", f"{path} exists already", where=str(path), remedy="choose another folder")
-        book = cls(path)
+        temporary = path.with_name(f".{path.name}.new")
+        for suffix in ("", "-wal", "-shm"):  # of an interrupted run
+            temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+        book = cls(temporary)
         with book._begin() as con:
             _metadata.create_all(con)
             for table in _APPEND_ONLY:
@@ -145,9 +151,13 @@ class Book:
                         )
                     )
             everything = {**values, "schema_version": str(SCHEMA_VERSION)}
+            everything["settings_check"] = _settings_check(everything)
             con.execute(home.insert(), [{"key": key, "value": value} for key, value in everything.items()])
             con.execute(seal_key.insert(), {"only": 1, "batch": 0, "key": first_seal_key})
-        return book
+        book._engine.dispose()  # the last connection moves the write-ahead log into the file
+        temporary.chmod(0o600)
+        rename_durably(temporary, path)
+        return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> Book:
@@ -191,14 +201,21 @@ class Book:
         return 0 if last is None else last + 1
 
     def find_submission(self, fingerprint: str) -> Any | None:
-        """The wholly accepted submission of the same bytes, if there is one."""
+        """The submission of the same bytes, if there is one whose verdicts no passing of time can change."""
         rows = self.query(sa.select(submission).where(submission.c.fingerprint == fingerprint))
         return rows[0] if rows else None
 
     def next_seal_key(self) -> tuple[int, bytes]:
         """The next batch's number and key."""
-        ((number, key),) = self.query(sa.select(seal_key.c.batch, seal_key.c.key))
-        return number, key
+        rows = self.query(sa.select(seal_key.c.batch, seal_key.c.key))
+        if len(rows) != 1:
+            raise refuse(
+                "book-damaged",
+                f"table seal_key has {len(rows)} rows instead of one",
+                where=f"{self.path.name}: seal_key",
+                remedy="restore the book from a backup",
+            )
+        return rows[0].batch, rows[0].key
 
     def settled_through(self) -> dict[int, str]:
         """Submission -> last day through which its reports are settled; a submission without any is left out."""
@@ -275,6 +292,17 @@ class Book:
             con.execute(seal_key.update().values(batch=number + 1, key=next_key))
         return number
 
+    def _refuse(self, context: sa.ExceptionContext) -> None:
+        """A database that cannot be used is said in our words; a broken constraint is a bug and stays as it is."""
+        error = context.original_exception
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError):
+            raise refuse(
+                "book-unusable",
+                f"the book cannot be used: {error}",
+                where=str(self.path),
+                remedy="free space, allow writing, or wait for other writers; a damaged book is restored from a backup",
+            ) from None
+
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:
         with self._engine.connect() as con:
@@ -284,13 +312,18 @@ class Book:
             except BaseException:
                 con.exec_driver_sql("ROLLBACK")
                 raise
-            con.exec_driver_sql("COMMIT")
+            with step("commit", self.path):
+                con.exec_driver_sql("COMMIT")
 
     # -- checking ---------------------------------------------------------------------------------------------
 
     def check_chains(self) -> tuple[int, list[Problem], dict[str, list[str]]]:
         """Rebuild every chain; returns rows checked, what is wrong, and the heads after each row by table."""
-        problems, count, heads = [], 0, {}
+        problems, heads = [], {}
+        settings = self.values()
+        count = len(settings)
+        if settings.pop("settings_check", None) != _settings_check(settings):
+            problems.append(_row_changed("table home is not what the home was set up with", f"{self.path.name}: home"))
         for table in CHAINED:
             head = _EMPTY_HEAD["head"]
             heads[table.name] = [head]
@@ -298,14 +331,8 @@ class Book:
                 count += 1
                 values = {name: value for name, value in row._mapping.items() if name != "chain"}
                 if row.seq != expected or _link(head, table.name, values) != row.chain:
-                    problems.append(
-                        Problem(
-                            "book-row-changed",
-                            f"row {expected} of table {table.name} is not what was written",
-                            f"{self.path.name}: {table.name} {expected}",
-                            "restore the book from a backup; the log shows up to where it was sealed",
-                        )
-                    )
+                    what = f"row {expected} of table {table.name} is not what was written"
+                    problems.append(_row_changed(what, f"{self.path.name}: {table.name} {expected}"))
                 head = row.chain
                 heads[table.name].append(head)
         return count, problems, heads
@@ -315,13 +342,24 @@ class Book:
         try:
             with self._engine.connect() as con:
                 answers = [row[0] for row in con.execute(sa.text("PRAGMA integrity_check"))]
-        except sa.exc.DatabaseError as error:
-            answers = [str(error.orig)]
+        except TanzhangError as error:
+            return list(error.problems)
         return [
             Problem("book-damaged", answer, str(self.path.name), "restore the book from a backup")
             for answer in answers
             if answer != "ok"
         ]
+
+
+def _row_changed(message: str, where: str) -> Problem:
+    return Problem(
+        "book-row-changed", message, where, "restore the book from a backup; the log shows up to where it was sealed"
+    )
+
+
+def _settings_check(settings: Mapping[str, str]) -> str:
+    """What shows a changed, missing or added row of table ``home``; itself in the log's first entry."""
+    return hashlib.sha256(canonical_json(dict(settings)).encode()).hexdigest()
 
 
 _EMPTY_HEAD = {"rows": "0", "head": "0" * 64}

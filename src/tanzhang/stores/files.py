@@ -30,16 +30,16 @@ def write_durably(path: Path, data: bytes, *, up_to: Path | None = None) -> None
     folder = path.parent
     top = up_to or next(each for each in (folder, *folder.parents) if each.exists())
     temporary = folder / f".{path.name}.{secrets.token_hex(4)}.tmp"
-    with _step("make-folder", path):
+    with step("make-folder", path):
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with open(temporary, "xb") as file:
-            with _step("write", path):
+            with step("write", path):
                 file.write(data)
                 file.flush()
-            with _step("sync", path):
+            with step("sync", path):
                 os.fsync(file.fileno())
-        with _step("rename", path):
+        with step("rename", path):
             os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -47,9 +47,27 @@ def write_durably(path: Path, data: bytes, *, up_to: Path | None = None) -> None
     _sync_folders(path, top)
 
 
+def rename_durably(temporary: Path, path: Path) -> None:
+    """Put a finished file in its place in the same folder; when this returns, it survives a power cut."""
+    with open(temporary, "rb") as file, step("sync", path):
+        os.fsync(file.fileno())
+    with step("rename", path):
+        os.replace(temporary, path)
+    _sync_folders(path, path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it that are missing, durably."""
+    lowest = next(each for each in (path, *path.parents) if each.exists())
+    with step("make-folder", path):
+        path.mkdir(parents=True, exist_ok=True)
+    if lowest != path:
+        _sync_folders(path, lowest)
+
+
 def sync_again(path: Path, *, up_to: Path | None = None) -> None:
     """Make a file durable that an interrupted run may have renamed but not synced."""
-    with open(path, "rb") as file, _step("sync", path):
+    with open(path, "rb") as file, step("sync", path):
         os.fsync(file.fileno())
     _sync_folders(path, up_to or path.parent)
 
@@ -57,7 +75,7 @@ def sync_again(path: Path, *, up_to: Path | None = None) -> None:
 def _sync_folders(path: Path, top: Path) -> None:
     folder = path.parent
     while True:
-        with _step("sync-folder", path):
+        with step("sync-folder", path):
             handle = os.open(folder, os.O_RDONLY)
             try:
                 os.fsync(handle)
@@ -69,7 +87,8 @@ def _sync_folders(path: Path, top: Path) -> None:
 
 
 @contextmanager
-def _step(name: str, path: Path) -> Iterator[None]:
+def step(name: str, path: Path) -> Iterator[None]:
+    """One step of a write, seen by :data:`on_write` before and after."""
     on_write(f"before {name}", path)
     yield
     on_write(f"after {name}", path)

@@ -18,20 +18,21 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from tanzhang.core.errors import refuse
+from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.methodology import canonical_json
-from tanzhang.core.note import VerifierKey
+from tanzhang.core.note import VerifierKey, is_key_name
 from tanzhang.core.programme import Programme
 from tanzhang.engine.signing import NoteSigner, NoteVerifier
 from tanzhang.stores.book import Book, batch
 from tanzhang.stores.catalogue import Catalogue
-from tanzhang.stores.files import write_durably
+from tanzhang.stores.files import make_folder, write_durably
 from tanzhang.stores.log import Log
 
 
@@ -56,12 +57,17 @@ class Home:
     ) -> Home:
         """Set up a new home; a home is created by this alone, never by a missing file.
 
-        ``seed`` makes every key reproducible (demonstrations and tests); otherwise keys come from the system.
-        Raises: ``home-exists``, ``unknown-programme``.
+        It is a home from the moment its book is there, which is written last. What an interrupted call left is cleared
+        away by the next one. ``seed`` makes every key reproducible (demonstrations and tests); otherwise keys come from
+        the system. Raises: ``home-exists``, ``home-busy``, ``origin-malformed``, ``unknown-programme``.
         """
-        if folder.exists() and any(folder.iterdir()):
+        _check_free(folder)
+        if not is_key_name(origin):
             raise refuse(
-                "home-exists", f"{folder} is not empty", where=str(folder), remedy="choose another folder, or a new one"
+                "origin-malformed",
+                f"{origin!r} cannot name a log",
+                where="--origin",
+                remedy="write a name without white space and '+', best the log's public URL without https://",
             )
         catalogue = Catalogue(*overlays)
         catalogue.programme(programme)
@@ -72,30 +78,33 @@ class Home:
         signer = NoteSigner(origin, secret("log"))
         identity = secret("identity")
         first_seal_key = secret("seal")
-        folder.mkdir(parents=True, exist_ok=True)
-        keys = folder / "keys"
-        keys.mkdir(mode=0o700)
-        _write_secret(keys / "identity.key", identity.hex(), folder)
-        _write_secret(keys / "log.key", signer.to_text(), folder)
-        write_durably(keys / "log.vkey", signer.verifier_key.to_text().encode() + b"\n", up_to=folder)
-        (folder / "reports").mkdir()
-        (folder / "records").mkdir()
-        folders = canonical_json([str(path.resolve()) for path in overlays])
         values = {
             "programme": programme,
             "origin": origin,
             "vkey": signer.verifier_key.to_text(),
             "catalogue_digest": catalogue.digest(),
-            "overlays": folders,
-            "overlays_check": hashlib.sha256(folders.encode()).hexdigest(),
+            "overlays": canonical_json([str(path.resolve()) for path in overlays]),
             "created_at": now.astimezone(UTC).isoformat(timespec="seconds"),
             "identity_check": key_check(identity),
             "seal_check": key_check(first_seal_key),
         }
-        Book.create(folder / "book.sqlite", values, first_seal_key)
-        home = cls(folder)
-        Log.create(folder / "log", origin, signer)
-        home.publish()
+        make_folder(folder)
+        with _locked(folder):
+            _check_free(folder)
+            write_durably(folder / _UNFINISHED, b"", up_to=folder)
+            for name in (*_PRIVATE, "log"):
+                shutil.rmtree(folder / name, ignore_errors=True)
+            for name in _PRIVATE:
+                (folder / name).mkdir(mode=0o700)
+            keys = folder / "keys"
+            _write_secret(keys / "identity.key", identity.hex(), folder)
+            _write_secret(keys / "log.key", signer.to_text(), folder)
+            write_durably(keys / "log.vkey", signer.verifier_key.to_text().encode() + b"\n", up_to=folder)
+            Log.create(folder / "log", origin, signer)
+            Book.create(folder / "book.sqlite", values, first_seal_key)
+            (folder / _UNFINISHED).unlink()
+            home = cls(folder)
+            home.publish()
         return home
 
     @cached_property
@@ -108,11 +117,15 @@ class Home:
         """The programme this home runs."""
         return self.catalogue.programme(self.values["programme"])
 
-    @cached_property
+    @property
     def identity_key(self) -> bytes:
         """The key of all identities; ``key-changed`` if it is not the one the home was set up with."""
-        key = bytes.fromhex(self._key("identity.key"))
-        if key_check(key) != self.values["identity_check"]:
+        text = self._key("identity.key")
+        try:
+            key = bytes.fromhex(text)
+        except ValueError:
+            key = b""
+        if key.hex() != text or key_check(key) != self.values["identity_check"]:
             raise refuse(
                 "key-changed",
                 "identity.key is not the key this home was set up with",
@@ -121,11 +134,15 @@ class Home:
             )
         return key
 
-    @cached_property
+    @property
     def signer(self) -> NoteSigner:
-        """Signs checkpoints."""
-        signer = NoteSigner.parse(self._key("log.key"))
-        if signer.verifier_key.to_text() != self.values["vkey"]:
+        """Signs checkpoints; ``key-changed`` if its key is not the one the log was started with."""
+        text = self._key("log.key")
+        try:
+            signer = NoteSigner.parse(text)
+        except TanzhangError:
+            signer = None
+        if signer is None or signer.to_text() != text or signer.verifier_key.to_text() != self.values["vkey"]:
             raise refuse(
                 "key-changed",
                 "log.key is not the key this log is published under",
@@ -160,31 +177,68 @@ class Home:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the home's write lock; ``home-busy`` if another process holds it."""
-        handle = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise refuse(
-                    "home-busy",
-                    "another process is writing to this home",
-                    where=str(self.folder),
-                    remedy="wait until it has finished and try again",
-                ) from None
+        with _locked(self.folder):
             yield
-        finally:
-            os.close(handle)
+
+    def check_public_key(self) -> None:
+        """That ``log.vkey``, which is handed out, is the key of this log; ``key-changed``."""
+        if self._key("log.vkey") != self.values["vkey"]:
+            raise refuse(
+                "key-changed",
+                "log.vkey is not the key this log is published under",
+                where=str(self.folder / "keys" / "log.vkey"),
+                remedy=f"write {self.values['vkey']} into it; whoever was given the other key would refuse this log",
+            )
 
     def _key(self, name: str) -> str:
+        """The one line of a key file, exactly."""
         path = self.folder / "keys" / name
         if not path.is_file():
             raise refuse("key-missing", f"{path} is missing", where=str(path), remedy="restore it from your backup")
-        return path.read_text(encoding="ascii").strip()
+        return path.read_bytes().decode("ascii", "replace").removesuffix("\n")
 
 
 def key_check(key: bytes) -> str:
     """What is published of a secret key: enough to see that it is the same one, nothing to compute it from."""
     return hashlib.sha256(b"tanzhang key check" + key).hexdigest()
+
+
+_PRIVATE = ("keys", "reports", "records")  # the log is what others may read
+_LOCK, _UNFINISHED = ".lock", "unfinished-init"
+
+
+def _check_free(folder: Path) -> None:
+    """Refuse a folder that holds anything but what an interrupted setting up left: its mark, no book, nothing in it."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    names = {name for name in names if name != _LOCK and not name.startswith(f".{_UNFINISHED}.")}
+    if _UNFINISHED in names and "book.sqlite" not in names:
+        names -= {name for name in names if name in (_UNFINISHED, "keys", "log") or name.startswith(".book.sqlite.new")}
+        names -= {name for name in ("reports", "records") if not any((folder / name).glob("*"))}
+    if names or folder.is_file():
+        raise refuse(
+            "home-exists",
+            f"{folder} is {'not empty' if names else 'a file'}",
+            where=str(folder),
+            remedy="choose another folder, or a new one; an existing home is used with --home, never set up again",
+        )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise refuse(
+                "home-busy",
+                "another process is writing to this home",
+                where=str(folder),
+                remedy="wait until it has finished and try again",
+            ) from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def _write_secret(path: Path, text: str, home: Path) -> None:

@@ -1,0 +1,175 @@
+"""``make bench``: measure, print, and keep the figures with the machine they were measured on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psutil
+
+from benchmarks.actions import DUPLICATE_SHARE, write_actions
+
+HERE = Path(__file__).parent
+_ONE_RUN = """
+import json, resource, sys, time
+from datetime import UTC, date, datetime
+from pathlib import Path
+from tanzhang.service.intake import intake
+from tanzhang.service.settle import settle
+from tanzhang.stores.home import Home
+source, folder = Path(sys.argv[1]), Path(sys.argv[2])
+now = datetime(2025, 6, 6, 2, tzinfo=UTC)
+home = Home.create(folder, programme="beijing", origin="bench.example/log", now=now, seed=b"bench")
+start = time.perf_counter()
+taken = intake(home, source, now=now)
+middle = time.perf_counter()
+batch = settle(home, through=date(2025, 6, 30), now=now)
+end = time.perf_counter()
+files = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+print(json.dumps({"intake_s": middle - start, "settle_s": end - middle, "total_s": end - start,
+    "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "rows": taken["rows"],
+    "accepted": taken["accepted"], "outcomes": batch["outcomes"], "home_mb": files / 1e6}))
+"""
+
+
+def bulk(rows: int, runs: int) -> dict[str, Any]:
+    """File to sealed batch against DuckDB copying the same Parquet file sorted, alternating in one run."""
+    measured: list[dict[str, Any]] = []
+    copies: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="tanzhang-bench-") as scratch:
+        folder = Path(scratch)
+        source = folder / "actions.parquet"
+        write_actions(source, rows)
+        for number in range(runs):
+            copies.append(sorted_copy(source, folder / "copy.parquet"))
+            home = folder / f"home-{number}"
+            answer = subprocess.run(
+                [sys.executable, "-c", _ONE_RUN, str(source), str(home)], check=True, capture_output=True, text=True
+            )
+            measured.append(json.loads(answer.stdout))
+        size_mb = source.stat().st_size / 1e6
+    total = statistics.median(each["total_s"] for each in measured)
+    copy = statistics.median(copies)
+    return {
+        "rows": rows,
+        "duplicate_share": DUPLICATE_SHARE,
+        "file_mb": round(size_mb, 1),
+        "runs": runs,
+        "intake_s": round(statistics.median(each["intake_s"] for each in measured), 2),
+        "settle_s": round(statistics.median(each["settle_s"] for each in measured), 2),
+        "total_s": round(total, 2),
+        "sorted_copy_s": round(copy, 2),
+        "ratio": round(total / copy, 2),
+        "rows_per_s": round(rows / total),
+        "peak_mb": round(max(each["peak_mb"] for each in measured)),
+        "home_mb": round(measured[-1]["home_mb"], 1),
+        "accepted": measured[-1]["accepted"],
+        "outcomes": measured[-1]["outcomes"],
+    }
+
+
+def sorted_copy(source: Path, target: Path) -> float:
+    """Seconds that DuckDB needs to write the same file sorted by person and time."""
+    con = duckdb.connect()
+    start = time.perf_counter()
+    con.execute(f"COPY (SELECT * FROM '{source}' ORDER BY subject, time) TO '{target}' (FORMAT parquet)")
+    spent = time.perf_counter() - start
+    con.close()
+    return spent
+
+
+def quantify_command(runs: int) -> dict[str, Any]:
+    """``tanzhang quantify`` of one act, the whole process."""
+    act = ("travel.metro", "--region", "CN-440300", "--on", "2022-09-01", "--input", "distance_m=7350", "--json")
+    command = [str(Path(sys.executable).parent / "tanzhang"), "quantify", *act]
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    return {"runs": runs, "median_s": round(statistics.median(times), 3), "worst_s": round(max(times), 3)}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    model = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30),
+        "python": platform.python_version(),
+        "duckdb": duckdb.__version__,
+        "load_before": round(os.getloadavg()[0], 2),
+        "day": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def main() -> None:
+    """Measure and write results.json and results.md beside this file."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--keep", action="store_true", help="write results.json and results.md")
+    given = parser.parse_args()
+    results = {
+        "machine": machine(),
+        "file_to_sealed_batch": bulk(given.rows, given.runs),
+        "quantify_command": quantify_command(max(given.runs, 5)),
+    }
+    print(json.dumps(results, indent=2))
+    if given.keep:
+        (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        (HERE / "results.md").write_text(as_markdown(results), encoding="utf-8")
+
+
+def as_markdown(results: dict[str, Any]) -> str:
+    """The figures as a page."""
+    where, batch, command = results["machine"], results["file_to_sealed_batch"], results["quantify_command"]
+    rows = [
+        (
+            f"{batch['rows']:,} actions ({batch['file_mb']} MB of Parquet, {batch['duplicate_share']:.0%} reported twice), "
+            "from the file to the sealed batch",
+            f"{batch['total_s']} s, {batch['rows_per_s']:,} actions/s (intake {batch['intake_s']} s, "
+            f"settling and sealing {batch['settle_s']} s)",
+        ),
+        (
+            "DuckDB copying the same file sorted, in the same run",
+            f"{batch['sorted_copy_s']} s; ratio {batch['ratio']} (aim: at most 4)",
+        ),
+        ("peak memory", f"{batch['peak_mb']:,} MB (aim: under 2,000)"),
+        ("home on disk: reports, records, book and log", f"{batch['home_mb']} MB"),
+        ("`tanzhang quantify` of one act, the whole process", f"{command['median_s']} s (aim: under 0.5)"),
+    ]
+    lines = [
+        "# Measured",
+        "",
+        f"{where['cpu']}, {where['cores']} cores (shared with others), {where['memory_gb']} GB, Python {where['python']}, "
+        f"DuckDB {where['duckdb']}, {where['day']}; load before the run {where['load_before']}.",
+        f"Medians of {batch['runs']} runs; `make bench` measures your machine.",
+        "",
+        "| what | figure |",
+        "|---|---|",
+        *(f"| {what} | {figure} |" for what, figure in rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

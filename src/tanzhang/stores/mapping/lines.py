@@ -1,0 +1,146 @@
+"""Text files as numbered lines, and lines of CSV as rows, with no row lost; :mod:`tanzhang.stores.formats` uses it too.
+
+One line is one row: a line break inside quotes is not supported. DuckDB's own CSV reader loses good rows in silence
+after a quote that is never closed, so it is used for lines only, and quotes are read here. It does not notice a damaged
+gzip file either, so the checksum is compared first.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import duckdb
+
+from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.engine.kernel import quote
+
+UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, OSError, EOFError, zlib.error)
+_NO_SEPARATOR = "\x1f\x1e\x1d\x1c"  # in no text file, so DuckDB reads each line as one value
+_CHUNK = 1 << 20
+
+
+def read_lines(con: duckdb.DuckDBPyConnection, path: Path, table: str) -> None:
+    """Create temporary ``table``: ``line`` BIGINT from 1, ``text`` (NULL if empty), ``fault`` (why there is no text).
+
+    Raises: one of ``UNREADABLE`` for a file that cannot be read to its end; ``.gz`` is decompressed.
+    """
+    compression = "none"
+    if path.suffix.lower() == ".gz":
+        compression = "gzip"
+        with gzip.open(path) as file:
+            while file.read(_CHUNK):
+                pass
+    scan, errors = f"{table}_scan", f"{table}_errors"
+    ((ordered,),) = con.execute("SELECT current_setting('preserve_insertion_order')").fetchall()
+    con.execute("SET preserve_insertion_order = true")  # lines are numbered in the order they are read
+    try:
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT row_number() OVER () AS line, text, NULL::VARCHAR AS fault"
+            f" FROM read_csv({file_sql(path)}, columns={{'text': 'VARCHAR'}}, auto_detect=false, header=false,"
+            f" delim={quote(_NO_SEPARATOR)}, quote='', escape='', strict_mode=false,"
+            f" compression={quote(compression)}, store_rejects=true, rejects_limit=0,"
+            f" rejects_scan={quote(scan)}, rejects_table={quote(errors)})"
+        )
+        ((rejected,),) = con.execute(f"SELECT count(*) FROM {errors}").fetchall()
+        if rejected:  # the n-th line that was read stands after as many rejected ones as come before it
+            con.execute(f"""
+                CREATE OR REPLACE TEMP TABLE {table} AS
+                WITH broken AS (
+                    SELECT line, row_number() OVER (ORDER BY line) AS nth, CASE min(error_type::VARCHAR)
+                        WHEN 'INVALID ENCODING' THEN 'bytes that are not UTF-8'
+                        WHEN 'LINE SIZE OVER MAXIMUM' THEN 'the line is longer than 2 MB'
+                        ELSE 'the line cannot be read' END AS fault
+                    FROM {errors} GROUP BY line
+                )
+                SELECT good.line + coalesce(nth, 0) AS line, text, NULL AS fault
+                FROM {table} good ASOF LEFT JOIN (SELECT line - nth AS before, nth FROM broken) ON good.line > before
+                UNION ALL SELECT line, NULL, fault FROM broken
+                ORDER BY line""")
+    finally:
+        con.execute(f"SET preserve_insertion_order = {ordered}")
+        con.execute(f"DROP TABLE IF EXISTS {scan}")
+        con.execute(f"DROP TABLE IF EXISTS {errors}")
+
+
+def csv_header(con: duckdb.DuckDBPyConnection, lines: str, path: Path, delimiter: str = ",") -> list[str]:
+    """The column names in the first of the ``lines`` of ``path``; ``source-header`` if there are none."""
+    found = con.execute(f"SELECT text, fault FROM {lines} WHERE line = 1").fetchall()
+    text, fault = found[0] if found else (None, None)
+    if fault is not None:
+        raise _no_header(path, f"the header line cannot be read: {fault}", "save the file as UTF-8")
+    if text is None or not text.strip():
+        remedy = "add a header line with the column names"
+        raise _no_header(path, "the first line is empty, so no column has a name", remedy)
+    return next(csv.reader([text], delimiter=delimiter))
+
+
+def _no_header(path: Path, message: str, remedy: str) -> TanzhangError:
+    return refuse("source-header", message, where=str(path), remedy=remedy)
+
+
+def split_csv(
+    con: duckdb.DuckDBPyConnection,
+    lines: str,
+    table: str,
+    width: int,
+    wanted: Mapping[str, int],
+    *,
+    delimiter: str = ",",
+    nulls: Iterable[str] = (),
+) -> None:
+    """Create temporary ``table`` of the ``lines`` after the header: ``row``, ``line``, ``bad`` and the ``wanted`` ones.
+
+    ``row`` counts lines that are not blank. ``bad`` says why a line is no row of ``width`` values, with its number.
+    ``wanted`` maps new column names to positions; the empty text and those of ``nulls`` are NULL.
+    """
+    mark = re.escape(delimiter)
+    value = f'("(?:[^"]|"")*"|[^"{mark}]*){mark}'
+    closed = f"text || {quote(delimiter)}"
+    taken = [f"{_plain(f'parts[{position + 1}]', nulls)} AS {quoted(name)}" for name, position in wanted.items()]
+    con.execute(f"""
+        CREATE OR REPLACE TEMP TABLE {table} AS
+        WITH split AS (
+            SELECT line, text, fault, CASE WHEN contains(text, '"') THEN regexp_extract_all({closed}, {quote(value)}, 1)
+                ELSE string_split(text, {quote(delimiter)}) END AS parts
+            FROM {lines} WHERE line > 1 AND (text IS NOT NULL OR fault IS NOT NULL)
+        ), judged AS (
+            SELECT line, parts, CASE
+                WHEN fault IS NOT NULL THEN fault
+                WHEN contains(text, '"') AND NOT regexp_full_match({closed}, {quote(f"({value})*")})
+                    THEN 'a quote is not closed, or stands inside a plain value; write "" for a quote in a value'
+                WHEN len(parts) <> {width} THEN format(
+                    '{{}} values instead of {width}; a value with the separator in it needs quotes', len(parts))
+                END AS why
+            FROM split
+        )
+        SELECT {", ".join(["row_number() OVER (ORDER BY line) AS row", "line", _BAD, *taken])} FROM judged""")
+
+
+_BAD = "format('line {}: {}', line, why) AS bad"
+
+
+def _plain(part: str, nulls: Iterable[str]) -> str:
+    """The value that a part of a good line spells."""
+    inner = f"replace({part}[2:-2], '\"\"', '\"')"
+    value = f"CASE WHEN starts_with({part}, '\"') THEN {inner} ELSE {part} END"
+    return f"CASE WHEN why IS NULL AND ({value}) NOT IN ({texts(['', *nulls])}) THEN {value} END"
+
+
+def texts(values: Iterable[object]) -> str:
+    """Values as SQL literals of text, with commas between."""
+    return ", ".join(quote(str(value)) for value in values)
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def file_sql(path: Path) -> str:
+    """A path as SQL text, with the signs that DuckDB would take for a pattern made plain."""
+    return quote(re.sub(r"([*?\[])", r"[\1]", str(path)))
