@@ -34,7 +34,7 @@ home = Home.create(folder, programme="beijing", origin="bench.example/log", now=
 start = time.perf_counter()
 taken = intake(home, source, now=now)
 middle = time.perf_counter()
-batch = settle(home, through=date(2025, 6, 30), now=now)
+batch = settle(home, through=date(2025, 6, 30), now=datetime(2025, 7, 2, tzinfo=UTC))
 end = time.perf_counter()
 files = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 print(json.dumps({"intake_s": middle - start, "settle_s": end - middle, "total_s": end - start,
@@ -144,8 +144,8 @@ def as_markdown(results: dict[str, Any]) -> str:
     where, batch, command = results["machine"], results["file_to_sealed_batch"], results["quantify_command"]
     rows = [
         (
-            f"{batch['rows']:,} actions ({batch['file_mb']} MB of Parquet, {batch['duplicate_share']:.0%} reported twice), "
-            "from the file to the sealed batch",
+            f"{batch['rows']:,} actions ({batch['file_mb']} MB of Parquet, "
+            f"{batch['duplicate_share']:.0%} reported twice), from the file to the sealed batch",
             f"{batch['total_s']} s, {batch['rows_per_s']:,} actions/s (intake {batch['intake_s']} s, "
             f"settling and sealing {batch['settle_s']} s)",
         ),
@@ -160,8 +160,8 @@ def as_markdown(results: dict[str, Any]) -> str:
     lines = [
         "# Measured",
         "",
-        f"{where['cpu']}, {where['cores']} cores (shared with others), {where['memory_gb']} GB, Python {where['python']}, "
-        f"DuckDB {where['duckdb']}, {where['day']}; load before the run {where['load_before']}.",
+        f"{where['cpu']}, {where['cores']} cores (shared with others), {where['memory_gb']} GB,",
+        f"Python {where['python']}, DuckDB {where['duckdb']}, {where['day']}; load before {where['load_before']}.",
         f"Medians of {batch['runs']} runs; `make bench` measures your machine.",
         "",
         "| what | figure |",

@@ -37,13 +37,15 @@ def write_actions(path: Path, rows: int, *, seed: int = 1) -> None:
             )
             SELECT printf('T20250605%012d', n) AS id,
                 CASE WHEN type LIKE 'travel.%' AND copied THEN 'amap'
-                    WHEN type IN ('travel.metro', 'travel.bus') THEN 'yikatong' WHEN type = 'travel.bicycle' THEN 'meituan'
+                    WHEN type IN ('travel.metro', 'travel.bus') THEN 'yikatong'
+                    WHEN type = 'travel.bicycle' THEN 'meituan'
                     WHEN type = 'food.no_disposable_cutlery' THEN CASE WHEN copied THEN 'meituan' ELSE 'ele_me' END
                     WHEN type = 'use.parcel_box_return' THEN CASE WHEN copied THEN 'jd' ELSE 'cainiao' END
                     ELSE 'alipay' END AS source,
                 type, 'o' || left(md5('person' || person), 27) AS subject, ended AS time,
                 CASE WHEN type LIKE 'travel.%' THEN ended - INTERVAL (metres // 6 + 60) SECOND END AS started_at,
-                'CN-110000' AS region, 'issuer.' || type AS claim_issuer, printf('110000%014d', act) AS claim_identifier,
+                'CN-110000' AS region, 'issuer.' || type AS claim_issuer,
+                printf('110000%014d', act) AS claim_identifier,
                 CASE WHEN type LIKE 'travel.%' THEN metres::BIGINT END AS distance_m,
                 CASE WHEN type NOT LIKE 'travel.%' THEN 1::BIGINT END AS count
             FROM kinds

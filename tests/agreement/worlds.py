@@ -239,14 +239,14 @@ def rules_and_recipes(draw: st.DrawFn) -> tuple[Rules, dict[str, Recipe]]:
     """The recipes, some with caps (shared ones too), and a programme's rules."""
     recipes = dict(RECIPES)
     for name, plans in draw(
-        st.lists(
-            st.tuples(st.sampled_from("ab"), st.sets(st.sampled_from(PLANS), min_size=1, max_size=4)), max_size=2
-        )
+        st.lists(st.tuples(st.sampled_from("ab"), st.sets(st.sampled_from(PLANS), min_size=1, max_size=4)), max_size=2)
     ):
         cap = draw(_caps(name))
         for plan in plans:
             recipes[plan] = replace(recipes[plan], caps=(*recipes[plan].caps, cap))
-    own = draw(st.lists(st.sets(st.sampled_from(sorted(r.behaviour for r in RECIPES.values())), min_size=1), max_size=2))
+    own = draw(
+        st.lists(st.sets(st.sampled_from(sorted(r.behaviour for r in RECIPES.values())), min_size=1), max_size=2)
+    )
     return Rules(
         identity_key=KEY,
         overlap_threshold=draw(st.sampled_from((Fraction(1, 100), Fraction(1, 2), Fraction(7, 10), Fraction(1)))),
@@ -294,9 +294,7 @@ def load_records(con: Any, name: str, records: Sequence[Record]) -> None:
     types = {"UUID": pa.string(), "VARCHAR": pa.string(), "TIMESTAMP": pa.timestamp("us"), "DATE": pa.date32()}
     columns = {}
     for field, kind in RECORD_COLUMNS.items():
-        values = [
-            record.inputs.get(field) if field in INPUT_NAMES else getattr(record, field) for record in records
-        ]
+        values = [record.inputs.get(field) if field in INPUT_NAMES else getattr(record, field) for record in records]
         if kind == "UUID":
             values = [None if value is None else str(value) for value in values]
         columns[field] = pa.array(values, types.get(kind, pa.int64()))
@@ -312,9 +310,7 @@ def _create(con: Any, name: str, columns: dict[str, pa.Array], identities: Itera
 
 def load_links(con: Any, name: str, found: Sequence[Link]) -> None:
     """Table ``name`` of links."""
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {name} (child UUID, account UUID, valid_from DATE, valid_until DATE)"
-    )
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} (child UUID, account UUID, valid_from DATE, valid_until DATE)")
     if found:
         rows = [(link.child, link.account, link.valid_from, link.valid_until) for link in found]
         con.executemany(f"INSERT INTO {name} VALUES (?, ?, ?, ?)", rows)

@@ -68,11 +68,9 @@ def _run(arguments: list[str], as_json: bool) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        if hasattr(error, "format_message"):  # Typer's and Click's complaints about the command line
-            problem = _misused(error)
-        else:
-            problem = _unexpected(error)
-        _say(TanzhangError(problem), as_json)
+        # What Typer and Click say of a command line they cannot read knows how to format itself.
+        misused = hasattr(error, "format_message")
+        _say(TanzhangError(_misused(error) if misused else _unexpected(error)), as_json)
         return 1
     if code == INTERRUPTED:
         remedy = "run the same command again; what was acknowledged is kept, what was not left nothing behind"
@@ -157,7 +155,7 @@ def intake(
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take in a file of reports: a verdict for every row, accepted rows are kept."""
+    """Take in a file of reports; every row gets its verdict."""
     with answering(as_json):
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line
@@ -188,7 +186,7 @@ def settle(
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide all reports whose window has closed, book them and seal the batch."""
+    """Decide reports whose window has closed, book and seal them."""
     with answering(as_json):
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line
@@ -203,7 +201,7 @@ def settle(
 
 @app.command()
 def verify(home: HomeOption = None, as_json: AsJson = False) -> None:
-    """Rebuild everything from files and book, and report each check."""
+    """Rebuild everything from the files and say what holds."""
     with answering(as_json):
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line
@@ -223,7 +221,7 @@ def demo(
     people: Annotated[int, typer.Option("--people", min=2, max=100_000, help="Simulated persons.")] = 400,
     as_json: AsJson = False,
 ) -> None:
-    """Simulate a small city day, settle it, and look at it from all sides."""
+    """Simulate a small city day and look at it from all sides."""
     with answering(as_json):
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line

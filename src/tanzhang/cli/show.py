@@ -8,15 +8,17 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from tanzhang.core.formula import decimal_text
 
+_UNITS = {"co2e_mg": "reductions", "footprint_mg": "footprints"}
 _console = Console(highlight=False, soft_wrap=False)
 
 
 def mass(mg: str | int | None) -> str:
-    """Milligrams as people read them, exactly: mg, g, kg or t.
+    """Milligrams as people read them, exactly, in g or kg.
 
     >>> mass("343245"), mass(0), mass("-37000"), mass("92992240000000000")
     ('343.245 g', '0 g', '-37 g', '92992240 kg')
@@ -47,6 +49,17 @@ def _pairs(pairs: Sequence[tuple[str, Any]], title: str | None = None) -> None:
         if value is not None:
             table.add_row(name, str(value))
     _console.print(table)
+
+
+def _under(text: str, *, left: int = 2, mark: str = "") -> None:
+    """A text whose following lines stand under its first; nothing in it is read as markup."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(width=left - 1)
+    if mark:
+        grid.add_column(no_wrap=True, style="green")
+    grid.add_column(overflow="fold")
+    grid.add_row(*([""] + ([mark] if mark else []) + [Text(text)]))
+    _console.print(grid)
 
 
 def created(answer: Mapping[str, Any]) -> None:
@@ -95,7 +108,7 @@ def quantified(answer: Mapping[str, Any]) -> None:
         )
     _console.print()
     for step in answer["steps"]:
-        _console.print(f"  {step}", markup=False)
+        _under(step)
 
 
 def _fraction(text: str) -> str:
@@ -125,9 +138,9 @@ def taken_in(answer: Mapping[str, Any]) -> None:
         _console.print()
         for problem in answer["first_problems"][:3]:
             reference = f" ({problem['reference']})" if problem["reference"] else ""
-            _console.print(f"  row {problem['row']}{reference} {problem['code']}: {problem['message']}", markup=False)
-            _console.print(f"    fix  {problem['remedy']}", markup=False)
-        _console.print(f"\nEvery mistake with its remedy: {answer['verdicts']}")
+            _under(f"row {problem['row']}{reference} {problem['code']}: {problem['message']}")
+            _under(f"fix  {problem['remedy']}", left=4)
+        _console.print(f"\nEvery mistake with its remedy: {answer['verdicts']}", markup=False, soft_wrap=True)
 
 
 def settled(answer: Mapping[str, Any]) -> None:
@@ -144,11 +157,15 @@ def settled(answer: Mapping[str, Any]) -> None:
     _console.print(table)
     _pairs(
         [
-            *((f"granted {unit}", mass(amount)) for unit, amount in answer["granted"].items()),
-            *((f"reversed {unit}", mass(amount)) for unit, amount in answer["reversed"].items() if amount != "0"),
-            ("record root", answer["root"]),
+            *((f"granted, {_UNITS[unit]}", mass(amount)) for unit, amount in answer["granted"].items()),
+            *(
+                (f"taken back, {_UNITS[unit]}", mass(amount))
+                for unit, amount in answer["reversed"].items()
+                if amount != "0"
+            ),
         ]
     )
+    _console.print(f"[dim]record root[/dim] {answer['root']}", soft_wrap=True)
 
 
 def checked(answer: Mapping[str, Any]) -> None:
@@ -166,7 +183,8 @@ def checked(answer: Mapping[str, Any]) -> None:
 def _problems(problems: Any) -> None:
     for problem in problems:
         _console.print(f"\n{problem['code']}: {problem['message']}", markup=False, style="red")
-        _console.print(f"  where  {problem['where']}\n  fix    {problem['remedy']}", markup=False)
+        _under(problem["where"], left=3, mark="where")
+        _under(problem["remedy"], left=3, mark="fix  ")
 
 
 def catalogue_checked(answer: Mapping[str, Any]) -> None:
@@ -232,12 +250,12 @@ def statement(answer: Mapping[str, Any]) -> None:
         _console.print(table)
     for name, title in (("latest", "\nLatest records"), ("open", "\nOpen: visible, not booked yet")):
         if answer[name]:
-            table = _table("day", "behaviour", "granted>", "outcome", "action", title=title)
+            _console.print(f"[bold]{title}[/bold]")
             for record in answer[name]:
-                reason = record["outcome"] + (f" {record['related']}" if record["related"] else "")
                 amount = int(record["granted_mg"]) - int(record["reversed_mg"])
-                table.add_row(record["day"], record["behaviour"], mass(amount), reason, record["action_id"])
-            _console.print(table)
+                what = f"{record['day']}  {record['behaviour']}  {mass(amount)}  {record['outcome']}"
+                _under(f"{what} {record['related']}" if record["related"] else what)
+                _under(f"action {record['action_id']} reported by {record['partner']}", left=4)
     if answer["children"]:
         table = _table("platform account", "from", "until", title="\nLinked (1+N)")
         for child in answer["children"]:
@@ -257,7 +275,8 @@ def receipt_checked(answer: Mapping[str, Any]) -> None:
     _console.print(f"[bold green]verified[/bold green]  {record['behaviour']} on {record['day']}: {answer['outcome']}")
     _pairs(
         [
-            ("granted", f"{mass(answer['granted_mg'])} ({answer['unit']})"),
+            ("granted", f"{mass(answer['granted_mg'])}, {_UNITS[answer['unit']].removesuffix('s')}"),
+            ("taken back", mass(record["reversed_mg"]) if record["reversed_mg"] != "0" else None),
             ("programme", answer["programme"]),
             ("reported by", record["partner"]),
             ("account", record["account"]),
@@ -270,7 +289,7 @@ def receipt_checked(answer: Mapping[str, Any]) -> None:
         ]
     )
     for check in answer["checks"]:
-        _console.print(f"  [green]ok[/green] {check}")
+        _under(check, left=3, mark="ok")
 
 
 def demo(answer: Mapping[str, Any]) -> None:
@@ -281,11 +300,11 @@ def demo(answer: Mapping[str, Any]) -> None:
         "[yellow]Simulated reports; methodologies and factors are the catalogue's, several provisional.[/yellow]\n"
     )
     _console.rule("1. Reports come in")
+    table = _table("partner", "rows>", "accepted>", "refused>", "because")
     for submission in answer["submissions"]:
-        _console.print(
-            f"  {submission['partner']:<16} {submission['rows']:>6,} rows, {submission['accepted']:>6,} accepted, "
-            f"{submission['refused']:>4,} refused {_codes(submission['refused_by_code'])}"
-        )
+        counts = (f"{submission[name]:,}" for name in ("rows", "accepted", "refused"))
+        table.add_row(submission["partner"], *counts, _codes(submission["refused_by_code"]))
+    _console.print(table)
     _console.print()
     _console.rule("2. Settled, booked, sealed")
     settled(answer["settlement"])
@@ -317,4 +336,4 @@ def demo(answer: Mapping[str, Any]) -> None:
 
 
 def _codes(codes: Mapping[str, int]) -> str:
-    return f"({', '.join(f'{code} {count}' for code, count in codes.items())})" if codes else ""
+    return ", ".join(f"{code} {count}" for code, count in codes.items())

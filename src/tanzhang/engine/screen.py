@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from tanzhang.core.action import DEFAULT_EVIDENCE, ELAPSED, EVIDENCE, INPUT_NAMES
 from tanzhang.core.claim import ACTION, CHILD, CLAIM, GROUP
 from tanzhang.core.errors import Problem
-from tanzhang.core.methodology import Plan
+from tanzhang.core.methodology import ClaimRule, Plan
 from tanzhang.core.programme import Programme
 from tanzhang.core.recipe import read_recipe
+from tanzhang.core.region import is_region
 from tanzhang.engine.kernel import identity_sql, local_time_sql, normal_identifier_sql, quote
 from tanzhang.engine.sql import compile_condition, compile_mg
 
@@ -65,8 +66,10 @@ ACCEPTED_COLUMNS: tuple[str, ...] = (
 
 LONGEST_TEXT = 256
 CLOCK_TOLERANCE = timedelta(minutes=5)
-_REQUIRED = ("id", "source", "type", "subject", "time")
-_RFC3339 = r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)"
+_HOUR, _SIXTY = r"([01]\d|2[0-3])", r"[0-5]\d"
+_RFC3339 = rf"\d{{4}}-\d\d-\d\d[Tt ]{_HOUR}:{_SIXTY}:{_SIXTY}(\.\d{{1,6}})?([Zz]|[+-]{_HOUR}:{_SIXTY})"
+_YEARS = (1970, 3000)
+_SHOWN = 60  # characters of a value that a message repeats
 _ELAPSED_RANGE = (0, 400 * 86_400)  # seconds; an act longer than a year is refused by 'implausible-duration'
 
 
@@ -124,61 +127,89 @@ def screen(
 
 
 def _typed(con: duckdb.DuckDBPyConnection, raw: str, programme: Programme, partner: str | None, now: datetime) -> None:
-    """Table ``typed``: clean texts, times and whole numbers; NULL where a value is absent or cannot be read."""
-    types = dict(con.execute(f"SELECT column_name, column_type FROM (DESCRIBE {raw})").fetchall())
+    """Table ``typed``: clean texts, times and whole numbers; NULL where a value is absent or cannot be read.
+
+    ``unread``: an input was given that cannot be read; ``start_unread``: so was the start. View ``dated``: with the
+    local day of the act, NULL for an act that lies too far in the future to be asked about.
+    """
+    types = _types(con, raw)
 
     def text(name: str) -> str:
         column = f'"{name}"'
         return f"nullif(trim({column}), '')" if types[name] == "VARCHAR" else f"{column}::VARCHAR"
 
-    def moment(name: str) -> str:
-        column = f'"{name}"'
-        if types[name] == "VARCHAR":
-            trimmed = f"trim({column})"
-            zoned = f"TRY_CAST({trimmed} AS TIMESTAMPTZ)"
-            return f"CASE WHEN regexp_full_match({trimmed}, {quote(_RFC3339)}) THEN {zoned} AT TIME ZONE 'UTC' END"
-        if types[name] == "TIMESTAMP WITH TIME ZONE":
-            return f"{column} AT TIME ZONE 'UTC'"
-        return "NULL::TIMESTAMP"  # a time without offset is not a time
-
-    def whole(name: str) -> str:
-        if types[name] == "VARCHAR":
-            return f"CASE WHEN regexp_full_match(trim({name}), '-?[0-9]+') THEN TRY_CAST(trim({name}) AS BIGINT) END"
-        if types[name] in ("DOUBLE", "FLOAT") or types[name].startswith("DECIMAL"):
-            return f"CASE WHEN {name} = floor({name}) THEN TRY_CAST({name} AS BIGINT) END"
-        return f"TRY_CAST({name} AS BIGINT)"
-
+    # Only these types hold values that may be given and yet unreadable.
+    doubtful = [name for name in INPUT_NAMES if types[name] not in _WHOLE_TYPES]
+    unread = " OR ".join(f"({name}_given AND {name} IS NULL)" for name in doubtful) or "false"
     sender = text("source") if partner is None else f"coalesce({text('source')}, {quote(partner)})"
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE typed AS
-        SELECT row, {text("id")} AS reference, {sender} AS partner, {text("type")} AS behaviour,
-            {text("subject")} AS subject, {moment("time")} AS ended, {moment("started_at")} AS started,
-            coalesce({text("region")}, {quote(programme.region)}) AS region, {text("variant")} AS variant,
-            coalesce({text("evidence")}, {quote(DEFAULT_EVIDENCE)}) AS evidence, {text("group")} AS companions,
-            {text("claim_issuer")} AS claim_issuer, {text("claim_identifier")} AS claim_identifier,
-            {text("withdraws")} AS withdraws,
-            {", ".join(f"{whole(name)} AS {name}" for name in INPUT_NAMES)}
-        FROM {raw}
+        WITH read AS (
+            SELECT row, {text("id")} AS reference, {sender} AS partner, {text("type")} AS behaviour,
+                {text("subject")} AS subject, {_moment_sql("time", types["time"])} AS ended,
+                {_moment_sql("started_at", types["started_at"])} AS started,
+                coalesce({text("region")}, {quote(programme.region)}) AS region, {text("variant")} AS variant,
+                coalesce({text("evidence")}, {quote(DEFAULT_EVIDENCE)}) AS evidence, {text("group")} AS companions,
+                {text("claim_issuer")} AS claim_issuer, {text("claim_identifier")} AS claim_identifier,
+                {text("withdraws")} AS withdraws, problem_code AS objection,
+                {", ".join(f"{_whole_sql(name, types[name])} AS {name}" for name in INPUT_NAMES)},
+                {text("started_at")} IS NOT NULL AS start_given
+                {"".join(f", {text(name)} IS NOT NULL AS {name}_given" for name in doubtful)}
+            FROM {raw}
+        )
+        SELECT * EXCLUDE (start_given {"".join(f", {name}_given" for name in doubtful)}),
+            {unread} AS unread, start_given AND started IS NULL AS start_unread
+        FROM read
         """
     )
-    first, last = _one(con, "SELECT min(ended), max(ended) FROM typed")
-    limit = now.astimezone(UTC)
-    start = first.replace(tzinfo=UTC) if first else limit
-    end = min(max(last.replace(tzinfo=UTC) if last else limit, start), limit + timedelta(days=2))
+    limit = now.astimezone(UTC).replace(tzinfo=None) + timedelta(days=2)
+    first, last = _one(con, f"SELECT min(ended), max(ended) FROM typed WHERE ended <= TIMESTAMP '{limit}'")
+    start, end = ((moment or limit).replace(tzinfo=UTC) for moment in (first, last))
     con.execute(
         f"""
         CREATE OR REPLACE TEMP VIEW dated AS
-        SELECT *, CASE WHEN ended <= TIMESTAMP '{(limit + timedelta(days=2)).replace(tzinfo=None)}'
-            THEN {local_time_sql("ended", programme.time_zone, start, max(end, start))}::DATE END AS day
+        SELECT *, CASE WHEN ended <= TIMESTAMP '{limit}'
+            THEN {local_time_sql("ended", programme.time_zone, start, end)}::DATE END AS day
         FROM typed
         """
     )
 
 
+_WHOLE_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
+
+
+def _types(con: duckdb.DuckDBPyConnection, raw: str) -> dict[str, str]:
+    return dict(con.execute(f"SELECT column_name, column_type FROM (DESCRIBE {raw})").fetchall())
+
+
+def _whole_sql(column: str, kind: str) -> str:
+    """A column's whole number as BIGINT, NULL where it is none."""
+    if kind == "VARCHAR":
+        return f"CASE WHEN regexp_full_match(trim({column}), '-?[0-9]+') THEN TRY_CAST(trim({column}) AS BIGINT) END"
+    if kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL"):
+        return f"CASE WHEN {column} = floor({column}) THEN TRY_CAST({column} AS BIGINT) END"
+    return f"TRY_CAST({column} AS BIGINT)"
+
+
+def _moment_sql(column: str, kind: str) -> str:
+    """A column's time as UTC TIMESTAMP, NULL where it has no offset or lies outside the years of :data:`_YEARS`."""
+    first, last = (f"TIMESTAMPTZ '{year}-01-01 00:00:00+00'" for year in _YEARS)
+    if kind == "VARCHAR":
+        trimmed = f"trim({column})"
+        parsed = f"CASE WHEN regexp_full_match({trimmed}, {quote(_RFC3339)}) THEN TRY_CAST(upper({trimmed}) AS TIMESTAMPTZ) END"
+    elif kind == "TIMESTAMP WITH TIME ZONE":
+        parsed = column
+    else:
+        return "NULL::TIMESTAMP"  # a time without offset is not a time
+    return f"CASE WHEN {parsed} >= {first} AND {parsed} < {last} THEN {parsed} AT TIME ZONE 'UTC' END"
+
+
 _QUESTION = ("behaviour", "region", "variant", "evidence", "day")
 # A pure withdrawal carries no inputs and needs no methodology.
-_TAKES_BACK = "(withdraws IS NOT NULL AND " + " AND ".join(f"{name} IS NULL" for name in INPUT_NAMES) + ")"
+_TAKES_BACK = (
+    "(withdraws IS NOT NULL AND NOT unread AND " + " AND ".join(f"{name} IS NULL" for name in INPUT_NAMES) + ")"
+)
 
 
 def _resolve(con: duckdb.DuckDBPyConnection, resolve: Callable[[Question], Plan | Problem]) -> dict[str, Plan]:
@@ -190,6 +221,8 @@ def _resolve(con: duckdb.DuckDBPyConnection, resolve: Callable[[Question], Plan 
     plans: dict[str, Plan] = {}
     answered: list[tuple[Any, ...]] = []
     for values in questions:
+        if not is_region(values[1]) or values[3] not in EVIDENCE:
+            continue  # refused by its own rule
         answer = resolve(Question(*values))
         if isinstance(answer, Problem):
             answered.append((*values, None, answer.code, answer.message, answer.remedy))
@@ -208,7 +241,7 @@ def _resolve(con: duckdb.DuckDBPyConnection, resolve: Callable[[Question], Plan 
 
 
 def _judged(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan]) -> None:
-    """Table ``judged``: typed rows with plan and milligrams; ``quantified_mg`` NULL where an input does not fit."""
+    """View ``judged``: typed rows with plan and milligrams; ``quantified_mg`` NULL where an input does not fit."""
     fits, mgs = [], []
     for number, plan in enumerate(plans):
         fits.append(f"WHEN {number} THEN {' AND '.join(_fitting(plan))}")
@@ -216,26 +249,25 @@ def _judged(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan]) -> None:
     defaults = _defaults(plans)
     inputs = ", ".join(f"coalesce({name}, {case}) AS {name}" for name, case in defaults.items())
     replaced = f"* REPLACE ({inputs})" if inputs else "*"
-    others = ", ".join(
-        f"t.{name}" for name in ("row", "reference", "partner", "subject", "ended", "started", "companions")
-    )
-    claim = "t.claim_issuer, t.claim_identifier, t.withdraws"
     fit = f"CASE plan_no {' '.join(fits)} END" if fits else "NULL::BOOLEAN"
     mg = f"CASE plan_no {' '.join(mgs)} END" if mgs else "NULL::BIGINT"
     con.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE judged AS
+        CREATE OR REPLACE TEMP VIEW judged AS
         WITH answered AS (
-            SELECT {others}, {claim}, t.behaviour, t.region, t.variant, t.evidence, t.day,
-                {", ".join(f"t.{name}" for name in INPUT_NAMES)}, a.plan_no, a.code, {_TAKES_BACK} AS takes_back,
-                (epoch_us(t.ended) - epoch_us(t.started)) // 1000000 AS {ELAPSED}
-            FROM dated t LEFT JOIN answers a ON t.behaviour = a.behaviour AND t.region = a.region
-                AND t.variant IS NOT DISTINCT FROM a.variant AND t.evidence = a.evidence AND t.day = a.day
-                AND NOT {_TAKES_BACK}
+            SELECT d.*, {_TAKES_BACK} AS takes_back, CASE WHEN NOT takes_back THEN a.plan_no END AS plan_no,
+                (epoch_us(ended) - epoch_us(started)) // 1000000 AS {ELAPSED}
+            FROM dated d LEFT JOIN answers a ON {_same_question("d", "a")}
         ), filled AS (SELECT {replaced} FROM answered),
         fitted AS (SELECT *, coalesce({fit}, false) AS fits FROM filled)
         SELECT *, CASE WHEN fits THEN {mg} END AS quantified_mg FROM fitted
         """
+    )
+
+
+def _same_question(first: str, second: str) -> str:
+    return " AND ".join(
+        f"{first}.{name} {'IS NOT DISTINCT FROM' if name == 'variant' else '='} {second}.{name}" for name in _QUESTION
     )
 
 
@@ -284,20 +316,24 @@ def _problems(
     anything = " OR ".join(f"({condition})" for _, _, condition, _, _ in row_rules)
     con.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE suspects AS
-        SELECT j.*, {", ".join(f'r."{name}" AS raw_{name}' for name in RAW_COLUMNS[1:])}
-        FROM (
-            SELECT * FROM judged WHERE (NOT fits AND NOT takes_back) OR {anything} OR {_plan_rules_sql(plans)}
-                OR row IN (SELECT row FROM {raw} WHERE problem_code IS NOT NULL)
-        ) j JOIN {raw} r ON j.row = r.row
+        CREATE OR REPLACE TEMP TABLE doubtful AS SELECT * FROM judged
+        WHERE objection IS NOT NULL OR unread OR start_unread OR ended IS NULL OR (NOT fits AND NOT takes_back)
+            OR {anything} OR {_plan_rules_sql(plans)}
         """
     )
     con.execute(
         "CREATE OR REPLACE TEMP TABLE problems (row BIGINT, reference VARCHAR, code VARCHAR, field VARCHAR, "
         "message VARCHAR, remedy VARCHAR)"
     )
-    if _one(con, "SELECT count(*) FROM suspects") == (0,):
+    if _one(con, "SELECT count(*) FROM doubtful") == (0,):
         return
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE suspects AS
+        SELECT d.*, {", ".join(f'r."{name}" AS raw_{name}' for name in RAW_COLUMNS[1:])}
+        FROM doubtful d JOIN {raw} r ON d.row = r.row
+        """
+    )
 
     def add(code: str, field: str, condition: str, message: str, remedy: str) -> None:
         con.execute(
@@ -305,82 +341,117 @@ def _problems(
             f"FROM suspects WHERE {condition}"
         )
 
+    add("objection", "raw_problem_field", "objection IS NOT NULL", "raw_problem_message", quote(_FIX_ROW))
+    for code, field, condition, message, remedy in [*_reading_rules(_types(con, raw)), *row_rules]:
+        add(quote(code), quote(field), f"{_READABLE} AND ({condition})", message, quote(remedy))
     con.execute(
-        f"INSERT INTO problems SELECT row, reference, raw_problem_code, raw_problem_field, raw_problem_message, "
-        f"{quote(_FIX_ROW)} FROM suspects WHERE raw_problem_code IS NOT NULL"
-    )
-    for code, field, condition, message, remedy in row_rules:
-        add(quote(code), quote(field), f"raw_problem_code IS NULL AND ({condition})", message, quote(remedy))
-    con.execute(
-        """
+        f"""
         INSERT INTO problems SELECT s.row, s.reference, a.code, 'type', a.message, a.remedy
-        FROM suspects s JOIN answers a ON s.behaviour = a.behaviour AND s.region = a.region
-            AND s.variant IS NOT DISTINCT FROM a.variant AND s.evidence = a.evidence AND s.day = a.day
-        WHERE a.code IS NOT NULL AND raw_problem_code IS NULL AND NOT takes_back
+        FROM suspects s JOIN answers a ON {_same_question("s", "a")}
+        WHERE a.code IS NOT NULL AND {_READABLE} AND NOT takes_back
         """
     )
     for number, plan in enumerate(plans):
-        of_plan = f"plan_no = {number} AND raw_problem_code IS NULL"
+        of_plan = f"plan_no = {number} AND {_READABLE}"
         for code, field, condition, message, remedy in _plan_rules(plan):
             add(quote(code), quote(field), f"{of_plan} AND ({condition})", message, quote(remedy))
 
 
+# Of a row that could not be read there is nothing more to say; an unknown field is one mistake among others.
+_READABLE = "(objection IS NULL OR objection = 'unknown-field')"
 _FIX_ROW = "correct the row at its source and send it again; accepted rows of the same submission stay accepted"
 
 
-def _row_rules(programme: Programme, partner: str | None, now: datetime) -> list[tuple[str, str, str, str, str]]:
-    """(code, field, condition, message SQL, remedy) that hold for every row whatever its methodology.
+Rule = tuple[str, str, str, str, str]  # code, field, condition, message SQL, remedy
+
+
+_NEEDED = "every action needs it"
+_A_REGION = "regexp_full_match(region, 'CN(-[1-9][0-9]{5})?')"
+
+
+def _given(name: str) -> str:
+    return f"nullif(trim(raw_{name}::VARCHAR), '') IS NOT NULL"
+
+
+def _shown(value: str) -> str:
+    return f"left({value}::VARCHAR, {_SHOWN})"
+
+
+def _reading_rules(types: Mapping[str, str]) -> list[Rule]:
+    """What was given but cannot be read, whether it is needed or not. Conditions are over the suspects."""
+    rules = [
+        (
+            "not-a-whole-number",
+            name,
+            f"{_given(name)} AND ({_whole_sql(f'raw_{name}', types[name])}) IS NULL",
+            f"'{name} ' || {_shown(f'raw_{name}')} || ' is not a whole number of up to 18 digits'",
+            "send whole numbers in the unit at the end of the name",
+        )
+        for name in INPUT_NAMES
+    ]
+    missing = ("missing-field", "time", f"NOT ({_given('time')})", quote("time is missing"), f"fill time; {_NEEDED}")
+    return [missing, _bad_time("time", "ended"), _bad_time("started_at", "started"), *rules]
+
+
+def _bad_time(name: str, moment: str) -> Rule:
+    return (
+        "bad-time",
+        name,
+        f"{_given(name)} AND {moment} IS NULL",
+        f"'{name} ' || {_shown(f'raw_{name}')} || ' is not RFC 3339 with offset, from {_YEARS[0]} on'",
+        f"write when the act {'ended' if name == 'time' else 'began'} as 2025-03-01T08:10:00+08:00",
+    )
+
+
+def _row_rules(programme: Programme, partner: str | None, now: datetime) -> list[Rule]:
+    """What holds for every row whatever its methodology.
 
     Conditions are over ``judged``; messages may use the raw values (``raw_...``) of the suspects.
     """
-    column = {"id": "reference", "source": "partner", "type": "behaviour", "subject": "subject", "time": "ended"}
-    rules: list[tuple[str, str, str, str, str]] = []
-    for name in _REQUIRED:
-        absent = "ended IS NULL" if name == "time" else f"{column[name]} IS NULL"
-        if name == "time":
-            rules.append(
-                (
-                    "bad-time",
-                    "time",
-                    absent,
-                    "coalesce('time ' || raw_time::VARCHAR || ' is not RFC 3339 with offset', 'time is missing')",
-                    "write when the act ended as 2025-03-01T08:10:00+08:00",
-                )
-            )
-        else:
-            rules.append(
-                ("missing-field", name, absent, quote(f"{name} is missing"), f"fill {name}; every action needs it")
-            )
-    texts = ("reference", "subject", "variant", "companions", "claim_issuer", "claim_identifier", "withdraws")
-    longest = f"greatest({', '.join(f'coalesce(length({name}), 0)' for name in texts)})"
-    latest = (now.astimezone(UTC) + CLOCK_TOLERANCE).replace(tzinfo=None)
+    column = {"id": "reference", "source": "partner", "type": "behaviour", "subject": "subject"}
+    rules: list[Rule] = [
+        ("missing-field", name, f"{column[name]} IS NULL", quote(f"{name} is missing"), f"fill {name}; {_NEEDED}")
+        for name in column
+    ]
+    texts = {
+        **column,
+        "variant": "variant",
+        "group": "companions",
+        "claim_issuer": "claim_issuer",
+        "claim_identifier": "claim_identifier",
+        "withdraws": "withdraws",
+    }
     rules += [
         (
             "field-too-long",
-            "id",
-            f"{longest} > {LONGEST_TEXT}",
-            quote(f"a text is longer than {LONGEST_TEXT} characters"),
+            name,
+            f"length({value}) > {LONGEST_TEXT}",
+            quote(f"{name} is longer than {LONGEST_TEXT} characters"),
             "send identifiers, not contents",
-        ),
+        )
+        for name, value in texts.items()
+    ]
+    latest = (now.astimezone(UTC) + CLOCK_TOLERANCE).replace(tzinfo=None)
+    rules += [
         (
             "unknown-partner",
             "source",
             f"partner IS NOT NULL AND partner NOT IN ({_quoted(programme.partners)})",
-            f"'partner ' || partner || ' is not a partner of programme {programme.id}'",
+            f"'partner ' || {_shown('partner')} || " + quote(f" is not a partner of programme {programme.id}"),
             f"use one of {', '.join(programme.partners)}, or have the operator add the partner to the programme",
         ),
         (
             "time-in-future",
             "time",
             f"ended > TIMESTAMP '{latest}'",
-            f"'time ' || raw_time::VARCHAR || ' lies in the future (now {latest:%Y-%m-%d %H:%M} UTC)'",
+            f"'time ' || {_shown('raw_time')} || ' lies in the future (now {latest:%Y-%m-%d %H:%M} UTC)'",
             "report an act after it has ended, with the right offset",
         ),
         (
             "started-after-end",
             "started_at",
             "started >= ended",
-            "'started_at ' || raw_started_at::VARCHAR || ' is not before time ' || raw_time::VARCHAR",
+            f"'started_at ' || {_shown('raw_started_at')} || ' is not before time ' || {_shown('raw_time')}",
             "started_at is the beginning of the act, time its end",
         ),
         (
@@ -394,20 +465,20 @@ def _row_rules(programme: Programme, partner: str | None, now: datetime) -> list
             "unknown-evidence",
             "evidence",
             f"evidence NOT IN ({_quoted(EVIDENCE)})",
-            "'evidence class ' || evidence || ' is not known'",
+            f"'evidence class ' || {_shown('evidence')} || ' is not known'",
             f"use one of {', '.join(EVIDENCE)}",
         ),
         (
             "region-malformed",
             "region",
-            "NOT regexp_full_match(region, 'CN(-[1-9][0-9]{5})?')",
-            "'region ' || region || ' is not a region'",
+            f"NOT {_A_REGION}",
+            f"'region ' || {_shown('region')} || ' is not a region'",
             "write CN, or CN- and six digits of GB/T 2260, e.g. CN-110000",
         ),
         (
             "region-outside-programme",
             "region",
-            _outside_sql(programme.region),
+            f"{_A_REGION} AND {_outside_sql(programme.region)}",
             f"'region ' || region || ' lies outside programme {programme.id} ({programme.region})'",
             "report the act to the programme of its region",
         ),
@@ -432,7 +503,7 @@ def _row_rules(programme: Programme, partner: str | None, now: datetime) -> list
                 "partner-mismatch",
                 "source",
                 f"partner <> {quote(partner)}",
-                f"'the row is of ' || partner || ', submitted by {partner}'",
+                f"'the row is of ' || {_shown('partner')} || " + quote(f", submitted by {partner}"),
                 "submit each partner's rows under its own id",
             )
         )
@@ -441,7 +512,7 @@ def _row_rules(programme: Programme, partner: str | None, now: datetime) -> list
             "behaviour-not-agreed",
             "type",
             f"partner = {quote(entry.id)} AND behaviour NOT IN ({_quoted(entry.behaviours)})",
-            f"'partner {entry.id} has no agreement to report ' || behaviour",
+            f"{quote(f'partner {entry.id} has no agreement to report ')} || {_shown('behaviour')}",
             f"report only {', '.join(sorted(entry.behaviours))}, or have the operator extend the agreement",
         )
         for entry in programme.partners.values()
@@ -459,28 +530,19 @@ def _outside_sql(region: str) -> str:
     return f"NOT starts_with(region, {quote('CN-' + prefix)})"
 
 
-def _plan_rules(plan: Plan) -> list[tuple[str, str, str, str, str]]:
-    """(code, field, condition, message SQL, remedy) of one plan's inputs, start, claim and guards."""
+def _plan_rules(plan: Plan) -> list[Rule]:
+    """What holds for rows of one plan's inputs, start, claim and guards."""
     methodology = plan.methodology
-    rules: list[tuple[str, str, str, str, str]] = []
+    rules: list[Rule] = []
     for name, rule in methodology.inputs.items():
         needs = f"{methodology.key} needs {name}"
         rules.append(
             (
                 "missing-input",
                 name,
-                f"{name} IS NULL AND nullif(trim(raw_{name}::VARCHAR), '') IS NULL",
+                f"{name} IS NULL AND NOT ({_given(name)})",
                 quote(needs),
                 f"add {name} as a whole number from {rule.minimum} to {rule.maximum}",
-            )
-        )
-        rules.append(
-            (
-                "not-a-whole-number",
-                name,
-                f"{name} IS NULL AND nullif(trim(raw_{name}::VARCHAR), '') IS NOT NULL",
-                f"'{name} ' || raw_{name}::VARCHAR || ' is not a whole number'",
-                "send whole numbers in the unit at the end of the name",
             )
         )
         rules.append(
@@ -497,7 +559,7 @@ def _plan_rules(plan: Plan) -> list[tuple[str, str, str, str, str]]:
             (
                 "missing-field",
                 "started_at",
-                "started IS NULL",
+                "started IS NULL AND NOT start_unread",
                 quote(f"{methodology.key} needs started_at"),
                 "send when the act began, RFC 3339 with offset",
             )
@@ -533,54 +595,51 @@ def _plan_rules_sql(plans: Sequence[Plan]) -> str:
 
 
 def _accepted(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan], programme: Programme, key: bytes) -> None:
-    """Table ``accepted``: rows without a problem, their texts turned into identities."""
-    claims, windows, digests = [], [], []
+    """Table ``accepted``: rows without a problem, their texts turned into identities, in no promised order."""
+    families, periods, windows = [], [], []
     for number, plan in enumerate(plans):
         methodology = plan.methodology
         days = programme.window_days(methodology.activity_family, methodology.window_days)
-        digests.append(f"WHEN {number} THEN {quote(plan.digest)}")
-        claims.append(f"WHEN {number} THEN {_claim_sql(plan, key)}")
-        unique = "claim_identifier IS NOT NULL" if _issuer_makes_unique(plan) else "false"
+        named = "identifier" in methodology.claim.fields
+        if named:
+            families.append(f"WHEN {number} THEN {quote(methodology.activity_family)}")
+        if named and {"month", "day"} & set(methodology.claim.fields):
+            periods.append(f"WHEN {number} THEN {_period_sql(methodology.claim)}")
+        unique = "claim_identifier IS NOT NULL" if named and not methodology.claim.overlap else "false"
         windows.append(f"WHEN {number} THEN CASE WHEN {unique} THEN 0 ELSE {days} END")
-    claim = f"CASE plan_no {' '.join(claims)} END" if claims else "NULL::UUID"
-    digest = f"CASE plan_no {' '.join(digests)} END" if digests else "NULL::VARCHAR"
-    window = f"CASE plan_no {' '.join(windows)} ELSE 0 END" if windows else "0"
+    digests = [quote(plan.digest) for plan in plans]
+    plan_text = f"CASE plan_no {_cases(digests)} END::ENUM({', '.join(digests)})" if plans else "NULL::VARCHAR"
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE accepted AS
-        SELECT j.row, {identity_sql(key, ACTION, "partner", "j.reference")} AS action_id,
+        WITH named AS (
+            SELECT *, {normal_identifier_sql("claim_issuer")} AS issuer,
+                {normal_identifier_sql("claim_identifier")} AS identifier,
+                {f"CASE plan_no {' '.join(families)} END" if families else "NULL::VARCHAR"} AS family,
+                {f"CASE plan_no {' '.join(periods)} END" if periods else "NULL::VARCHAR"} AS period
+            FROM judged WHERE (fits OR takes_back) AND row NOT IN (SELECT row FROM problems)
+        )
+        SELECT row, {identity_sql(key, ACTION, "partner", "reference")} AS action_id,
             {identity_sql(key, CHILD, "partner", "subject")} AS child,
-            partner, behaviour, region, variant, evidence, {digest} AS plan, started, ended, day,
-            day + ({window})::INTEGER AS close_day,
+            partner, behaviour, region, variant, evidence, {plan_text} AS plan, started, ended, day,
+            day + ({f"CASE plan_no {' '.join(windows)} ELSE 0 END" if windows else "0"})::INTEGER AS close_day,
             {", ".join(INPUT_NAMES)}, quantified_mg,
-            {identity_sql(key, GROUP, "partner", "companions")} AS group_id, {claim} AS claim,
+            {identity_sql(key, GROUP, "partner", "companions")} AS group_id,
+            CASE WHEN period IS NULL THEN {identity_sql(key, CLAIM, "family", "issuer", "identifier")}
+                ELSE {identity_sql(key, CLAIM, "family", "issuer", "identifier", "period")} END AS claim,
             {identity_sql(key, ACTION, "partner", "withdraws")} AS withdraws
-        FROM judged j ANTI JOIN problems p ON j.row = p.row
-        WHERE fits OR takes_back
-        ORDER BY j.row
+        FROM named
         """
     )
 
 
-def _issuer_makes_unique(plan: Plan) -> bool:
-    return not plan.methodology.claim.overlap and "identifier" in plan.methodology.claim.fields
+def _cases(texts: Sequence[str]) -> str:
+    return " ".join(f"WHEN {number} THEN {text}" for number, text in enumerate(texts))
 
 
-def _claim_sql(plan: Plan, key: bytes) -> str:
-    """The claim of an act that its issuer identifies, without the person; NULL where none was given.
-
-    Acts told apart by person and time get theirs at settlement, when the person's account is known.
-    """
-    rule = plan.methodology.claim
-    if "identifier" not in rule.fields:
-        return "NULL::UUID"
-    named = [normal_identifier_sql(name) for name in ("claim_issuer", "claim_identifier")]
-    parts = [quote(plan.methodology.activity_family), *named]
-    if "month" in rule.fields:
-        parts.append("strftime(day, '%Y-%m')")
-    if "day" in rule.fields:
-        parts.append("strftime(day, '%Y-%m-%d')")
-    return f"CASE WHEN claim_identifier IS NOT NULL THEN {identity_sql(key, CLAIM, *parts)} END"
+def _period_sql(rule: ClaimRule) -> str:
+    """The local month or day that a claim is told apart by beside its issuer's identifier."""
+    return f"strftime(day, {quote('%Y-%m' if 'month' in rule.fields else '%Y-%m-%d')})"
 
 
 def _quoted(texts: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ both to the same answers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -249,9 +249,7 @@ def _holders(con: duckdb.DuckDBPyConnection, settled: str, rules: Rules) -> None
         FROM live
         """
     )
-    ((start, day),) = con.execute(
-        "SELECT min(started), date_trunc('month', min(day))::DATE FROM candidates"
-    ).fetchall()
+    ((start, day),) = con.execute("SELECT min(started), date_trunc('month', min(day))::DATE FROM candidates").fetchall()
     recent = [f"day >= DATE '{day}'"] if day else []
     recent += [f"ended > TIMESTAMP '{start}'"] if start else []
     con.execute(
@@ -408,7 +406,8 @@ def _firsts(acts: Column, number: Column, scratch: Column) -> npt.NDArray[np.boo
     """Which of some acts in order are the first of their number; those without a number are."""
     numbers = number[acts]
     scratch[numbers[::-1]] = acts[::-1]  # of several values for one place the last one stays
-    return (numbers < 0) | (scratch[numbers] == acts)
+    first: npt.NDArray[np.bool_] = (numbers < 0) | (scratch[numbers] == acts)
+    return first
 
 
 def _caps(con: duckdb.DuckDBPyConnection, recipes: Mapping[str, Recipe], rules: Rules) -> None:

@@ -87,8 +87,7 @@ class _Compiler:
         if left.value is not None and right.value is not None:
             return self.number(bounds[0])
         a, b, bottom, bottom_bounds = self._common(left, right)
-        picked = "<=" if op == "min" else ">="
-        text = f"(CASE WHEN {a[0]} {picked} {b[0]} THEN {a[0]} ELSE {b[0]} END)"
+        text = f"{'least' if op == 'min' else 'greatest'}({a[0]}, {b[0]})"
         return self._made(text, bottom, bounds, self._bounds.extreme(op, a[1], b[1]), bottom_bounds)
 
     def compare(self, op: str, left: _Rational, right: _Rational) -> tuple[str, bool | None]:
@@ -181,7 +180,10 @@ def compile_mg(recipe: Recipe) -> str:
 def compile_condition(
     formula: Formula, parameters: Mapping[str, Fraction], ranges: Mapping[str, tuple[int, int]], *, where: str
 ) -> str:
-    """SQL for a guard over columns named like the inputs; NULL where an input of it is NULL."""
+    """SQL for a guard over columns named like the inputs, which hold values in their ranges.
+
+    Raises: ``formula-overflow``, ``formula-divisor``.
+    """
     for compiler in _attempts(parameters, ranges, where):
         text, _ = holds(formula.tree, compiler)
         if compiler.largest <= (_BIGINT if compiler.type == "BIGINT" else _HUGEINT):

@@ -37,6 +37,7 @@ class Units:
         )
         self._registry: Any = pint.UnitRegistry(None, non_int_type=Fraction)
         self.names: set[str] = set()
+        self._ratios: dict[tuple[str, str], Fraction] = {}
         places = where or ["units.yaml"] * len(definitions)
         problems = [
             Problem("unit-definition-malformed", f"{line!r}: {reason}", place, "write 'name = number * known unit'")
@@ -64,12 +65,14 @@ class Units:
 
     def to_base(self, value: Fraction, unit: str, wanted: str, *, where: str) -> Fraction:
         """``value`` in ``unit`` expressed in ``wanted``, exactly; ``unit-error`` if they measure different things."""
-        self._known((unit, wanted), where)
-        try:
-            converted = self._registry.Quantity(value, unit).to(wanted)
-        except self._errors as error:
-            raise _unit_error(f"{unit} cannot be expressed in {wanted}: {error}", where) from None
-        return Fraction(converted.magnitude)
+        if (unit, wanted) not in self._ratios:
+            self._known((unit, wanted), where)
+            try:
+                one = self._registry.Quantity(Fraction(1), unit).to(wanted)
+            except self._errors as error:
+                raise _unit_error(f"{unit} cannot be expressed in {wanted}: {error}", where) from None
+            self._ratios[unit, wanted] = Fraction(one.magnitude)  # the list holds no unit with an offset
+        return value * self._ratios[unit, wanted]
 
     def in_base(self, value: Fraction, unit: str, *, where: str) -> tuple[Fraction, str]:
         """``value`` in the units that inputs and results are counted in, with that unit's name.

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -115,10 +115,8 @@ class Catalogue:
                 text = path.read_text(encoding="utf-8")
             except UnicodeDecodeError as error:
                 return None, [Problem("not-utf-8", f"not UTF-8 text: {error}", relative, "save the file as UTF-8")]
-            document, problems = read_yaml(text, relative)
-            if document is not None:
-                problems += check_schema(document, kind)
-            return document, problems
+            document, problems = _read(text, relative, kind)
+            return document, list(problems)
         return None, []
 
     def digest(self) -> str:
@@ -364,6 +362,15 @@ def _validator(kind: str) -> Any:
         schema = json.loads((shipped_folder() / "schemas" / f"{kind}.schema.json").read_text(encoding="utf-8"))
         _VALIDATORS[kind] = Draft202012Validator(schema)
     return _VALIDATORS[kind]
+
+
+@lru_cache(maxsize=1024)
+def _read(text: str, name: str, kind: str) -> tuple[Document | None, tuple[Problem, ...]]:
+    """A file's document and mistakes; kept by its text, for a server opens the same catalogue again and again."""
+    document, problems = read_yaml(text, name)
+    if document is not None:
+        problems += check_schema(document, kind)
+    return document, tuple(problems)
 
 
 def check_schema(document: Document, kind: str) -> list[Problem]:

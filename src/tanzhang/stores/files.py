@@ -21,7 +21,7 @@ on_write: Callable[[str, Path], None] = _nothing
 """Called as ``on_write("before rename", path)`` around each step; replaced by tests only."""
 
 
-def write_durably(path: Path, data: bytes, *, up_to: Path | None = None) -> None:
+def write_durably(path: Path, data: bytes | memoryview, *, up_to: Path | None = None) -> None:
     """Put ``data`` at ``path``, whole or not at all; when this returns, it survives a power cut.
 
     Steps: make the folder, write under a temporary name that starts with a dot, sync, rename, sync the folders

@@ -11,10 +11,14 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from tanzhang.core.action import INPUT_NAMES
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.screen import OBJECTION_COLUMNS, TEXT_COLUMNS
+from tanzhang.stores.mapping.lines import csv_header, read_lines, split_csv
+from tanzhang.stores.mapping.sql import file_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,13 +34,13 @@ _EVENT_PATHS: dict[str, str] = {
     **{name: f"$.data.{name}" for name in INPUT_NAMES},
 }
 _DATA_MEMBERS = sorted({path.split(".")[2] for path in _EVENT_PATHS.values() if path.startswith("$.data.")})
-_LONGEST_LINE = 1 << 20
 
 
 def read_submission(con: duckdb.DuckDBPyConnection, path: Path) -> str:
     """Read a file of our own schema into table ``raw`` and return its name.
 
-    Raises: ``file-missing``, ``format-unknown``, ``file-unreadable``, ``unknown-column``.
+    Raises: ``file-missing``, ``format-unknown``, ``file-unreadable``, ``source-header``, ``unknown-column``,
+    ``column-repeated``.
     """
     if not path.is_file():
         raise refuse("file-missing", f"{path} is not a file", where=str(path), remedy="check the path")
@@ -60,8 +64,8 @@ def read_submission(con: duckdb.DuckDBPyConnection, path: Path) -> str:
 
     try:
         reader(con, path)
-    except duckdb.Error as error:
-        reason = str(error).splitlines()[0]
+    except (duckdb.Error, OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
         raise refuse(
             "file-unreadable",
             f"{path.name} cannot be read: {reason}",
@@ -73,34 +77,33 @@ def read_submission(con: duckdb.DuckDBPyConnection, path: Path) -> str:
 
 def _read_json(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     """One event, or a batch (JSON array); a file of several lines of events is read as NDJSON."""
-    con.execute(f"CREATE OR REPLACE TEMP TABLE whole AS SELECT content FROM read_text({quote(str(path))})")
+    with pa.input_stream(str(path), compression="detect") as stream:
+        data = stream.read()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:  # line by line, so that the lines that are UTF-8 stay
+        _read_ndjson(con, path)
+        return
+    con.execute("CREATE OR REPLACE TEMP TABLE whole AS SELECT ? AS content", [text])
     ((kind,),) = con.execute("SELECT CASE WHEN json_valid(content) THEN json_type(content) END FROM whole").fetchall()
+    if kind is None and text.lstrip().startswith("["):
+        raise ValueError("a batch must be one JSON array, and this one is cut off or malformed")
     if kind == "ARRAY":
-        source = "SELECT unnest(from_json(content, '[\"JSON\"]'))::VARCHAR AS line FROM whole"
+        source = "SELECT unnest(from_json(content, '[\"JSON\"]'))::VARCHAR AS text FROM whole"
     elif kind == "OBJECT":
-        source = "SELECT content AS line FROM whole"
+        source = "SELECT content AS text FROM whole"
     else:
         _read_ndjson(con, path)
         return
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE lines AS SELECT row_number() OVER () AS row, line, NULL AS fault FROM ({source})"
+        f"CREATE OR REPLACE TEMP TABLE lines AS SELECT row_number() OVER () AS line, text, NULL AS fault FROM ({source})"
     )
     _events(con)
 
 
 def _read_ndjson(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     """One event a line; blank lines count as rows but are skipped."""
-    rows = _lenient_csv(
-        con,
-        path,
-        "auto_detect = false, columns = {'line': 'VARCHAR'}, header = false, delim = '\x01', quote = '', "
-        f"escape = '', max_line_size = {_LONGEST_LINE}",
-        first_row_line=1,
-    )
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE lines AS SELECT row, line, fault FROM "
-        f"{rows} WHERE fault IS NOT NULL OR trim(line) <> ''"
-    )
+    read_lines(con, path, "lines")
     _events(con)
 
 
@@ -114,8 +117,8 @@ def _events(con: duckdb.DuckDBPyConnection) -> None:
         f"""
         CREATE OR REPLACE TEMP TABLE raw AS
         WITH valid AS (
-            SELECT row, fault, CASE WHEN json_valid(line) AND json_type(line) = 'OBJECT' THEN line END AS line
-            FROM lines
+            SELECT line AS row, fault, CASE WHEN json_valid(text) AND json_type(text) = 'OBJECT' THEN text END AS line
+            FROM lines WHERE fault IS NOT NULL OR trim(text) <> ''
         ), parsed AS (
             SELECT row, fault, line, json_extract_string(line, [{paths}]) AS found,
                 json_extract_string(line, '$.specversion') AS version, {members} AS strangers
@@ -137,24 +140,25 @@ def _events(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _read_csv(con: duckdb.DuckDBPyConnection, path: Path) -> None:
-    rows = _lenient_csv(
-        con, path, "all_varchar = true, header = true, delim = ',', quote = '\"', escape = '\"'", first_row_line=2
-    )
-    present = [name for name, *_ in con.execute(f"SELECT column_name FROM (DESCRIBE {rows})").fetchall()]
-    _check_columns([name for name in present if name not in ("row", "fault")], path)
-    columns = ", ".join(f'"{name}"' if name in present else f'NULL::VARCHAR AS "{name}"' for name in FLAT_COLUMNS)
+    """One action a line, with quotes where a value holds a comma; blank lines are no rows."""
+    read_lines(con, path, "lines")
+    header = csv_header(con, "lines", path)
+    _check_columns(header, path)
+    split_csv(con, "lines", "csv_rows", len(header), {name: position for position, name in enumerate(header)})
+    columns = ", ".join(f'"{name}"' if name in header else f'NULL::VARCHAR AS "{name}"' for name in FLAT_COLUMNS)
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE raw AS
-        SELECT row, {columns}, CASE WHEN fault IS NOT NULL THEN 'malformed-row' END AS problem_code,
-            NULL::VARCHAR AS problem_field, fault AS problem_message
-        FROM {rows}
+        SELECT row, {columns}, CASE WHEN bad IS NOT NULL THEN 'malformed-row' END AS problem_code,
+            NULL::VARCHAR AS problem_field, bad AS problem_message
+        FROM csv_rows
         """
     )
+    con.execute("DROP TABLE csv_rows")
 
 
 def _read_parquet(con: duckdb.DuckDBPyConnection, path: Path) -> None:
-    source = f"read_parquet({quote(str(path))}, file_row_number = true)"
+    source = f"read_parquet({file_sql(path)}, hive_partitioning = false, file_row_number = true)"
     present = [name for name, *_ in con.execute(f"SELECT column_name FROM (DESCRIBE FROM {source})").fetchall()]
     _check_columns([name for name in present if name != "file_row_number"], path)
     columns = ", ".join(f'"{name}"' if name in present else f'NULL::VARCHAR AS "{name}"' for name in FLAT_COLUMNS)
@@ -164,46 +168,15 @@ def _read_parquet(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     )
 
 
-def _lenient_csv(con: duckdb.DuckDBPyConnection, path: Path, options: str, *, first_row_line: int) -> str:
-    """Table ``csv_rows``: the readable lines as text with their row numbers, and a line of ``fault`` for each other.
-
-    The reader drops a line it cannot take and reports it beside; putting both together again keeps every row.
-    """
-    con.execute("DROP TABLE IF EXISTS reject_scans")
-    con.execute("DROP TABLE IF EXISTS reject_errors")
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE readable AS SELECT row_number() OVER () AS place, * FROM "
-        f"read_csv({quote(str(path))}, store_rejects = true, {options})"
-    )
-    con.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE rejected AS
-        SELECT line - {first_row_line - 1} AS row, arg_min(error_message, column_idx) AS fault
-        FROM reject_errors GROUP BY line ORDER BY line
-        """
-    )
-    # The n-th readable line stands behind as many rejected ones as come before it.
-    con.execute(
-        """
-        CREATE OR REPLACE TEMP TABLE csv_rows AS
-        WITH gaps AS (SELECT row - row_number() OVER (ORDER BY row) + 1 AS from_place, row_number() OVER (ORDER BY row)
-            AS missing FROM rejected),
-        shifts AS (SELECT from_place, max(missing) AS missing FROM gaps GROUP BY from_place)
-        SELECT place + coalesce(missing, 0) AS row, readable.* EXCLUDE (place), NULL::VARCHAR AS fault
-        FROM readable ASOF LEFT JOIN shifts ON place >= from_place
-        UNION ALL BY NAME SELECT row, 'cannot be read: ' || fault AS fault FROM rejected
-        ORDER BY row
-        """
-    )
-    return "csv_rows"
-
-
 def _check_columns(present: list[str], path: Path) -> None:
     problems = []
-    for name in present:
+    for name in dict.fromkeys(present):
         if name not in FLAT_COLUMNS:
             near = difflib.get_close_matches(name, FLAT_COLUMNS, n=1)
             hint = f"did you mean {near[0]}?" if near else "a foreign file needs a mapping (--map)"
             problems.append(Problem("unknown-column", f"column {name!r} is not known", str(path), hint))
+        elif present.count(name) > 1:
+            message, hint = f"column {name} appears twice in the header", "keep one of the two"
+            problems.append(Problem("column-repeated", message, str(path), hint))
     if problems:
         raise TanzhangError(problems)

@@ -8,7 +8,6 @@ batch. A file that the book does not name does not exist.
 from __future__ import annotations
 
 import hashlib
-import io
 import uuid
 from datetime import date
 from pathlib import Path
@@ -27,24 +26,24 @@ from tanzhang.stores.files import write_durably
 RECORDS, SUBTREES = "records.parquet", "subtrees.bin"
 SUBTREE_LEAVES = 256
 _ROW_GROUP = 256 * 480  # whole subtrees
-_RANDOM = ("action_id", "account", "child", "group_id", "claim", "withdraws", "related", "seed")
+_RANDOM = ("action_id", "child", "group_id", "claim", "withdraws", "related")  # hashes: nothing to compress
+_REPEATED = ("account", "seed")  # long runs, one per account
 
 
 def write_table(path: Path, table: pa.Table, *, home: Path) -> str:
     """Write a table as Parquet, durably; returns the SHA-256 of the file."""
-    buffer = io.BytesIO()
-    plain = [name for name in table.column_names if name not in _RANDOM]
+    stream = pa.BufferOutputStream()
+    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
     pq.write_table(
         table,
-        buffer,
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=plain,
+        stream,
+        compression={name: "none" if name in _RANDOM else "zstd" for name in table.column_names},
+        use_dictionary=[*texts, *(name for name in _REPEATED if name in table.column_names)],
         row_group_size=_ROW_GROUP,
         write_statistics=["account", "ended", "day", "close_day", "row"],
     )
-    data = buffer.getbuffer()
-    write_durably(path, bytes(data), up_to=home)
+    data = memoryview(stream.getvalue())
+    write_durably(path, data, up_to=home)
     return hashlib.sha256(data).hexdigest()
 
 

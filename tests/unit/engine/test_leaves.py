@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
@@ -178,23 +178,6 @@ def test_no_records_have_no_leaves(con):
 def test_absent_and_zero_are_two_leaves():
     zero = Record(**{name: getattr(BARE, name) for name in Record.__slots__} | {"quantified_mg": 0, "started": 0})
     assert encode(zero) != encode(BARE)
-
-
-def test_a_hundred_thousand_rows_agree_at_both_ends(con):
-    day = date(2025, 3, 1)
-    con.execute("CREATE OR REPLACE TEMP TABLE many AS SELECT * FROM range(140000) t(i)")
-    table = table_of(con, [BARE]).select([0]).schema  # names only
-    assert table.names == ["action_id"]
-    records = [
-        Record(
-            **{name: getattr(BARE, name) for name in Record.__slots__}
-            | {"ended": n, "day": day + timedelta(days=n % 3), "variant": None if n % 3 else "v", "granted_mg": n}
-        )
-        for n in range(140_000)
-    ]
-    found = leaves_of(table_of(con, records))
-    for index in (0, 1, 131_071, 131_072, 139_999):
-        assert found[index] == expected_leaves(records[index : index + 1], index)[0]
 
 
 def test_the_context_tells_every_text_apart():

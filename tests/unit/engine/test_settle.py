@@ -14,7 +14,7 @@ from tanzhang.core.settlement import Rules
 from tanzhang.engine.kernel import connect
 from tanzhang.engine.settle import keep_in_order
 
-from ...agreement.worlds import KEY, PLANS, RECIPES, read_records, report, settle_columns
+from ...agreement.worlds import KEY, PLANS, RECIPES, report, settle_columns
 
 FREE = Rules(KEY, Fraction(7, 10), None, ())
 

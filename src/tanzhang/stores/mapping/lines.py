@@ -1,39 +1,40 @@
 """Text files as numbered lines, and lines of CSV as rows, with no row lost; :mod:`tanzhang.stores.formats` uses it too.
 
 One line is one row: a line break inside quotes is not supported. DuckDB's own CSV reader loses good rows in silence
-after a quote that is never closed, so it is used for lines only, and quotes are read here. It does not notice a damaged
-gzip file either, so the checksum is compared first.
+after a quote that is never closed, so it is used for lines only, and quotes are read here. Nor does it notice that a
+compressed file is damaged or cut off, so such a file is decompressed once before, to compare its checksums.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
 import re
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.engine.kernel import quote
+from tanzhang.stores.mapping.sql import file_sql, quoted, texts
 
-UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, OSError, EOFError, zlib.error)
+UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, OSError)
 _NO_SEPARATOR = "\x1f\x1e\x1d\x1c"  # in no text file, so DuckDB reads each line as one value
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 _CHUNK = 1 << 20
+_BAD = "CASE WHEN why IS NOT NULL THEN format('line {}: {}', line, why) END AS bad"
 
 
 def read_lines(con: duckdb.DuckDBPyConnection, path: Path, table: str) -> None:
     """Create temporary ``table``: ``line`` BIGINT from 1, ``text`` (NULL if empty), ``fault`` (why there is no text).
 
-    Raises: one of ``UNREADABLE`` for a file that cannot be read to its end; ``.gz`` is decompressed.
+    Raises: one of ``UNREADABLE`` for a file that cannot be read to its end; ``.gz`` and ``.zst`` are decompressed.
     """
-    compression = "none"
-    if path.suffix.lower() == ".gz":
-        compression = "gzip"
-        with gzip.open(path) as file:
-            while file.read(_CHUNK):
+    compression = _COMPRESSIONS.get(path.suffix.lower(), "none")
+    if compression != "none":
+        with pa.input_stream(str(path), compression=compression) as stream:
+            while stream.read(_CHUNK):
                 pass
     scan, errors = f"{table}_scan", f"{table}_errors"
     ((ordered,),) = con.execute("SELECT current_setting('preserve_insertion_order')").fetchall()
@@ -76,7 +77,10 @@ def csv_header(con: duckdb.DuckDBPyConnection, lines: str, path: Path, delimiter
     if text is None or not text.strip():
         remedy = "add a header line with the column names"
         raise _no_header(path, "the first line is empty, so no column has a name", remedy)
-    return next(csv.reader([text], delimiter=delimiter))
+    try:
+        return next(csv.reader([text], delimiter=delimiter))
+    except csv.Error as error:
+        raise _no_header(path, f"the header line cannot be read: {error}", "check the format of the file") from None
 
 
 def _no_header(path: Path, message: str, remedy: str) -> TanzhangError:
@@ -93,25 +97,24 @@ def split_csv(
     delimiter: str = ",",
     nulls: Iterable[str] = (),
 ) -> None:
-    """Create temporary ``table`` of the ``lines`` after the header: ``row``, ``line``, ``bad`` and the ``wanted`` ones.
+    """Create temporary ``table`` from the ``lines`` after the header, and drop these.
 
-    ``row`` counts lines that are not blank. ``bad`` says why a line is no row of ``width`` values, with its number.
-    ``wanted`` maps new column names to positions; the empty text and those of ``nulls`` are NULL.
+    Shape: ``row``, which counts the lines that are not blank, ``line``, ``bad``, which says why a line is no row of
+    ``width`` values, and the columns ``wanted``, new name -> position; the empty text and ``nulls`` are NULL.
     """
-    mark = re.escape(delimiter)
-    value = f'("(?:[^"]|"")*"|[^"{mark}]*){mark}'
-    closed = f"text || {quote(delimiter)}"
-    taken = [f"{_plain(f'parts[{position + 1}]', nulls)} AS {quoted(name)}" for name, position in wanted.items()]
+    comma, mark = quote(delimiter), re.escape(delimiter)
+    value = f'("([^"]|"")*"|[^"{mark}]*)'
+    taken = [f"{_or_null(f'parts[{position + 1}]', nulls)} AS {quoted(name)}" for name, position in wanted.items()]
     con.execute(f"""
         CREATE OR REPLACE TEMP TABLE {table} AS
         WITH split AS (
-            SELECT line, text, fault, CASE WHEN contains(text, '"') THEN regexp_extract_all({closed}, {quote(value)}, 1)
-                ELSE string_split(text, {quote(delimiter)}) END AS parts
+            SELECT line, text, fault, contains(text, '"') AS has_quotes, CASE WHEN has_quotes
+                THEN {_quoted_parts(comma)} ELSE string_split(text, {comma}) END AS parts
             FROM {lines} WHERE line > 1 AND (text IS NOT NULL OR fault IS NOT NULL)
         ), judged AS (
             SELECT line, parts, CASE
                 WHEN fault IS NOT NULL THEN fault
-                WHEN contains(text, '"') AND NOT regexp_full_match({closed}, {quote(f"({value})*")})
+                WHEN has_quotes AND NOT regexp_full_match(text, {quote(f"{value}({mark}{value})*")})
                     THEN 'a quote is not closed, or stands inside a plain value; write "" for a quote in a value'
                 WHEN len(parts) <> {width} THEN format(
                     '{{}} values instead of {width}; a value with the separator in it needs quotes', len(parts))
@@ -119,28 +122,22 @@ def split_csv(
             FROM split
         )
         SELECT {", ".join(["row_number() OVER (ORDER BY line) AS row", "line", _BAD, *taken])} FROM judged""")
+    con.execute(f"DROP TABLE {lines}")
 
 
-_BAD = "format('line {}: {}', line, why) AS bad"
+def _quoted_parts(comma: str) -> str:
+    """The values of a well-formed line with quotes in it: every second piece between quotes is inside of them."""
+    hidden = quote(_NO_SEPARATOR)  # stands for a separator inside quotes while the line is split
+    pieces = (
+        f"""list_transform(string_split(text, '"'), lambda piece, number:"""
+        f" CASE WHEN number % 2 = 0 THEN replace(piece, {comma}, {hidden}) ELSE piece END)"
+    )
+    inner = f"""replace(replace(part[2:-2], '""', '"'), {hidden}, {comma})"""
+    return (
+        f"""list_transform(string_split(array_to_string({pieces}, '"'), {comma}), lambda part:"""
+        f""" CASE WHEN starts_with(part, '"') THEN {inner} ELSE part END)"""
+    )
 
 
-def _plain(part: str, nulls: Iterable[str]) -> str:
-    """The value that a part of a good line spells."""
-    inner = f"replace({part}[2:-2], '\"\"', '\"')"
-    value = f"CASE WHEN starts_with({part}, '\"') THEN {inner} ELSE {part} END"
-    return f"CASE WHEN why IS NULL AND ({value}) NOT IN ({texts(['', *nulls])}) THEN {value} END"
-
-
-def texts(values: Iterable[object]) -> str:
-    """Values as SQL literals of text, with commas between."""
-    return ", ".join(quote(str(value)) for value in values)
-
-
-def quoted(name: str) -> str:
-    """A name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def file_sql(path: Path) -> str:
-    """A path as SQL text, with the signs that DuckDB would take for a pattern made plain."""
-    return quote(re.sub(r"([*?\[])", r"[\1]", str(path)))
+def _or_null(value: str, nulls: Iterable[str]) -> str:
+    return f"CASE WHEN why IS NULL AND {value} NOT IN ({texts(['', *nulls])}) THEN {value} END"

@@ -1,0 +1,346 @@
+"""The checks of the catalogue's registers: files, behaviours, sources, factors, ceilings and programmes.
+
+:class:`Registers` also holds what every check shares: where problems are noted, and how a reference is followed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+from tanzhang.core.errors import Problem, TanzhangError
+from tanzhang.core.factors import Factor, Period
+from tanzhang.core.formula import decimal_text
+from tanzhang.core.methodology import Methodology
+from tanzhang.core.region import contains
+from tanzhang.service.catalogue_numbers import SNAPSHOT
+from tanzhang.stores.catalogue import Survey, kind_of
+from tanzhang.stores.yaml_text import Document
+
+SLOTS = 40  # T/ACEF 031-2022 recommends 40 behaviours
+_UNPARSED = ("yaml-malformed", "not-utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The most milligrams that a saving may come to for each whole number of an input."""
+
+    id: str
+    behaviours: frozenset[str]
+    input: str
+    limit: Fraction
+    factor: str
+
+
+class Registers:
+    """What is known of a catalogue under check, the problems noted so far, and the checks of its registers."""
+
+    def __init__(self, found: Survey) -> None:
+        self.found = found
+        self.known = found.catalogue
+        self.problems: list[Problem] = list(found.problems)
+        self.counts: dict[str, int] = {f"{kind}_files": number for kind, number in found.counts.items()}
+        self.counts |= dict.fromkeys(("factor_values", "variants", "plans", "cases", "partners"), 0)
+        self.files = set(self.known.find("**/*.yaml"))
+        self.factor_ids = {factor_id_of(relative) for relative in self.files if kind_of(relative) == "factor"}
+        self.used_factors: set[str] = set()
+        self.unitless: set[str] = set()  # factors whose unit is none; noted where it is written
+        self.uncomputable: set[str] = set()  # versions whose cases would only repeat a mistake found before
+        self.used_sources: set[str] = set()
+        # A register that cannot even be parsed would make every reference to it look wrong.
+        unparsed = {problem.where.split(":")[0] for problem in found.problems if problem.code in _UNPARSED}
+        self.sources_known = not any(kind_of(relative) == "sources" for relative in unparsed)
+        self.behaviours_known = "behaviours.yaml" not in unparsed
+        self.units_known = "units.yaml" in found.documents
+        self.methodologies: dict[str, tuple[Methodology, Document]] = {}
+        for relative, document in found.of_kind("methodology"):
+            version = next(m for m in self.known.methodologies(relative.split("/")[2]) if m.where == document.where())
+            self.methodologies[relative] = version, document
+
+    def _note(self, code: str, message: str, where: str, remedy: str) -> None:
+        self.problems.append(Problem(code, message, where, remedy))
+
+    # -- files and registers
+
+    def _files(self) -> None:
+        for folder in self.known.folders:
+            for path in sorted(folder.rglob("*")):
+                relative = path.relative_to(folder)
+                if not path.is_file() or any(part.startswith(".") for part in relative.parts):
+                    continue
+                if not _belongs(relative.as_posix(), shipped=folder == self.known.folders[0]):
+                    self._note(
+                        "unknown-file",
+                        "no kind of catalogue file lives at this path, so nothing reads it",
+                        relative.as_posix(),
+                        "move it where README.md says (methodologies/<publisher>/<behaviour>/v<N>.yaml, "
+                        "factors/<group>/<name>.yaml ...), or take it out of the folder",
+                    )
+
+    def _behaviours(self) -> None:
+        document = self.found.documents.get("behaviours.yaml")
+        if document is None:
+            return
+        data = document.data
+        self.counts |= {"behaviours": len(data["behaviours"]), "slots": len(data["slots"])}
+        for index, slot in enumerate(data["slots"]):
+            if slot["slot"] != index + 1:
+                self._note(
+                    "slot-number",
+                    f"slot {slot['slot']} stands where slot {index + 1} belongs",
+                    document.where("slots", index, "slot"),
+                    f"number the slots from 1 to {SLOTS}, in order, each once",
+                )
+        for part in ("categories", "behaviours"):
+            self._unique(document, part, [entry["id"] for entry in data[part]])
+        confirmation = {entry["id"]: entry["confirmation"] for entry in data["behaviours"]}
+        categories = {entry["id"] for entry in data["categories"]}
+        for index, behaviour in enumerate(confirmation):
+            if behaviour.split(".")[0] not in categories:
+                where = document.where("behaviours", index, "id")
+                self._note(
+                    "unknown-category", f"{behaviour} is in no category", where, "add the category, or rename it"
+                )
+        taken: dict[str, int] = {}
+        for index, slot in enumerate(data["slots"]):
+            behaviour = slot["behaviour"]
+            where = document.where("slots", index, "behaviour")
+            if behaviour is None:
+                continue
+            if behaviour not in confirmation:
+                self._unknown_behaviour(behaviour, where)
+            elif confirmation[behaviour] != slot["confirmation"]:
+                self._note(
+                    "confirmation-differs",
+                    f"slot {slot['slot']} says {slot['confirmation']}, the behaviour {confirmation[behaviour]}",
+                    document.where("slots", index, "confirmation"),
+                    "write the weaker of the two in both places unless a text about the standard says more",
+                )
+            if behaviour in taken:
+                message = f"{behaviour} already has slot {taken[behaviour]}"
+                self._note("slot-taken", message, where, "a behaviour of the standard has one slot")
+            taken.setdefault(behaviour, slot["slot"])
+            self._source(slot.get("source"), document.where("slots", index), f"slot {slot['slot']}")
+        for index, (behaviour, claimed) in enumerate(confirmation.items()):
+            if claimed in ("confirmed", "named") and behaviour not in taken:
+                self._note(
+                    "slot-missing",
+                    f"{behaviour} is called {claimed}, but has no slot of the standard",
+                    document.where("behaviours", index, "id"),
+                    "give it a slot with its evidence, or call it candidate or outside",
+                )
+
+    def _sources(self) -> None:
+        self.registered: dict[str, str] = {}
+        for _, document in self.found.of_kind("sources"):
+            for index, entry in enumerate(document.data):
+                where = document.where(index, "id")
+                if entry["id"] in self.registered:
+                    message = f"source {entry['id']} is registered already at {self.registered[entry['id']]}"
+                    self._note("duplicate-id", message, where, "keep one of the two")
+                self.registered.setdefault(entry["id"], where)
+        self.counts["sources"] = len(self.registered)
+
+    def _unique(self, document: Document, part: str, ids: Sequence[str]) -> None:
+        for index, identifier in enumerate(ids):
+            if identifier in ids[:index]:
+                where = document.where(part, index, "id")
+                self._note("duplicate-id", f"{identifier} stands twice under {part}", where, "keep one of the two")
+
+    def _source(self, source: str | None, where: str, user: str) -> None:
+        if source is None:
+            self._note("source-missing", f"{user} names no source", where, "add source, with an id of sources/")
+            return
+        self.used_sources.add(source)
+        if self.sources_known and source not in self.known.sources:
+            self._note(
+                "unregistered-source",
+                f"{user} cites {source}, which is not registered",
+                where,
+                f"register the document in sources/ (who issued it, its date, what of it was seen)"
+                f"{or_near(source, self.known.sources)}",
+            )
+
+    def _behaviour(self, behaviour: str, where: str) -> None:
+        if self.behaviours_known and "name" not in self.known.behaviour_names.get(behaviour, {}):
+            self._unknown_behaviour(behaviour, where)
+
+    def _unknown_behaviour(self, behaviour: str, where: str) -> None:
+        named = [entry for entry, data in self.known.behaviour_names.items() if "name" in data]
+        remedy = f"add it to behaviours.yaml{or_near(behaviour, named)}"
+        self._note("unknown-behaviour", f"{behaviour} is not a behaviour of the catalogue", where, remedy)
+
+    def _path(self, document: Document, key: str, written: object, expected: object) -> None:
+        if written != expected:
+            self._note(
+                "path-differs",
+                f"{key} is {written}, but the file lies where {expected} belongs",
+                document.where(key),
+                f"write {key}: {expected}, or move the file",
+            )
+
+    # -- factors
+
+    def _factor(self, series: Factor, expected: str, document: Document) -> None:
+        self._path(document, "id", series.id, expected)
+        self.counts["factor_values"] += len(series.values)
+        if self.units_known:
+            try:
+                self.known.units.in_base(Fraction(1), series.unit, where=document.where("unit"))
+            except TanzhangError as error:
+                self.unitless.add(series.id)
+                self.problems += error.problems
+        low, high = series.plausible
+        if low > high:
+            message = f"the plausible band runs from {decimal_text(low)} down to {decimal_text(high)}"
+            self._note("range-empty", message, document.where("plausible"), "write the smaller number first")
+        by_region: dict[str, list[tuple[Period, int]]] = defaultdict(list)
+        for index, row in enumerate(series.values):
+            by_region[row.region].append((row.period, index))
+            self._source(row.source, document.where("values", index, "source"), f"value {row.text}")
+            if low <= high and not low <= row.value <= high:
+                self._note(
+                    "factor-implausible",
+                    f"{row.text} {series.unit} lies outside the plausible band "
+                    f"{decimal_text(low)} to {decimal_text(high)}",
+                    document.where("values", index, "value"),
+                    "compare it with the source and its unit once more; if it is right, widen the band",
+                )
+        if not series.values and not series.gaps:
+            where = document.where("values")
+            self._note("gap-undeclared", f"{series.id} has no value", where, "say under gaps what was not seen")
+        for region, rows in by_region.items():
+            rows.sort(key=lambda pair: (pair[0].start, pair[1]))
+            for (before, _), (after, index) in pairwise(rows):
+                where = document.where("values", index, "applies")
+                if before.overlaps(after):
+                    self._note(
+                        "factor-overlap",
+                        f"{series.id} has two values for {region} from {after.start}: {before} and {after}",
+                        where,
+                        f"close the earlier row with until: {after.start}, or correct the days",
+                    )
+                elif before.end and before.end < after.start and not explained(before.end, series.gaps):
+                    self._note(
+                        "factor-hole",
+                        f"{series.id} has no value for {region} on [{before.end}, {after.start})",
+                        where,
+                        f"add the value of these days with its source, or say under gaps why there is none from "
+                        f"{before.end}",
+                    )
+
+    def _ceilings(self) -> Iterator[Ceiling]:
+        document = self.found.documents.get("ceilings.yaml")
+        if document is None:
+            return
+        entries = document.data
+        self.counts["ceilings"] = len(entries)
+        for index, entry in enumerate(entries):
+            if entry["id"] in [other["id"] for other in entries[:index]]:
+                where = document.where(index, "id")
+                self._note("duplicate-id", f"ceiling {entry['id']} stands twice", where, "keep one of the two")
+            for place, behaviour in enumerate(entry["behaviours"]):
+                self._behaviour(behaviour, document.where(index, "behaviours", place))
+            series = self._series(entry["ceiling_factor"], document.where(index, "ceiling_factor"))
+            if series is None or not series.values or not self.units_known or series.id in self.unitless:
+                continue
+            highest = max(row.value for row in series.values)
+            where = document.where(index, "ceiling_unit")
+            try:
+                limit = self.known.units.to_base(highest, series.unit, entry["ceiling_unit"], where=where)
+            except TanzhangError as error:
+                self.problems += error.problems
+                continue
+            yield Ceiling(entry["id"], frozenset(entry["behaviours"]), entry["input"], limit, series.id)
+
+    def _series(self, factor_id: str, where: str) -> Factor | None:
+        """The series by id; None, and noted, where there is none, and None where its file is reported already."""
+        self.used_factors.add(factor_id)
+        if factor_id not in self.factor_ids:
+            remedy = f"add the file at factors/{factor_id.replace('.', '/')}.yaml{or_near(factor_id, self.factor_ids)}"
+            self._note("unknown-factor", f"no factor series {factor_id}", where, remedy)
+            return None
+        relative = f"factors/{factor_id.replace('.', '/')}.yaml"
+        return self.known.factor(factor_id) if relative in self.found.documents else None
+
+    # -- programmes
+
+    def _programme(self, relative: str, document: Document) -> None:
+        programme = self.known.programme(Path(relative).stem)
+        self._path(document, "id", programme.id, Path(relative).stem)
+        self.counts["partners"] += len(programme.partners)
+        for index, partner in enumerate(document.data["partners"]):
+            for place, behaviour in enumerate(partner.get("behaviours", ())):
+                self._behaviour(behaviour, document.where("partners", index, "behaviours", place))
+        caps = document.data.get("caps", [])
+        self._unique(document, "caps", [cap["id"] for cap in caps])
+        for index, cap in enumerate(caps):
+            for place, behaviour in enumerate(cap["behaviours"]):
+                self._behaviour(behaviour, document.where("caps", index, "behaviours", place))
+        families = {methodology.activity_family for methodology, _ in self.methodologies.values()}
+        for family in programme.windows:
+            if family not in families and not self._broken("methodology"):
+                self._note(
+                    "unknown-family",
+                    f"no methodology has the activity family {family}",
+                    document.where("windows", family),
+                    f"take the line out{or_near(family, families)}",
+                )
+        for index, entry in enumerate(document.data["methodologies"]):
+            if entry.endswith(".*"):
+                continue
+            regions = {region for m, _ in self.methodologies.values() if m.id == entry for region in m.regions}
+            if regions and not any(contains(a, programme.region) or contains(programme.region, a) for a in regions):
+                self._note(
+                    "methodology-elsewhere",
+                    f"{entry} is for {', '.join(sorted(regions))}, never for {programme.region}",
+                    document.where("methodologies", index),
+                    "take it out of the list, or correct the region",
+                )
+
+    # -- the whole
+
+    def _broken(self, kind: str) -> bool:
+        return any(kind_of(relative) == kind for relative in self.found.texts)
+
+    def _unused(self) -> None:
+        """What nothing refers to; a mention in a file that cannot be read counts as a use."""
+        elsewhere = list(self.found.texts.values())
+        for relative, document in self.found.of_kind("factor"):
+            factor_id = factor_id_of(relative)
+            if factor_id not in self.used_factors and not any(factor_id in text for text in elsewhere):
+                where = document.where("id")
+                remedy = "use it in a methodology, or take the file out"
+                self._note("unused-factor", f"nothing uses factor {factor_id}", where, remedy)
+        for source, where in self.registered.items():
+            if source not in self.used_sources and not any(source in text for text in elsewhere):
+                remedy = "cite it where its numbers stand, or take it out of the register"
+                self._note("unused-source", f"nothing cites source {source}", where, remedy)
+
+
+def _belongs(relative: str, *, shipped: bool) -> bool:
+    if kind_of(relative) or relative.endswith(".md") or relative == SNAPSHOT:
+        return True
+    return shipped and relative.startswith("schemas/") and relative.endswith(".schema.json")
+
+
+def factor_id_of(relative: str) -> str:
+    """The id that a factor's path gives it."""
+    return relative[8:-5].replace("/", ".")
+
+
+def or_near(word: str, known: Iterable[str]) -> str:
+    """The end of a remedy that names the closest known word, if one is close."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def explained(first_day: date, texts: Iterable[str]) -> bool:
+    """Whether a declared gap names the first day that is missing."""
+    return any(first_day.isoformat() in text for text in texts)

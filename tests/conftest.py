@@ -1,0 +1,26 @@
+"""Fixtures that several folders share."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+
+
+@pytest.fixture
+def quick(in_memory: Path) -> Iterator[Path]:
+    """An empty folder in memory for one test."""
+    with tempfile.TemporaryDirectory(dir=in_memory) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def in_memory() -> Iterator[Path]:
+    """A folder on a file system in memory where there is one: what dies is a process, so syncing need not cost."""
+    with tempfile.TemporaryDirectory(prefix="tanzhang-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
+        yield Path(folder)

@@ -1,0 +1,70 @@
+"""Runs one step of a home's life after the other in processes of their own that die at a chosen point of writing.
+
+Started once as ``python dying.py``: it imports everything, never touches an engine itself, and forks a child for each
+job it reads. So every child starts with clean threads, which a fork of a test process that used the engine would not.
+A job is one line of JSON; the answer is one line with the child's exit code and the points it passed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tanzhang.service.intake import intake
+from tanzhang.service.settle import settle
+from tanzhang.stores import files
+from tanzhang.stores.home import Home
+
+DIED, FINISHED, FAILED = 77, 0, 1
+
+
+def act(job: dict[str, Any]) -> None:
+    folder, now = Path(job["home"]), datetime.fromisoformat(job["now"])
+    if job["do"] == "init":
+        Home.create(folder, programme="beijing", origin="log.example/beijing", now=now, seed=b"test")
+    elif job["do"] == "intake":
+        intake(Home(folder), Path(job["file"]), now=now)
+    else:
+        settle(Home(folder), now=now)
+
+
+def run(job: dict[str, Any], points: Path) -> None:
+    """In the child: do the job; end without any clean-up at point ``die_at`` (None: never)."""
+    passed: list[str] = []
+
+    def hook(point: str, path: Path) -> None:
+        if len(passed) == job["die_at"]:
+            os._exit(DIED)
+        passed.append(f"{point} {path.name}")
+
+    files.on_write = hook
+    try:
+        act(job)
+        points.write_text(json.dumps(passed))
+        os._exit(FINISHED)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(FAILED)
+
+
+def main() -> None:
+    points = Path(sys.argv[1])
+    for line in sys.stdin:
+        job = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            run(job, points)
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        passed = json.loads(points.read_text()) if code == FINISHED else []
+        sys.stdout.write(json.dumps({"code": code, "points": passed}) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""What the tests about whole homes share: a programme, days, reports, and how to look into a home."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tanzhang.core.claim import ACTION, CHILD, identity
+from tanzhang.service.settle import settle
+from tanzhang.service.verify import verify
+from tanzhang.stores.home import Home
+from tanzhang.stores.records import RECORDS
+
+ZONE = ZoneInfo("Asia/Shanghai")
+DAY = date(2025, 6, 5)
+CREATED = datetime(2025, 6, 1, tzinfo=UTC)
+# What one act is worth in programme beijing on DAY; worked out in the catalogue's own cases.
+METRO_MG_PER_M, BOX_MG, INVOICE_MG, POWER_MG_PER_WH = 72, 37_000, 5_000, 558
+Event = dict[str, Any]
+
+
+def on(day: int, hour: int = 2) -> datetime:
+    """A moment of June 2025; hour 2 UTC is 10 o'clock in Beijing."""
+    return datetime(2025, 6, day, hour, tzinfo=UTC)
+
+
+def new_home(folder: Path, programme: str = "beijing", seed: bytes = b"test") -> Home:
+    return Home.create(folder, programme=programme, origin=f"log.example/{programme}", now=CREATED, seed=seed)
+
+
+def event(source: str, reference: str, behaviour: str, subject: str, time: datetime, **data: Any) -> Event:
+    """One report as a CloudEvent."""
+    return {
+        "specversion": "1.0",
+        "id": reference,
+        "source": source,
+        "type": behaviour,
+        "subject": subject,
+        "time": time.astimezone(ZONE).isoformat(),
+        "data": data,
+    }
+
+
+def local(hour: int, minute: int = 0, day: date = DAY) -> datetime:
+    return datetime(day.year, day.month, day.day, hour, minute, tzinfo=ZONE)
+
+
+def box(reference: str, subject: str = "anna", *, day: date = DAY, number: str | None = None, **more: Any) -> Event:
+    """A returned parcel box, 37 g; its number makes it unique, so its window is its own day."""
+    claim = {"issuer": "cainiao", "identifier": number or f"YT-{reference}"}
+    return event("cainiao", reference, "use.parcel_box_return", subject, local(19, day=day), claim=claim, **more)
+
+
+def ride(
+    reference: str,
+    subject: str = "anna",
+    *,
+    source: str = "amap",
+    hour: int = 8,
+    minute: int = 0,
+    distance_m: int = 10_000,
+    day: date = DAY,
+    **more: Any,
+) -> Event:
+    """A metro ride of half an hour, told apart by its times; its window is two days."""
+    start = local(hour, minute, day=day)
+    data = {"distance_m": distance_m, "started_at": start.isoformat(), **more}
+    return event(source, reference, "travel.metro", subject, start + timedelta(minutes=30), **data)
+
+
+def power(reference: str, subject: str = "anna", energy_wh: int = 10_000, *, day: date = DAY) -> Event:
+    """Electricity of a household: a footprint of 0.558 g a watt-hour, rounded up."""
+    claim = {"issuer": "sgcc", "identifier": reference}
+    moment = local(23, day=day)
+    return event("alipay", reference, "footprint.electricity", subject, moment, energy_wh=energy_wh, claim=claim)
+
+
+def withdrawal(target: Event, reference: str, *, day: date = DAY) -> Event:
+    """Takes back what was reported as ``target``."""
+    moment = local(23, 30, day=day)
+    return event(target["source"], reference, target["type"], target["subject"], moment, withdraws=target["id"])
+
+
+def write(path: Path, events: Iterable[Event | str]) -> Path:
+    """A file of NDJSON; texts are written as they are."""
+    lines = [each if isinstance(each, str) else json.dumps(each, ensure_ascii=False) for each in events]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def records(home: Home) -> pa.Table:
+    """All records of a home, batch by batch, without the salt seeds."""
+    folders = sorted(path for path in (home.folder / "records").iterdir() if (path / RECORDS).is_file())
+    return pa.concat_tables([pq.read_table(folder / RECORDS) for folder in folders])
+
+
+def outcomes(home: Home) -> dict[uuid.UUID, list[str]]:
+    """Action -> the outcomes of its records, in batch order."""
+    found: dict[uuid.UUID, list[str]] = {}
+    for row in records(home).select(["action_id", "outcome"]).to_pylist():
+        action = row["action_id"]
+        found.setdefault(action if isinstance(action, uuid.UUID) else uuid.UUID(bytes=action), []).append(
+            row["outcome"]
+        )
+    return found
+
+
+def outcome(home: Home, report: Event) -> list[str]:
+    """The outcomes of the records of one report's reference."""
+    return outcomes(home).get(identity(home.identity_key, ACTION, report["source"], report["id"]), [])
+
+
+def account(home: Home, source: str, subject: str) -> uuid.UUID:
+    """The platform account of a partner's user."""
+    return identity(home.identity_key, CHILD, source, subject)
+
+
+def balance(home: Home, source: str, subject: str, unit: str = "co2e_mg") -> int:
+    """What is booked in a platform account."""
+    own = account(home, source, subject)
+    return home.book.balances(own).get((own, unit), 0)
+
+
+def settle_on(home: Home, day: int) -> dict[str, Any]:
+    """Settle on a day of June 2025 everything that closed before it."""
+    return settle(home, now=on(day))
+
+
+def assert_verified(home: Home) -> None:
+    result = verify(home)
+    problems = [problem for check in result["checks"] for problem in check["problems"]]
+    assert problems == []
+    assert result["status"] == "verified"
+
+
+def problems(home: Home) -> list[dict[str, str]]:
+    """What verification finds wrong."""
+    return [problem for check in verify(home)["checks"] for problem in check["problems"]]
+
+
+def as_attacker(home: Path) -> sqlite3.Connection:
+    """The book by plain SQLite, with the triggers that guard it dropped."""
+    con = sqlite3.connect(home / "book.sqlite", isolation_level=None)
+    for (name,) in con.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        con.execute(f"DROP TRIGGER {name}")
+    con.execute("PRAGMA ignore_check_constraints = ON")
+    return con
