@@ -37,6 +37,7 @@ PROGRAMME = Programme(
     windows={},
     overlap_threshold=Fraction(7, 10),
     report_within_days=None,
+    rehearsal=False,
     caps=(),
     partners={"p0": Partner("p0", "p0", "p0", None)},
     where="test",

@@ -292,6 +292,24 @@ def catalogue_resolve(
         _answer(as_json, result, show.tree)
 
 
+@catalogue_app.command("snapshot")
+def catalogue_snapshot(
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Where to (default: in the last folder).")] = None,
+    catalogue: Overlays = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write every resolved number, one a line, so that a review shows what a change moves."""
+    with answering(as_json):
+        from tanzhang.cli import show
+        from tanzhang.service.catalogue import SNAPSHOT, write_snapshot
+
+        opened = _catalogue(catalogue)
+        path = out or opened.folders[-1] / SNAPSHOT
+        write_snapshot(opened, path)
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        _answer(as_json, {"status": "written", "snapshot": str(path), "lines": lines}, show.tree)
+
+
 @account_app.command("list")
 def account_list(
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,

@@ -195,8 +195,29 @@ def catalogue_checked(answer: Mapping[str, Any]) -> None:
 
 
 def catalogue_listed(answer: Mapping[str, Any]) -> None:
-    """Behaviours and their methodologies."""
-    tree(answer)
+    """Behaviours by category with their methodologies; a line without one is a declared gap."""
+    for category in answer["categories"]:
+        title = f"\n{category['name']['zh']} {category['name']['en']}"
+        table = _table("behaviour", "T/ACEF 031", "methodology", "regions", "days", "status", title=title)
+        for behaviour in category["behaviours"]:
+            slot = f" ({behaviour['slot']})" if behaviour["slot"] else ""
+            known = f"{behaviour['confirmation']}{slot}"
+            named = f"{behaviour['id']} {behaviour['name']['zh']}"
+            if not behaviour["methodologies"]:
+                table.add_row(named, known, "[dim]gap: refuses[/dim]", "", "", "")
+            for methodology in behaviour["methodologies"]:
+                title = f"{methodology['id'].removesuffix('.' + behaviour['id'])}@{methodology['version']}"
+                regions = ", ".join(methodology["regions"])
+                table.add_row(named, known, title, regions, methodology["valid"], methodology["status"])
+                named = known = ""
+        _console.print(table)
+    slots = answer["slots"]
+    _console.print(
+        f"\n{slots['total']} slots of T/ACEF 031-2022: {slots['identified']} identified, "
+        f"{slots['confirmed']} confirmed."
+        f"\n{len(answer['gaps']['behaviours'])} behaviours are declared gaps: they refuse with no-methodology."
+        f"\nProgrammes: {', '.join(answer['programmes'])}."
+    )
 
 
 def tree(answer: Mapping[str, Any]) -> None:

@@ -29,7 +29,10 @@ class ProgrammeCap:
 
 @dataclass(frozen=True, slots=True)
 class Programme:
-    """One scheme's rules. ``methodologies`` is in order of preference among equals; ``windows`` in days by family."""
+    """One scheme's rules. ``methodologies`` is in order of preference among equals; ``windows`` in days by family.
+
+    ``rehearsal`` marks a programme whose bookings are no claims: only it takes mappings that shift days.
+    """
 
     id: str
     title: str
@@ -40,6 +43,7 @@ class Programme:
     windows: Mapping[str, int]
     overlap_threshold: Fraction
     report_within_days: int | None
+    rehearsal: bool
     caps: tuple[ProgrammeCap, ...]
     partners: Mapping[str, Partner]
     where: str

@@ -24,6 +24,7 @@ from tanzhang.service.progress import Progress, silent
 from tanzhang.stores.files import write_durably
 from tanzhang.stores.formats import read_submission
 from tanzhang.stores.home import Home
+from tanzhang.stores.mapping import Mapping as ForeignMapping
 from tanzhang.stores.mapping import apply_mapping, load_mapping, table_files
 from tanzhang.stores.records import write_table
 
@@ -65,7 +66,7 @@ def intake(
         if mapping is None:
             raw = read_submission(con, path)
         else:
-            mapped = apply_mapping(con, path, load_mapping(mapping), dict(tables or {}))
+            mapped = apply_mapping(con, path, _allowed(home, load_mapping(mapping)), dict(tables or {}))
             raw, skipped = mapped.table, dict(mapped.skipped)
         ((rows,),) = con.execute(f"SELECT count(*) FROM {raw}").fetchall()
         progress("checking and quantifying", 20, rows)
@@ -80,6 +81,18 @@ def intake(
         )
         progress("writing", 80, rows)
         return _land(home, con, screened, path, partner, fingerprint, skipped, now)
+
+
+def _allowed(home: Home, mapping: ForeignMapping) -> ForeignMapping:
+    """The mapping, unless it would turn a rehearsal into bookings that look like claims."""
+    if mapping.rehearsal is not None and not home.programme.rehearsal:
+        raise refuse(
+            "rehearsal-only",
+            f"mapping {mapping.id} shifts days and places to rehearse; programme {home.programme.id} books claims",
+            where=str(mapping.path),
+            remedy="use it in a programme with 'rehearsal: true', or remove the rehearsal from the mapping",
+        )
+    return mapping
 
 
 def resolver(home: Home) -> Callable[[Question], Plan | Problem]:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 def settle(home: Home, *, through: date | None = None, now: datetime, progress: Progress = silent) -> dict[str, Any]:
     """Settle all accepted reports whose window closed on or before local day ``through`` (default: yesterday).
 
-    Returns the batch number (None if there was nothing to settle), records and milligrams by outcome and unit. Raises
-    ``day-not-over`` for a ``through`` of today or later: what is settled early would lose to nothing that comes in time.
+    Returns the batch number (None if there was nothing to settle), records and milligrams by outcome and unit.
+    Raises ``day-not-over`` for a ``through`` of today or later: a better report may still come in time.
     """
     yesterday = now.astimezone(ZoneInfo(home.programme.time_zone)).date() - timedelta(days=1)
     last = through or yesterday

@@ -544,6 +544,7 @@ def read_programme(document: Document, known: Iterable[str]) -> Programme:
         windows=data["windows"],
         overlap_threshold=Fraction(data["overlap_threshold"]),
         report_within_days=data.get("report_within_days"),
+        rehearsal=data.get("rehearsal", False),
         caps=tuple(
             ProgrammeCap(_read_cap(cap, scope=data["id"]), frozenset(cap["behaviours"])) for cap in data.get("caps", [])
         ),

@@ -6,6 +6,7 @@ file system are passed on as they are; nothing is retried.
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -25,13 +26,16 @@ def write_durably(path: Path, data: bytes | memoryview, *, up_to: Path | None = 
     """Put ``data`` at ``path``, whole or not at all; when this returns, it survives a power cut.
 
     Steps: make the folder, write under a temporary name that starts with a dot, sync, rename, sync the folders
-    from the file's own up to ``up_to`` (by default the lowest one that existed already).
+    from the file's own up to ``up_to`` (by default the lowest one that existed already). One process at a time may
+    write a path: what an earlier one left under a temporary name when it died is removed.
     """
     folder = path.parent
     top = up_to or next(each for each in (folder, *folder.parents) if each.exists())
     temporary = folder / f".{path.name}.{secrets.token_hex(4)}.tmp"
     with step("make-folder", path):
         folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(f".{glob.escape(path.name)}.*.tmp"):
+        stale.unlink()
     try:
         with open(temporary, "xb") as file:
             with step("write", path):

@@ -32,7 +32,7 @@ from tanzhang.core.programme import Programme
 from tanzhang.engine.signing import NoteSigner, NoteVerifier
 from tanzhang.stores.book import Book, batch
 from tanzhang.stores.catalogue import Catalogue
-from tanzhang.stores.files import make_folder, write_durably
+from tanzhang.stores.files import make_folder, sync_again, write_durably
 from tanzhang.stores.log import Log
 
 
@@ -91,7 +91,8 @@ class Home:
         make_folder(folder)
         with _locked(folder):
             _check_free(folder)
-            write_durably(folder / _UNFINISHED, b"", up_to=folder)
+            (folder / _UNFINISHED).touch()
+            sync_again(folder / _UNFINISHED)
             for name in (*_PRIVATE, "log"):
                 shutil.rmtree(folder / name, ignore_errors=True)
             for name in _PRIVATE:
@@ -210,7 +211,7 @@ _LOCK, _UNFINISHED = ".lock", "unfinished-init"
 def _check_free(folder: Path) -> None:
     """Refuse a folder that holds anything but what an interrupted setting up left: its mark, no book, nothing in it."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    names = {name for name in names if name != _LOCK and not name.startswith(f".{_UNFINISHED}.")}
+    names.discard(_LOCK)
     if _UNFINISHED in names and "book.sqlite" not in names:
         names -= {name for name in names if name in (_UNFINISHED, "keys", "log") or name.startswith(".book.sqlite.new")}
         names -= {name for name in ("reports", "records") if not any((folder / name).glob("*"))}

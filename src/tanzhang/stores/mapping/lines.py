@@ -48,7 +48,9 @@ def read_lines(con: duckdb.DuckDBPyConnection, path: Path, table: str) -> None:
             f" rejects_scan={quote(scan)}, rejects_table={quote(errors)})"
         )
         ((rejected,),) = con.execute(f"SELECT count(*) FROM {errors}").fetchall()
-        if rejected:  # the n-th line that was read stands after as many rejected ones as come before it
+        if (
+            rejected
+        ):  # of rejected lines that stand together, the good line after them is moved by the last one's number
             con.execute(f"""
                 CREATE OR REPLACE TEMP TABLE {table} AS
                 WITH broken AS (
@@ -59,7 +61,8 @@ def read_lines(con: duckdb.DuckDBPyConnection, path: Path, table: str) -> None:
                     FROM {errors} GROUP BY line
                 )
                 SELECT good.line + coalesce(nth, 0) AS line, text, NULL AS fault
-                FROM {table} good ASOF LEFT JOIN (SELECT line - nth AS before, nth FROM broken) ON good.line > before
+                FROM {table} good ASOF LEFT JOIN
+                    (SELECT line - nth AS before, max(nth) AS nth FROM broken GROUP BY before) ON good.line > before
                 UNION ALL SELECT line, NULL, fault FROM broken
                 ORDER BY line""")
     finally:
