@@ -20,6 +20,8 @@ setup: $(READY) ## Make the virtual environment with the exact versions of const
 
 demo: $(READY) ## Settle a small simulated city day and show it from all sides
 	$(BIN)/tanzhang demo
+	@echo
+	@echo 'The command is $(BIN)/tanzhang; ". $(BIN)/activate" puts it on your PATH.'
 
 test: $(READY) ## Run all tests
 	$(BIN)/pytest -n auto --dist worksteal

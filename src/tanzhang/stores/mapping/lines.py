@@ -1,74 +1,86 @@
 """Text files as numbered lines, and lines of CSV as rows, with no row lost; :mod:`tanzhang.stores.formats` uses it too.
 
-One line is one row: a line break inside quotes is not supported. DuckDB's own CSV reader loses good rows in silence
-after a quote that is never closed, so it is used for lines only, and quotes are read here. Nor does it notice that a
-compressed file is damaged or cut off, so such a file is decompressed once before, to compare its checksums.
+One line is one row: a line break inside quotes is not supported. DuckDB's CSV reader does neither half. After a quote
+that is never closed it loses good rows in silence; and as a reader of plain lines it takes a damaged compressed file for
+a short one, and loses characters where kinds of line breaks are mixed.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.engine.kernel import quote
-from tanzhang.stores.mapping.sql import file_sql, quoted, texts
+from tanzhang.stores.mapping.sql import quoted, texts
 
-UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, OSError)
-_NO_SEPARATOR = "\x1f\x1e\x1d\x1c"  # in no text file, so DuckDB reads each line as one value
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-_CHUNK = 1 << 20
-_BAD = "CASE WHEN why IS NOT NULL THEN format('line {}: {}', line, why) END AS bad"
+_CHUNK = 1 << 24
+_LONGEST_LINE = 2_000_000  # bytes
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_lines(con: duckdb.DuckDBPyConnection, path: Path, table: str) -> None:
-    """Create temporary ``table``: ``line`` BIGINT from 1, ``text`` (NULL if empty), ``fault`` (why there is no text).
+    """Create temporary ``table``: ``line`` BIGINT from 1, its ``text``, or NULL and the ``fault`` that it has.
 
-    Raises: one of ``UNREADABLE`` for a file that cannot be read to its end; ``.gz`` and ``.zst`` are decompressed.
+    A line ends with LF or CR LF. Raises: OSError for a file that cannot be read to its end, or fails its checksum;
+    ``.gz`` and ``.zst`` are decompressed.
     """
-    compression = _COMPRESSIONS.get(path.suffix.lower(), "none")
-    if compression != "none":
-        with pa.input_stream(str(path), compression=compression) as stream:
-            while stream.read(_CHUNK):
-                pass
-    scan, errors = f"{table}_scan", f"{table}_errors"
-    ((ordered,),) = con.execute("SELECT current_setting('preserve_insertion_order')").fetchall()
-    con.execute("SET preserve_insertion_order = true")  # lines are numbered in the order they are read
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {table} (line BIGINT, text VARCHAR, fault VARCHAR)")
+    chunk, done = f"{table}_chunk", 0
+    with pa.input_stream(str(path), compression=_COMPRESSIONS.get(path.suffix.lower())) as stream:
+        for block in _blocks(stream):
+            lines = _decoded(pc.split_pattern(pa.array([block]), b"\n").values)
+            con.register(chunk, lines)
+            con.execute(f"INSERT INTO {table} SELECT {done} + number, text, fault FROM {chunk}")
+            con.unregister(chunk)
+            done += len(lines)
+
+
+def _blocks(stream: Any) -> Iterator[bytes]:
+    """The content in pieces that end where a line ends, without that line's break."""
+    rest = stream.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK)
+    while data := stream.read(_CHUNK):
+        whole, found, after = data.rpartition(b"\n")
+        if found:
+            yield rest + whole
+            rest = after
+        else:  # of a line that is too long, only so much as shows it
+            rest = (rest + data)[: _LONGEST_LINE + 1]
+    if rest:
+        yield rest.removesuffix(b"\n")
+
+
+def _decoded(lines: pa.BinaryArray) -> pa.Table:
+    """The lines as text, numbered from 1; a line that is too long or not UTF-8 is its fault instead."""
+    number = pa.array(range(1, len(lines) + 1), pa.int64())
+    fault = pa.nulls(len(lines), pa.string())
+    if pc.max(pc.binary_length(lines)).as_py() > _LONGEST_LINE:
+        long = pc.greater(pc.binary_length(lines), _LONGEST_LINE)
+        fault = pc.if_else(long, "the line is longer than 2 MB", fault)
+        lines = pc.if_else(long, None, lines)
     try:
-        con.execute(
-            f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT row_number() OVER () AS line, text, NULL::VARCHAR AS fault"
-            f" FROM read_csv({file_sql(path)}, columns={{'text': 'VARCHAR'}}, auto_detect=false, header=false,"
-            f" delim={quote(_NO_SEPARATOR)}, quote='', escape='', strict_mode=false,"
-            f" compression={quote(compression)}, store_rejects=true, rejects_limit=0,"
-            f" rejects_scan={quote(scan)}, rejects_table={quote(errors)})"
-        )
-        ((rejected,),) = con.execute(f"SELECT count(*) FROM {errors}").fetchall()
-        if (
-            rejected
-        ):  # of rejected lines that stand together, the good line after them is moved by the last one's number
-            con.execute(f"""
-                CREATE OR REPLACE TEMP TABLE {table} AS
-                WITH broken AS (
-                    SELECT line, row_number() OVER (ORDER BY line) AS nth, CASE min(error_type::VARCHAR)
-                        WHEN 'INVALID ENCODING' THEN 'bytes that are not UTF-8'
-                        WHEN 'LINE SIZE OVER MAXIMUM' THEN 'the line is longer than 2 MB'
-                        ELSE 'the line cannot be read' END AS fault
-                    FROM {errors} GROUP BY line
-                )
-                SELECT good.line + coalesce(nth, 0) AS line, text, NULL AS fault
-                FROM {table} good ASOF LEFT JOIN
-                    (SELECT line - nth AS before, max(nth) AS nth FROM broken GROUP BY before) ON good.line > before
-                UNION ALL SELECT line, NULL, fault FROM broken
-                ORDER BY line""")
-    finally:
-        con.execute(f"SET preserve_insertion_order = {ordered}")
-        con.execute(f"DROP TABLE IF EXISTS {scan}")
-        con.execute(f"DROP TABLE IF EXISTS {errors}")
+        text = lines.cast(pa.string())
+    except pa.ArrowInvalid:
+        good = pa.array([line is None or _is_utf8(line) for line in lines.to_pylist()])
+        fault = pc.if_else(good, fault, "bytes that are not UTF-8")
+        text = pc.if_else(good, lines, None).cast(pa.string())
+    return pa.table({"number": number, "text": pc.utf8_rtrim(text, "\r"), "fault": fault})
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def csv_header(con: duckdb.DuckDBPyConnection, lines: str, path: Path, delimiter: str = ",") -> list[str]:
@@ -77,7 +89,7 @@ def csv_header(con: duckdb.DuckDBPyConnection, lines: str, path: Path, delimiter
     text, fault = found[0] if found else (None, None)
     if fault is not None:
         raise _no_header(path, f"the header line cannot be read: {fault}", "save the file as UTF-8")
-    if text is None or not text.strip():
+    if not text or not text.strip():
         remedy = "add a header line with the column names"
         raise _no_header(path, "the first line is empty, so no column has a name", remedy)
     try:
@@ -108,12 +120,13 @@ def split_csv(
     comma, mark = quote(delimiter), re.escape(delimiter)
     value = f'("([^"]|"")*"|[^"{mark}]*)'
     taken = [f"{_or_null(f'parts[{position + 1}]', nulls)} AS {quoted(name)}" for name, position in wanted.items()]
+    bad = "CASE WHEN why IS NOT NULL THEN format('line {}: {}', line, why) END AS bad"
     con.execute(f"""
         CREATE OR REPLACE TEMP TABLE {table} AS
         WITH split AS (
             SELECT line, text, fault, contains(text, '"') AS has_quotes, CASE WHEN has_quotes
                 THEN {_quoted_parts(comma)} ELSE string_split(text, {comma}) END AS parts
-            FROM {lines} WHERE line > 1 AND (text IS NOT NULL OR fault IS NOT NULL)
+            FROM {lines} WHERE line > 1 AND text IS DISTINCT FROM ''
         ), judged AS (
             SELECT line, parts, CASE
                 WHEN fault IS NOT NULL THEN fault
@@ -124,13 +137,13 @@ def split_csv(
                 END AS why
             FROM split
         )
-        SELECT {", ".join(["row_number() OVER (ORDER BY line) AS row", "line", _BAD, *taken])} FROM judged""")
+        SELECT {", ".join(["row_number() OVER (ORDER BY line) AS row", "line", bad, *taken])} FROM judged""")
     con.execute(f"DROP TABLE {lines}")
 
 
 def _quoted_parts(comma: str) -> str:
     """The values of a well-formed line with quotes in it: every second piece between quotes is inside of them."""
-    hidden = quote(_NO_SEPARATOR)  # stands for a separator inside quotes while the line is split
+    hidden = "chr(10)"  # stands for a separator inside quotes while the line is split, for no line holds a line break
     pieces = (
         f"""list_transform(string_split(text, '"'), lambda piece, number:"""
         f" CASE WHEN number % 2 = 0 THEN replace(piece, {comma}, {hidden}) ELSE piece END)"

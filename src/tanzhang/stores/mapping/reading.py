@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import duckdb
+
 from tanzhang.core.errors import TanzhangError, refuse
-from tanzhang.stores.mapping.lines import UNREADABLE, csv_header, read_lines, split_csv
+from tanzhang.stores.mapping.lines import csv_header, read_lines, split_csv
 from tanzhang.stores.mapping.query import Query
 from tanzhang.stores.mapping.sql import file_sql, quoted, texts
+
+_UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, OSError)
 
 
 class ForeignFile:
@@ -38,7 +42,7 @@ class ForeignFile:
                 self._lines = query.temporary(f"{name}_lines")
                 read_lines(self.con, path, self._lines)
                 self.header = csv_header(self.con, self._lines, path, delimiter)
-        except UNREADABLE as error:
+        except _UNREADABLE as error:
             raise self._unreadable(error) from None
 
     def read(self, wanted: Iterable[int]) -> str:
@@ -58,7 +62,7 @@ class ForeignFile:
         columns += [f"{self._text(position)} AS c{position}" for position in wanted]
         try:
             self.con.execute(f"CREATE TEMP TABLE {self.table} AS SELECT {', '.join(columns)} FROM {self._relation}")
-        except UNREADABLE as error:
+        except _UNREADABLE as error:
             raise self._unreadable(error) from None
         return self.table
 
