@@ -98,9 +98,15 @@ def write(path: Path, events: Iterable[Event | str]) -> Path:
 
 
 def records(home: Home) -> pa.Table:
-    """All records of a home, batch by batch, without the salt seeds."""
+    """All records of a home, batch by batch; texts as texts however they are stored."""
     folders = sorted(path for path in (home.folder / "records").iterdir() if (path / RECORDS).is_file())
-    return pa.concat_tables([pq.read_table(folder / RECORDS) for folder in folders])
+    tables = [pq.read_table(folder / RECORDS) for folder in folders]
+    plain = [pa.table({name: _plain(table[name]) for name in table.column_names}) for table in tables]
+    return pa.concat_tables(plain, promote_options="default")
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
 
 
 def outcomes(home: Home) -> dict[uuid.UUID, list[str]]:

@@ -437,7 +437,9 @@ def _say(error: TanzhangError, as_json: bool) -> None:
         problems = [problem.as_dict() for problem in error.problems]
         print(json.dumps({"status": "error", **problems[0], "problems": problems}, ensure_ascii=False, indent=2))
     else:
-        print(error, file=sys.stderr)
+        from tanzhang.cli.show import printable
+
+        print(printable(str(error)), file=sys.stderr)
 
 
 def _misused(error: Any) -> Problem:

@@ -33,6 +33,11 @@ def mass(mg: str | int | None) -> str:
     return f"{sign}{whole}{'.' + digits if digits else ''} {unit}"
 
 
+def printable(text: str) -> str:
+    """A text that may come from a partner's file, without what could steer a terminal."""
+    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+
+
 def _table(*columns: str, title: str | None = None) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
     for column in columns:
@@ -47,7 +52,7 @@ def _pairs(pairs: Sequence[tuple[str, Any]], title: str | None = None) -> None:
     table.add_column(overflow="fold")
     for name, value in pairs:
         if value is not None:
-            table.add_row(name, str(value))
+            table.add_row(name, Text(printable(str(value))))
     _console.print(table)
 
 
@@ -58,7 +63,7 @@ def _under(text: str, *, left: int = 2, mark: str = "") -> None:
     if mark:
         grid.add_column(no_wrap=True, style="green")
     grid.add_column(overflow="fold")
-    grid.add_row(*([""] + ([mark] if mark else []) + [Text(text)]))
+    grid.add_row(*([""] + ([mark] if mark else []) + [Text(printable(text))]))
     _console.print(grid)
 
 
@@ -69,10 +74,10 @@ def created(answer: Mapping[str, Any]) -> None:
             ("home", answer["home"]),
             ("programme", answer["programme"]),
             ("log", answer["origin"]),
-            ("public key", answer["vkey"]),
         ],
         "Home created",
     )
+    _console.print(f"[dim]public key[/dim] {answer['vkey']}", soft_wrap=True)
     _console.print("\nNext: [bold]tanzhang intake FILE[/bold], then [bold]tanzhang settle[/bold].")
 
 
@@ -122,7 +127,7 @@ def taken_in(answer: Mapping[str, Any]) -> None:
         f"  (submission {answer['submission']})"
     )
     for name, count in answer["skipped"].items():
-        _console.print(f"  {count:,} rows left out by the mapping's filter {name!r}")
+        _under(f"{count:,} rows left out by the mapping's filter {name!r}")
     if answer["quantified"]:
         table = _table("behaviour", "actions>", "quantified>")
         for row in answer["quantified"]:
@@ -182,7 +187,7 @@ def checked(answer: Mapping[str, Any]) -> None:
 
 def _problems(problems: Any) -> None:
     for problem in problems:
-        _console.print(f"\n{problem['code']}: {problem['message']}", markup=False, style="red")
+        _console.print(f"\n{problem['code']}: {printable(problem['message'])}", markup=False, style="red")
         _under(problem["where"], left=3, mark="where")
         _under(problem["remedy"], left=3, mark="fix  ")
 
@@ -286,7 +291,7 @@ def statement(answer: Mapping[str, Any]) -> None:
 
 def receipt_created(answer: Mapping[str, Any]) -> None:
     """A receipt file."""
-    _console.print(f"Receipt written to {answer['receipt']} ({answer['bytes']:,} bytes). Anyone can check it with")
+    _under(f"Receipt written to {answer['receipt']} ({answer['bytes']:,} bytes). Anyone can check it with", left=1)
     _console.print(f"  tanzhang receipt verify {answer['receipt']} --key {answer['key']}", markup=False, soft_wrap=True)
 
 

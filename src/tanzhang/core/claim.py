@@ -1,7 +1,7 @@
 """What makes two reports one act (行为指纹): identities as keyed hashes, the overlap rule, the declared total order.
 
-Identities are the first 128 bits of SHA-256 over the installation's identity key and length-prefixed texts, kept as
-UUIDs. Nobody without the key can test a guess of a phone number, a card or an order number against them.
+Identities are the first 128 bits of SHA-256 over the installation's identity key (in hex) and length-prefixed texts,
+kept as UUIDs. Nobody without the key can test a guess of a phone number, a card or an order number against them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def identity(key: bytes, purpose: str, *parts: str) -> uuid.UUID:
     >>> identity(bytes(32), ACTION, "a", "bc") == identity(bytes(32), ACTION, "ab", "c")
     False
     """
-    return uuid.UUID(bytes=hashlib.sha256(key + identity_text(purpose, *parts).encode()).digest()[:16])
+    return uuid.UUID(bytes=hashlib.sha256((key.hex() + identity_text(purpose, *parts)).encode()).digest()[:16])
 
 
 def identity_text(purpose: str, *parts: str) -> str:

@@ -128,10 +128,10 @@ def parse_formula(text: str, *, where: str) -> Formula:
     source = " ".join(text.translate(_LOOKALIKES).split())
     try:
         body = ast.parse(source, mode="eval").body
+        names: set[str] = set()
+        tree = _convert(body, source, names, where)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise _malformed(text, f"cannot be read: {error}", where) from None
-    names: set[str] = set()
-    tree = _convert(body, source, names, where)
     return Formula(text=source, tree=tree, names=frozenset(names))
 
 
@@ -288,7 +288,8 @@ def render(node: Node) -> str:
     """The tree as text again, with only the parentheses it needs."""
     match node:
         case Number(value):
-            return decimal_text(value)
+            text = decimal_text(value)
+            return f"({text})" if "/" in text or "-" in text else text
         case Name(name):
             return name
         case Arithmetic(op, left, right):

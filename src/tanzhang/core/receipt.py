@@ -64,7 +64,7 @@ class Evidence:
                 index=int(members["index"]),
                 path=tuple(bytes.fromhex(each) for each in members["path"]),
                 manifest=str(members["manifest"]),
-                plan=members["plan"],
+                plan=None if members["plan"] is None else str(members["plan"]),
             )
             if evidence.to_bytes() != data:
                 raise ValueError("it is not written as receipts are")
@@ -105,7 +105,7 @@ def verify_receipt(data: bytes, log: Verifier) -> Verified:
         raise _bad("receipt-manifest", f"the manifest cannot be read: {error}") from None
     try:
         layout = encode(record)
-    except (struct.error, KeyError, OverflowError, ValueError) as error:
+    except (struct.error, AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise _bad("receipt-malformed", f"the record cannot be laid out: {error}") from None
     verify_inclusion(evidence.index, size, leaf(evidence.salt, layout), evidence.path, root)
     checks = [f"record {evidence.index} is one of the {size} records of batch {batch}"]

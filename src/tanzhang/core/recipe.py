@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
+from typing import Any
 
 from tanzhang.core.errors import refuse
 from tanzhang.core.formula import Exact, Formula, Name, Node, Number, decimal_text, parse_formula, render, walk
@@ -64,21 +65,35 @@ class Computation:
 
 
 def read_recipe(document: str) -> Recipe:
-    """The recipe of a plan document; ``plan-format-unknown`` for another format."""
-    data = json.loads(document)
-    if data.get("format") != FORMAT:
+    """The recipe of a plan document; ``plan-format-unknown`` for another format, ``plan-malformed`` if it is broken."""
+    try:
+        return _read(json.loads(document))
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise refuse(
+            "plan-malformed",
+            f"the plan document cannot be read: {error!r}",
+            where="plan document",
+            remedy="fetch the document again by the digest that the record names",
+        ) from None
+
+
+def _read(data: Mapping[str, Any]) -> Recipe:
+    if data["format"] != FORMAT:
         raise refuse(
             "plan-format-unknown",
-            f"a plan document of format {data.get('format')!r}",
+            f"a plan document of format {data['format']!r}",
             where="plan document",
             remedy=f"this version reads {FORMAT}; use a newer version of Tanzhang",
         )
     where = f"plan of {data['methodology']}@{data['version']}"
+    formula = parse_formula(data["formula"], where=where)
+    if formula.is_condition:
+        raise ValueError(f"{formula.text} is a condition")
     return Recipe(
         methodology=f"{data['methodology']}@{data['version']}",
         behaviour=data["behaviour"],
         kind=data["kind"],
-        formula=parse_formula(data["formula"], where=where),
+        formula=formula,
         parameters={name: Fraction(entry["value"]) for name, entry in data["parameters"].items()},
         ranges={name: (int(rule["min"]), int(rule["max"])) for name, rule in data["inputs"].items()},
         discount=Fraction(data["discount"]),

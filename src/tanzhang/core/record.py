@@ -8,6 +8,7 @@ root still verifies. The layout never changes; another one takes another first b
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 import uuid
 from collections.abc import Mapping
@@ -54,6 +55,7 @@ OPTIONAL: tuple[str, ...] = (
 )
 _LAYOUT = struct.Struct(f">BBBBI{'16s' * 7}32s32sqqi{'q' * len(INPUT_NAMES)}qqq")
 LAYOUT_BYTES = _LAYOUT.size
+_DIGEST = re.compile("[0-9a-f]{64}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -203,7 +205,7 @@ def to_json(record: Record) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> Record:
-    """The record of :func:`to_json`; ``record-malformed`` if a member is missing, unknown or unreadable."""
+    """The record of :func:`to_json`; ``record-malformed`` unless the members are exactly what that function writes."""
     try:
         if set(data) != set(Record.__slots__):
             raise ValueError(f"members {sorted(set(data) ^ set(Record.__slots__))}")
@@ -216,8 +218,16 @@ def from_json(data: Mapping[str, Any]) -> Record:
             fields[name] = None if data[name] is None else int(data[name])
         fields["day"] = date.fromisoformat(data["day"])
         fields["inputs"] = {key: int(value) for key, value in data["inputs"].items()}
-        return Record(**fields)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        record = Record(**fields)
+        if not record.inputs.keys() <= set(INPUT_NAMES):
+            raise ValueError(f"inputs {sorted(record.inputs)}")
+        if record.plan is not None and not _DIGEST.fullmatch(record.plan):
+            raise ValueError(f"plan {record.plan!r}")
+        encode(record)
+        if to_json(record) != data:
+            raise ValueError("a value is not written as records are")
+        return record
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, struct.error) as error:
         raise refuse(
             "record-malformed", f"the record cannot be read: {error}", where="record", remedy="ask for a new receipt"
         ) from None

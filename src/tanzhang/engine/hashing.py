@@ -19,7 +19,7 @@ from tanzhang.core.merkle import EMPTY_ROOT, HASH_BYTES
 Rows = npt.NDArray[np.uint8]
 
 # Below this many rows hashlib is done before DataFusion is loaded or has started.
-_FEW_ROWS = 16_384
+FEW_ROWS = 16_384
 # Bounds memory, and keeps the int32 offsets of a slice from overflowing at any sane width.
 _SLICE_ROWS = 1 << 18
 _SLICE_BYTES = 1 << 28
@@ -39,7 +39,7 @@ def sha256_rows(rows: Rows) -> Rows:
     def hash_slice(start: int, end: int) -> None:
         hashes[start:end] = _sha256_slice(rows[start:end])
 
-    _in_slices(n, width, hash_slice)
+    in_slices(n, width, hash_slice)
     return hashes
 
 
@@ -96,15 +96,15 @@ def _parents(level: Rows) -> Rows:
         rows[:, 1:] = children[start:end]
         parents[start:end] = _sha256_slice(rows)
 
-    _in_slices(pairs, 1 + 2 * HASH_BYTES, hash_slice)
+    in_slices(pairs, 1 + 2 * HASH_BYTES, hash_slice)
     if len(level) % 2:
         parents[-1] = level[-1]
     return parents
 
 
-def _in_slices(n: int, width: int, work: Callable[[int, int], None]) -> None:
+def in_slices(n: int, width: int, work: Callable[[int, int], None]) -> None:
     """Call ``work(start, end)`` over all n rows, on all cores where that pays."""
-    if n <= _FEW_ROWS:
+    if n <= FEW_ROWS:
         work(0, n)
         return
     cores = os.cpu_count() or 1
@@ -116,7 +116,7 @@ def _in_slices(n: int, width: int, work: Callable[[int, int], None]) -> None:
 
 def _sha256_slice(rows: Rows) -> Rows:
     n, width = rows.shape
-    if n <= _FEW_ROWS:  # always true of rows so wide that offsets could overflow
+    if n <= FEW_ROWS:  # always true of rows so wide that offsets could overflow
         digests = b"".join(sha256(row).digest() for row in np.ascontiguousarray(rows))
         return np.frombuffer(digests, np.uint8).reshape(n, HASH_BYTES)
 

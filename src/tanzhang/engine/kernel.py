@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -37,10 +38,20 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def identity_text_sql(purpose: str, *parts: str) -> str:
+    """SQL for :func:`tanzhang.core.claim.identity_text` over VARCHAR expressions; NULL where a part is NULL."""
+    known = " AND ".join(f"{part} IS NOT NULL" for part in parts)
+    return f"CASE WHEN {known} THEN {_identity_text(purpose, parts)} END"
+
+
 def identity_sql(key: bytes, purpose: str, *parts: str) -> str:
-    """SQL for :func:`tanzhang.core.claim.identity` over VARCHAR expressions; NULL where a part is NULL."""
-    text = quote(purpose) + "".join(f" || '|' || length({part}) || ':' || {part}" for part in parts)
-    return f"left(sha256(unhex('{key.hex()}') || encode({text})), 32)::UUID"
+    """SQL for :func:`tanzhang.core.claim.identity` of a few rows; :mod:`tanzhang.engine.identities` is for many."""
+    known = " AND ".join(f"{part} IS NOT NULL" for part in parts)
+    return f"CASE WHEN {known} THEN left(sha256({_identity_text(key.hex() + purpose, parts)}), 32)::UUID END"
+
+
+def _identity_text(start: str, parts: Sequence[str]) -> str:
+    return f"concat({quote(start)}" + "".join(f", '|', length({part}), ':', {part}" for part in parts) + ")"
 
 
 def normal_identifier_sql(text: str) -> str:

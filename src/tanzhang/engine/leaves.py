@@ -5,6 +5,8 @@ Equal to ``leaf(salt(salt_seed(key, account), index), encode(record))`` row by r
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -47,7 +49,7 @@ _LAYOUT = np.dtype(
         ("reversed_mg", ">i8"),
     ]
 )
-_CHUNK = 1 << 17
+_CHUNK = 1 << 16
 
 
 def salt_seeds(accounts: pa.ChunkedArray, seal_key: bytes) -> Bytes:
@@ -65,13 +67,18 @@ def leaf_hashes(records: pa.Table, seeds: Bytes, *, first_index: int = 0) -> Byt
     ``seeds`` is (n, 16).
     """
     leaves = np.empty((records.num_rows, 32), dtype=np.uint8)
-    for start in range(0, records.num_rows, _CHUNK):
+
+    def hash_chunk(start: int) -> None:
         part = records.slice(start, _CHUNK)
         count = part.num_rows
-        rows = np.zeros((count, 1 + SALT_BYTES + LAYOUT_BYTES), dtype=np.uint8)
+        rows = np.empty((count, 1 + SALT_BYTES + LAYOUT_BYTES), dtype=np.uint8)
+        rows[:, 0] = 0
         rows[:, 1 : 1 + SALT_BYTES] = _salts(seeds[start : start + count], first_index + start)
         rows[:, 1 + SALT_BYTES :] = layouts(part)
         leaves[start : start + count] = sha256_rows(rows)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        list(pool.map(hash_chunk, range(0, records.num_rows, _CHUNK)))
     return leaves
 
 

@@ -19,11 +19,13 @@ from tanzhang.core.methodology import ClaimRule, Plan
 from tanzhang.core.programme import Programme
 from tanzhang.core.recipe import read_recipe
 from tanzhang.core.region import is_region
-from tanzhang.engine.kernel import identity_sql, local_time_sql, normal_identifier_sql, quote
+from tanzhang.engine.identities import identity_column
+from tanzhang.engine.kernel import identity_text_sql, local_time_sql, normal_identifier_sql, quote
 from tanzhang.engine.sql import compile_condition, compile_mg
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 TEXT_COLUMNS: tuple[str, ...] = (
     "id",
@@ -67,8 +69,8 @@ ACCEPTED_COLUMNS: tuple[str, ...] = (
 LONGEST_TEXT = 256
 CLOCK_TOLERANCE = timedelta(minutes=5)
 _HOUR, _SIXTY = r"([01]\d|2[0-3])", r"[0-5]\d"
-_RFC3339 = rf"\d{{4}}-\d\d-\d\d[Tt ]{_HOUR}:{_SIXTY}:{_SIXTY}(\.\d{{1,6}})?([Zz]|[+-]{_HOUR}:{_SIXTY})"
-_YEARS = (1970, 3000)
+_YEAR = r"(19[7-9]\d|2\d{3})"
+_RFC3339 = rf"{_YEAR}-\d\d-\d\d[Tt ]{_HOUR}:{_SIXTY}:{_SIXTY}(\.\d{{1,6}})?([Zz]|[+-]{_HOUR}:{_SIXTY})"
 _SHOWN = 60  # characters of a value that a message repeats
 _ELAPSED_RANGE = (0, 400 * 86_400)  # seconds; an act longer than a year is refused by 'implausible-duration'
 
@@ -89,6 +91,7 @@ class Screened:
     """Names of the two result tables and the counts."""
 
     accepted: str
+    table: pa.Table
     problems: str
     rows: int
     accepted_rows: int
@@ -115,7 +118,7 @@ def screen(
     numbered = [plans[digest] for digest in sorted(plans)]
     _judged(con, numbered)
     _problems(con, raw, numbered, programme, partner, now)
-    _accepted(con, numbered, programme, identity_key)
+    table = _accepted(con, numbered, programme, identity_key)
     rows, accepted_rows, refused = _one(
         con,
         f"SELECT (SELECT count(*) FROM {raw}), (SELECT count(*) FROM accepted), "
@@ -123,7 +126,7 @@ def screen(
     )
     if rows != accepted_rows + refused:
         raise AssertionError(f"{rows} rows, but {accepted_rows} accepted and {refused} refused")
-    return Screened("accepted", "problems", rows, accepted_rows, plans)
+    return Screened("accepted", table, "problems", rows, accepted_rows, plans)
 
 
 def _typed(con: duckdb.DuckDBPyConnection, raw: str, programme: Programme, partner: str | None, now: datetime) -> None:
@@ -136,7 +139,11 @@ def _typed(con: duckdb.DuckDBPyConnection, raw: str, programme: Programme, partn
 
     def text(name: str) -> str:
         column = f'"{name}"'
-        return f"nullif(trim({column}), '')" if types[name] == "VARCHAR" else f"{column}::VARCHAR"
+        if types[name] != "VARCHAR":
+            return f"{column}::VARCHAR"
+        # Nearly every text has no blank at either end, and trimming costs more than all else here.
+        trimmed = f"{column} >= '!' AND NOT ends_with({column}, ' ')"
+        return f"CASE WHEN {trimmed} THEN {column} ELSE nullif(trim({column}), '') END"
 
     # Only these types hold values that may be given and yet unreadable.
     doubtful = [name for name in INPUT_NAMES if types[name] not in _WHOLE_TYPES]
@@ -193,16 +200,15 @@ def _whole_sql(column: str, kind: str) -> str:
 
 
 def _moment_sql(column: str, kind: str) -> str:
-    """A column's time as UTC TIMESTAMP, NULL where it has no offset or lies outside the years of :data:`_YEARS`."""
-    first, last = (f"TIMESTAMPTZ '{year}-01-01 00:00:00+00'" for year in _YEARS)
+    """A column's time as UTC TIMESTAMP, NULL where it has no offset or lies outside the years 1970 to 2999."""
     if kind == "VARCHAR":
-        trimmed = f"trim({column})"
-        parsed = f"CASE WHEN regexp_full_match({trimmed}, {quote(_RFC3339)}) THEN TRY_CAST(upper({trimmed}) AS TIMESTAMPTZ) END"
-    elif kind == "TIMESTAMP WITH TIME ZONE":
-        parsed = column
-    else:
-        return "NULL::TIMESTAMP"  # a time without offset is not a time
-    return f"CASE WHEN {parsed} >= {first} AND {parsed} < {last} THEN {parsed} AT TIME ZONE 'UTC' END"
+        text = f"trim({column})"
+        zoned = f"TRY_CAST(upper({text}) AS TIMESTAMPTZ)"
+        return f"CASE WHEN regexp_full_match({text}, {quote(_RFC3339)}) THEN {zoned} AT TIME ZONE 'UTC' END"
+    if kind == "TIMESTAMP WITH TIME ZONE":
+        plausible = f"{column} >= '1970-01-01 00:00:00+00' AND {column} < '3000-01-01 00:00:00+00'"
+        return f"CASE WHEN {plausible} THEN make_timestamp(epoch_us({column})) END"
+    return "NULL::TIMESTAMP"  # a time without offset is not a time
 
 
 _QUESTION = ("behaviour", "region", "variant", "evidence", "day")
@@ -398,7 +404,7 @@ def _bad_time(name: str, moment: str) -> Rule:
         "bad-time",
         name,
         f"{_given(name)} AND {moment} IS NULL",
-        f"'{name} ' || {_shown(f'raw_{name}')} || ' is not RFC 3339 with offset, from {_YEARS[0]} on'",
+        f"'{name} ' || {_shown(f'raw_{name}')} || ' is not RFC 3339 with offset, from 1970 on'",
         f"write when the act {'ended' if name == 'time' else 'began'} as 2025-03-01T08:10:00+08:00",
     )
 
@@ -594,7 +600,7 @@ def _plan_rules_sql(plans: Sequence[Plan]) -> str:
     return " OR ".join(cases) or "false"
 
 
-def _accepted(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan], programme: Programme, key: bytes) -> None:
+def _accepted(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan], programme: Programme, key: bytes) -> pa.Table:
     """Table ``accepted``: rows without a problem, their texts turned into identities, in no promised order."""
     families, periods, windows = [], [], []
     for number, plan in enumerate(plans):
@@ -609,9 +615,8 @@ def _accepted(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan], programme: 
         windows.append(f"WHEN {number} THEN CASE WHEN {unique} THEN 0 ELSE {days} END")
     digests = [quote(plan.digest) for plan in plans]
     plan_text = f"CASE plan_no {_cases(digests)} END::ENUM({', '.join(digests)})" if plans else "NULL::VARCHAR"
-    con.execute(
+    table = con.sql(
         f"""
-        CREATE OR REPLACE TEMP TABLE accepted AS
         WITH named AS (
             SELECT *, {normal_identifier_sql("claim_issuer")} AS issuer,
                 {normal_identifier_sql("claim_identifier")} AS identifier,
@@ -619,18 +624,23 @@ def _accepted(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan], programme: 
                 {f"CASE plan_no {' '.join(periods)} END" if periods else "NULL::VARCHAR"} AS period
             FROM judged WHERE (fits OR takes_back) AND row NOT IN (SELECT row FROM problems)
         )
-        SELECT row, {identity_sql(key, ACTION, "partner", "reference")} AS action_id,
-            {identity_sql(key, CHILD, "partner", "subject")} AS child,
+        SELECT row, {identity_text_sql(ACTION, "partner", "reference")} AS action_id,
+            {identity_text_sql(CHILD, "partner", "subject")} AS child,
             partner, behaviour, region, variant, evidence, {plan_text} AS plan, started, ended, day,
             day + ({f"CASE plan_no {' '.join(windows)} ELSE 0 END" if windows else "0"})::INTEGER AS close_day,
             {", ".join(INPUT_NAMES)}, quantified_mg,
-            {identity_sql(key, GROUP, "partner", "companions")} AS group_id,
-            CASE WHEN period IS NULL THEN {identity_sql(key, CLAIM, "family", "issuer", "identifier")}
-                ELSE {identity_sql(key, CLAIM, "family", "issuer", "identifier", "period")} END AS claim,
-            {identity_sql(key, ACTION, "partner", "withdraws")} AS withdraws
+            {identity_text_sql(GROUP, "partner", "companions")} AS group_id,
+            CASE WHEN period IS NULL THEN {identity_text_sql(CLAIM, "family", "issuer", "identifier")}
+                ELSE {identity_text_sql(CLAIM, "family", "issuer", "identifier", "period")} END AS claim,
+            {identity_text_sql(ACTION, "partner", "withdraws")} AS withdraws
         FROM named
         """
-    )
+    ).to_arrow_table()
+    for name in ("action_id", "child", "group_id", "claim", "withdraws"):
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, identity_column(table[name], key))
+    con.register("accepted", table)
+    return table
 
 
 def _cases(texts: Sequence[str]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tanzhang.core.claim import ACTION, CHILD, identity
 from tanzhang.core.errors import refuse
@@ -20,6 +21,7 @@ from tanzhang.stores.records import to_record
 if TYPE_CHECKING:
     import duckdb
 
+Result = TypeVar("Result")
 _RECENT = 20
 
 
@@ -36,8 +38,7 @@ class Balance:
 
 def balances(home: Home) -> list[Balance]:
     """Every person's account, most reductions first. Counter-accounts of partners are left out."""
-    confirmed = home.book.balances()
-    provisional = _provisional(home, connect())
+    confirmed, provisional = _unmoved(home, lambda: (home.book.balances(), _provisional(home, connect())))
     partners = {system_account(f"partner:{name}") for name in home.programme.partners}
     accounts = {account for account, _ in confirmed.keys() | provisional.keys()} - partners
     rows = [
@@ -67,6 +68,10 @@ def partner_totals(home: Home) -> dict[str, dict[str, int]]:
 
 def statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
     """One account: balances, totals by behaviour, its latest records with outcome and reason, its linked children."""
+    return _unmoved(home, lambda: _statement(home, account))
+
+
+def _statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
     con = connect()
     settled = settled_records(home, con)
     own = f"(SELECT * FROM {settled} WHERE account = {quote(str(account))}::UUID)"
@@ -152,7 +157,12 @@ def link_child(
             "recorded_at": now.astimezone(UTC).isoformat(timespec="seconds"),
         }
         home.book.add_link(values)
-    return {key: value for key, value in values.items() if key != "recorded_at"}
+    return {
+        "child": values["child"],
+        "account": values["account"],
+        "from": values["valid_from"],
+        "until": values["valid_until"],
+    }
 
 
 def account_named(home: Home, text: str) -> uuid.UUID:
@@ -169,6 +179,15 @@ def read_records(con: duckdb.DuckDBPyConnection, sql: str) -> list[Record]:
     """The rows of a query over record columns, as records."""
     table = con.sql(sql).to_arrow_table()
     return [to_record(row) for row in table.to_pylist()]
+
+
+def _unmoved(home: Home, read: Callable[[], Result]) -> Result:
+    """What is read while nothing was booked in between, so that no act is seen twice or not at all."""
+    while True:
+        before = home.book.heads()
+        result = read()
+        if home.book.heads() == before:
+            return result
 
 
 _PREVIEW = f"SELECT {', '.join(RECORD_COLUMNS)} FROM preview"

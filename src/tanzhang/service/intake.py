@@ -125,9 +125,8 @@ def _land(
     """Write the accepted rows and the verdicts, then acknowledge both in the book."""
     number = home.book.next_submission()
     folder = home.folder / "reports" / f"{number:08d}-{fingerprint[:12]}"
-    accepted = con.sql(f"SELECT * FROM {screened.accepted}").to_arrow_table()
     file = folder / "accepted.parquet"
-    digest = write_table(file, accepted, home=home.folder)
+    digest = write_table(file, screened.table, home=home.folder)
     refused = screened.rows - screened.accepted_rows
     verdicts = folder / "verdicts.csv"
     codes = dict(

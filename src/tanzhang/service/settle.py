@@ -64,7 +64,7 @@ class OpenReports:
 
 
 def open_reports(home: Home, con: duckdb.DuckDBPyConnection, through: date | None) -> OpenReports:
-    """Table ``pending``: accepted reports not settled yet whose window closes by ``through`` (None: all of them)."""
+    """View ``pending``: accepted reports not settled yet whose window closes by ``through`` (None: all of them)."""
     done = home.book.settled_through()
     con.execute("CREATE OR REPLACE TEMP TABLE sources (file VARCHAR, submission INTEGER, after DATE, received DATE)")
     rows = [
@@ -79,7 +79,7 @@ def open_reports(home: Home, con: duckdb.DuckDBPyConnection, through: date | Non
     limit = "true" if through is None else f"close_day <= DATE '{through}'"
     con.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE pending AS
+        CREATE OR REPLACE TEMP VIEW pending AS
         SELECT r.* EXCLUDE (filename), s.submission, s.received
         FROM read_parquet([{files}], filename = true) r JOIN sources s ON r.filename = s.file
         WHERE close_day > s.after AND {limit}
@@ -94,7 +94,7 @@ def open_reports(home: Home, con: duckdb.DuckDBPyConnection, through: date | Non
 
 
 def decide_pending(home: Home, con: duckdb.DuckDBPyConnection) -> str:
-    """Run the decision over table ``pending``; returns the table of records. Also what a preview calls."""
+    """Run the decision over view ``pending``; returns the table of records. Also what a preview calls."""
     settled = settled_records(home, con)
     con.execute("CREATE OR REPLACE TEMP TABLE links (child UUID, account UUID, valid_from DATE, valid_until DATE)")
     links = [(row.child, row.account, row.valid_from, row.valid_until) for row in home.book.rows(link)]

@@ -358,7 +358,7 @@ class _Verification:
             check.count += 1
             if by_batch.get(row.seq, 0) != row.records:
                 message = f"batch {row.seq} consumed {by_batch.get(row.seq, 0)} reports and has {row.records} records"
-                check.problems.append(_wrong("reports-lost", message, f"batch {row.seq}"))
+                check.problems.append(_wrong("reports-lost", message, f"book.sqlite: consumption of batch {row.seq}"))
         through = self.book.settled_through()
         sound = {row.seq for row in self.sound}
         complete = len(sound) == len(self.batches)

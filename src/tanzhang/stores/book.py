@@ -1,7 +1,8 @@
 """The book (账本): the one place where things are decided, in one SQL transaction each.
 
 It names every file that exists, holds the double-entry postings and the links between accounts, and gives the log its
-entries. Postings, batches and every other row are only ever added: the database itself refuses update and delete.
+entries. Postings, batches and every other row are only ever added: the database itself refuses to change, delete or
+replace one.
 Rows of the small tables form a chain (each row's ``chain`` is a hash over the row and the chain before it), whose head
 every batch manifest commits to, so that a changed value shows. Integers are exact; amounts are in the unit named.
 """
@@ -142,18 +143,13 @@ class Book:
         book = cls(temporary)
         with book._begin() as con:
             _metadata.create_all(con)
-            for table in _APPEND_ONLY:
-                for verb in ("UPDATE", "DELETE"):
-                    con.execute(
-                        sa.text(
-                            f"CREATE TRIGGER {table.name}_no_{verb.lower()} BEFORE {verb} ON {table.name} "
-                            f"BEGIN SELECT RAISE(ABORT, '{table.name} is append-only: book an opposite entry'); END"
-                        )
-                    )
             everything = {**values, "schema_version": str(SCHEMA_VERSION)}
             everything["settings_check"] = _settings_check(everything)
             con.execute(home.insert(), [{"key": key, "value": value} for key, value in everything.items()])
             con.execute(seal_key.insert(), {"only": 1, "batch": 0, "key": first_seal_key})
+            for table, name, event in _guards():
+                answer = f"RAISE(ABORT, '{table} is append-only: book an opposite entry')"
+                con.exec_driver_sql(f"CREATE TRIGGER {table}_{name} BEFORE {event} BEGIN SELECT {answer}; END")
         book._engine.dispose()  # the last connection moves the write-ahead log into the file
         temporary.chmod(0o600)
         rename_durably(temporary, path)
@@ -284,11 +280,10 @@ class Book:
                     raise refuse(
                         "book-moved", f"{table.name} changed meanwhile", where="settlement", remedy="settle again"
                     )
-            number = _append(con, batch, values)
+            _insert_postings(con.connection.cursor(), postings)
+            number = _append(con, batch, values)  # from here on the batch takes no more postings
             for row in consumed:
                 _append(con, consumption, {**row, "batch": number})
-            cursor = con.connection.cursor()
-            cursor.executemany("INSERT INTO posting (account, unit, batch, amount) VALUES (?, ?, ?, ?)", postings)
             con.execute(seal_key.update().values(batch=number + 1, key=next_key))
         return number
 
@@ -362,7 +357,35 @@ def _settings_check(settings: Mapping[str, str]) -> str:
     return hashlib.sha256(canonical_json(dict(settings)).encode()).hexdigest()
 
 
+_ROWS_A_STATEMENT = 200
 _EMPTY_HEAD = {"rows": "0", "head": "0" * 64}
+
+
+def _guards() -> Iterator[tuple[str, str, str]]:
+    """Table, name and event of each trigger that keeps rows as they are, against INSERT OR REPLACE too."""
+    for table in _APPEND_ONLY:
+        for verb in ("UPDATE", "DELETE"):
+            yield table.name, f"no_{verb.lower()}", f"{verb} ON {table.name}"
+    following = "SELECT coalesce(max(seq), -1) + 1 FROM"
+    yield "home", "no_insert", "INSERT ON home"
+    yield "posting", "no_late_insert", f"INSERT ON posting WHEN NEW.batch <> ({following} batch)"
+    for table in CHAINED:
+        taken = [f"NEW.seq <> ({following} {table.name})"]
+        taken += [
+            f"EXISTS (SELECT 1 FROM {table.name} WHERE {column.name} = NEW.{column.name})"
+            for column in table.c
+            if column.unique
+        ]
+        yield table.name, "no_other_insert", f"INSERT ON {table.name} WHEN {' OR '.join(taken)}"
+
+
+def _insert_postings(cursor: Any, postings: Sequence[tuple[bytes, str, int, int]]) -> None:
+    """Add postings, many rows to a statement: a third faster than one by one."""
+    for start in range(0, len(postings), _ROWS_A_STATEMENT):
+        rows = postings[start : start + _ROWS_A_STATEMENT]
+        places = ", ".join(["(?, ?, ?, ?)"] * len(rows))
+        values = [value for row in rows for value in row]
+        cursor.execute(f"INSERT INTO posting (account, unit, batch, amount) VALUES {places}", values)
 
 
 def _append(con: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> int:

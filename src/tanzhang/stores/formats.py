@@ -58,7 +58,7 @@ def read_submission(con: duckdb.DuckDBPyConnection, path: Path) -> str:
             "format-unknown",
             f"the ending of {path.name} names no known format",
             where=str(path),
-            remedy="use .json, .ndjson, .csv or .parquet (also .gz); a foreign file needs --map",
+            remedy="use .json, .ndjson, .csv (also .gz and .zst) or .parquet; a foreign file needs --map",
         )
     import duckdb
 
@@ -96,7 +96,8 @@ def _read_json(con: duckdb.DuckDBPyConnection, path: Path) -> None:
         _read_ndjson(con, path)
         return
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE lines AS SELECT row_number() OVER () AS line, text, NULL AS fault FROM ({source})"
+        "CREATE OR REPLACE TEMP TABLE lines AS"
+        f" SELECT row_number() OVER () AS line, text, NULL::VARCHAR AS fault FROM ({source})"
     )
     _events(con)
 
@@ -118,7 +119,7 @@ def _events(con: duckdb.DuckDBPyConnection) -> None:
         CREATE OR REPLACE TEMP TABLE raw AS
         WITH valid AS (
             SELECT line AS row, fault, CASE WHEN json_valid(text) AND json_type(text) = 'OBJECT' THEN text END AS line
-            FROM lines WHERE fault IS NOT NULL OR trim(text) <> ''
+            FROM lines WHERE trim(text) IS DISTINCT FROM ''
         ), parsed AS (
             SELECT row, fault, line, json_extract_string(line, [{paths}]) AS found,
                 json_extract_string(line, '$.specversion') AS version, {members} AS strangers

@@ -34,14 +34,14 @@ def test_hashes_equal_hashlib_row_by_row_in_the_same_order(n: int, width: int) -
 
 
 def test_many_slices_on_many_cores_keep_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashing, "_FEW_ROWS", 10)
+    monkeypatch.setattr(hashing, "FEW_ROWS", 10)
     monkeypatch.setattr(hashing, "_SLICE_ROWS", 9_000)
     rows = rows_of(50_000, 33)
     assert as_list(sha256_rows(rows)) == by_hashlib(rows)
 
 
 def test_rows_too_wide_for_one_slice_are_hashed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashing, "_FEW_ROWS", 10)
+    monkeypatch.setattr(hashing, "FEW_ROWS", 10)
     monkeypatch.setattr(hashing, "_SLICE_BYTES", 1 << 20)
     rows = rows_of(300, 10_000)
     assert as_list(sha256_rows(rows)) == by_hashlib(rows)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -27,6 +28,7 @@ BASE: dict[str, Any] = {
     "inputs": {"count": {"constant": 1}},
 }
 HEADER = "no,card,at,value\n"
+DAMAGED = gzip.compress(HEADER.encode() * 100, mtime=0)[:-8] + bytes(8)  # without its checksum
 
 
 class Bench:
@@ -162,6 +164,25 @@ def test_a_quote_that_is_never_closed_costs_one_row_of_a_large_file(bench: Bench
     assert wrong == 0
 
 
+def test_bad_lines_that_stand_together_do_not_change_the_numbers_of_the_others(bench: Bench) -> None:
+    good = b"1,A,2025-03-01 08:00:00,5\n"
+    _, rows = bench.run(HEADER.encode() + good + b"\xff\n\xff\n" + good + b"\xff\n" + good * 3)
+    assert [row["row"] for row in rows] == list(range(1, 9))
+    assert [row["row"] for row in rows if row["problem_code"] == "malformed-row"] == [2, 3, 5]
+
+
+def test_kinds_of_line_breaks_may_be_mixed_and_a_lone_carriage_return_is_no_break(bench: Bench) -> None:
+    rest = "A,2025-03-01 08:00:00,5"
+    mapped, rows = bench.run(f"no,card,at,value\r\n1,{rest}\n2,{rest}\r\r\n\r\n3\rx,{rest}\r\n4,{rest}")
+    assert [(row["row"], row["id"]) for row in rows] == [(1, "1"), (2, "2"), (3, "3\rx"), (4, "4")]
+    assert mapped.refused == 0
+
+
+def test_separators_and_doubled_quotes_inside_quotes_belong_to_the_value(bench: Bench) -> None:
+    _, rows = bench.run(HEADER + '1,"a,""b"",,c",2025-03-01 08:00:00,","\n2,",""",2025-03-01 08:00:00,""""\n')
+    assert [row["subject"] for row in rows] == ['a,"b",,c', ',"']
+
+
 def test_quotes_blank_lines_carriage_returns_and_byte_order_mark_are_read(bench: Bench) -> None:
     text = '\ufeffno,card,at,value\r\n1,"A,""x""",2025-03-01 08:00:00,\r\n\r\n2,B,"2025-03-01 08:00:00",""'
     _, rows = bench.run(text, inputs={"energy_wh": {"column": "value"}})
@@ -205,6 +226,16 @@ def test_parquet_with_real_types(bench: Bench) -> None:
     assert (rows[0]["id"], rows[0]["time"], rows[0]["energy_wh"]) == ("7", "2025-03-01T08:00:00.250000+08:00", "7780")
 
 
+def test_columns_of_a_parquet_file_may_have_our_own_names(bench: Bench) -> None:
+    path = bench.folder / "source.parquet"
+    bench.con.execute(
+        f"COPY (SELECT 70 AS row, 80 AS line, 'x' AS bad, 'A' AS card, '2025-03-01 08:00:00' AS at) TO '{path}'"
+        " (FORMAT parquet)"
+    )
+    _, rows = bench.over(path, source={"format": "parquet"}, fields=fields(id={"template": "{row}-{line}-{bad}"}))
+    assert [(row["row"], row["id"], row["problem_code"]) for row in rows] == [(1, "70-80-x", None)]
+
+
 def test_parquet_instants_do_not_depend_on_the_zone_of_the_session(bench: Bench) -> None:
     path = bench.folder / "source.parquet"
     bench.con.execute("SET TimeZone = 'America/New_York'")
@@ -232,6 +263,9 @@ def test_an_empty_file_with_a_header_has_no_rows(bench: Bench) -> None:
         ("empty.csv", b"", "source-header"),
         ("latin.csv", b"no,card,at,v\xe4lue\n", "source-header"),
         ("cut.csv.gz", gzip.compress(HEADER.encode() * 100, mtime=0)[:-20], "source-unreadable"),
+        ("damaged.csv.gz", DAMAGED, "source-unreadable"),
+        ("cut.csv.zst", pa.compress(HEADER.encode() * 100, "zstd", asbytes=True)[:-4], "source-unreadable"),
+        ("returns.csv", HEADER.replace("\n", "\r").encode() * 2, "source-header"),
         ("plain.csv.gz", HEADER.encode(), "source-unreadable"),
         ("not.parquet", HEADER.encode(), "source-unreadable"),
     ],
@@ -830,7 +864,7 @@ SHIPPED = sorted((Path(__file__).parents[3] / "examples" / "mappings").glob("*.y
 
 
 def test_there_are_shipped_mappings_to_look_at() -> None:
-    assert len(SHIPPED) == 7
+    assert len(SHIPPED) == 8
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

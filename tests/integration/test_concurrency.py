@@ -1,0 +1,164 @@
+"""One process writes at a time, any number reads, and readers never see half of anything."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tanzhang.core.errors import TanzhangError
+from tanzhang.service import accounts
+from tanzhang.service.accounts import action_named, balances, partner_totals, statement
+from tanzhang.service.intake import intake
+from tanzhang.service.receipt import check_receipt, create_receipt
+from tanzhang.stores import files
+from tanzhang.stores.home import Home
+
+from ..homes import BOX_MG, account, assert_verified, balance, box, new_home, on, problems, ride, settle_on, write
+
+
+@pytest.fixture
+def home(quick: Path) -> Home:
+    """A home with one batch, and reports that are ready to settle."""
+    home = new_home(quick / "home")
+    intake(home, write(quick / "a.ndjson", [box("b1"), ride("r1")]), now=on(6))
+    settle_on(home, 7)
+    intake(home, write(quick / "b.ndjson", [box("b2"), ride("r2", hour=20)]), now=on(7))
+    return home
+
+
+def command(home: Home, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tanzhang", *arguments, "--home", str(home.folder), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_settlements_at_once_book_everything_once_and_the_others_say_that_they_must_wait(home: Home) -> None:
+    running = [command(home, "settle") for _ in range(3)]
+    answers = [json.loads(each.communicate()[0]) for each in running]
+    batches = [answer["batch"] for answer in answers if "batch" in answer]
+    assert sorted(batch for batch in batches if batch is not None) == [1]
+    assert {answer["code"] for answer in answers if "code" in answer} <= {"home-busy"}
+    assert balance(home, "cainiao", "anna") == 2 * BOX_MG
+    assert_verified(home)
+
+
+def test_intakes_at_once_are_taken_or_told_to_wait_and_none_is_lost(home: Home, quick: Path) -> None:
+    paths = [write(quick / f"{number}.ndjson", [box(f"c{number}")]) for number in range(3)]
+    waiting = list(paths)
+    for _ in range(20):
+        running = [(path, command(home, "intake", str(path))) for path in waiting]
+        answers = [(path, json.loads(each.communicate()[0])) for path, each in running]
+        assert {answer["code"] for _, answer in answers if "code" in answer} <= {"home-busy"}
+        waiting = [path for path, answer in answers if "code" in answer]
+        if not waiting:
+            break
+    assert waiting == []
+    settle_on(home, 9)
+    assert balance(home, "cainiao", "anna") == 5 * BOX_MG
+    assert_verified(home)
+
+
+def test_nothing_else_is_written_while_a_settlement_runs(
+    home: Home, quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = write(quick / "late.ndjson", [box("b9")])
+    refused = []
+
+    def disturb(point: str, path: Path) -> None:
+        with pytest.raises(TanzhangError) as caught:
+            intake(Home(home.folder), late, now=on(9))
+        refused.append(caught.value.code)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "on_write", disturb)
+        settle_on(home, 9)
+    assert set(refused) == {"home-busy"}
+    assert intake(home, late, now=on(9))["accepted"] == 1
+    assert_verified(home)
+
+
+def test_readers_at_any_step_of_intake_and_settle_see_a_whole_home(
+    home: Home, quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = action_named(home, "cainiao:b1"), action_named(home, "cainiao:b2")
+    anna = account(home, "cainiao", "anna")
+    seen = []
+
+    def look() -> None:
+        with monkeypatch.context() as inner:
+            inner.setattr(files, "on_write", files._nothing)
+            reader = Home(home.folder)
+            (row,) = [row for row in balances(reader) if row.account == anna]
+            assert row.reduction_mg + row.provisional_reduction_mg == 2 * BOX_MG
+            told = statement(reader, anna)
+            assert len(told["latest"]) + len(told["open"]) == 2
+            assert partner_totals(reader)["cainiao"] == {"co2e_mg": row.reduction_mg}
+            assert check_receipt(create_receipt(reader, old), reader.values["vkey"])["outcome"] == "granted"
+            if row.provisional_reduction_mg:
+                with pytest.raises(TanzhangError, match="not-settled"):
+                    create_receipt(reader, new)
+            seen.append(row.reduction_mg)
+            assert {problem["code"] for problem in problems(reader)} <= {"log-behind-book"}
+
+    def at_renames(point: str, path: Path) -> None:
+        if point in ("after rename", "before commit", "after commit"):
+            look()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "on_write", at_renames)
+        intake(home, write(quick / "c.ndjson", [ride("r5", "carla")]), now=on(8))
+        settle_on(home, 9)
+    assert seen == sorted(seen)
+    assert set(seen) == {BOX_MG, 2 * BOX_MG}
+
+
+def test_a_settlement_between_two_reads_of_one_answer_makes_it_read_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, times = accounts._provisional, []
+
+    def disturbed(*arguments: object) -> object:
+        times.append(1)
+        if len(times) == 1:
+            settle_on(Home(home.folder), 9)
+        return honest(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(accounts, "_provisional", disturbed)
+    (row,) = [row for row in balances(home) if row.account == account(home, "cainiao", "anna")]
+    assert (row.reduction_mg, row.provisional_reduction_mg, len(times)) == (2 * BOX_MG, 0, 2)
+
+
+def test_a_book_that_moved_since_it_was_read_refuses_the_batch(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the lock of the folder does not hold, as on some network file systems."""
+    monkeypatch.setattr("tanzhang.stores.home.fcntl.flock", lambda *_: None)
+    other = Home(home.folder)
+    done = []
+    real = home.book.heads
+
+    def heads() -> dict[str, dict[str, str]]:
+        found = real()
+        if not done:
+            done.append(1)
+            settle_on(other, 9)
+        return found
+
+    monkeypatch.setattr(home.book, "heads", heads)
+    with pytest.raises(TanzhangError, match="book-moved"):
+        settle_on(home, 9)
+    assert balance(home, "cainiao", "anna") == 2 * BOX_MG
+    assert_verified(Home(home.folder))
+
+
+def test_a_copy_of_a_home_taken_between_two_writes_is_a_whole_home(home: Home, quick: Path) -> None:
+    settle_on(home, 9)
+    moved = Path(shutil.copytree(home.folder, quick / "moved"))
+    assert_verified(Home(moved))
+    assert balance(Home(moved), "cainiao", "anna") == 2 * BOX_MG
