@@ -176,7 +176,7 @@ def test_all_shipped_plans_agree_at_both_limits_of_every_input_and_just_outside(
     assert quantified == {question.behaviour for question in PLANS}
     assert all(0 <= answer <= LARGEST_MG for answer in answers if isinstance(answer, int))
     types = {kind.split("(")[0] for _, kind, *_ in con.execute("DESCRIBE accepted").fetchall()}
-    assert types == {"BIGINT", "VARCHAR", "ENUM", "UUID", "TIMESTAMP", "DATE"}  # no float on the way
+    assert types <= {"BIGINT", "VARCHAR", "ENUM", "UUID", "TIMESTAMP", "DATE"}  # no float on the way
 
 
 @st.composite

@@ -84,9 +84,9 @@ def named(found: list[dict[str, str]], text: str) -> bool:
 
 
 def flips(size: int, seed: str) -> list[tuple[int, int]]:
-    """(byte, bit): the first, the middle, the last, and two by chance."""
+    """(byte, bit): the first, the middle, the last, and one by chance."""
     draw = random.Random(seed)
-    return [(0, 0), (size // 2, 3), (size - 1, 0), *((draw.randrange(size), draw.randrange(8)) for _ in range(2))]
+    return [(0, 0), (size // 2, 3), (size - 1, 0), (draw.randrange(size), draw.randrange(8))]
 
 
 FILES = [
@@ -119,11 +119,12 @@ def test_one_flipped_bit_in_any_file_is_seen_and_the_file_named(home: Path, patt
     assert_verified(Home(home))
 
 
-@pytest.mark.parametrize("pattern", FILES)
+NEEDED = [pattern for pattern in FILES if not pattern.endswith(("000.p/1", "000.p/2", "000.p/3"))]
+
+
+@pytest.mark.parametrize("pattern", NEEDED)  # partial tiles of earlier checkpoints may be tidied away
 def test_a_missing_or_empty_file_is_seen_and_named(home: Path, pattern: str) -> None:
     (path,) = home.glob(pattern)
-    if "000.p" in pattern and path.name != "4":
-        pytest.skip("partial tiles of earlier checkpoints may be tidied away")
     path.write_bytes(b"")
     assert named(problems(Home(home)), path.relative_to(home).as_posix())
     path.unlink()

@@ -287,6 +287,20 @@ def test_rows_that_cannot_be_read_are_refused_one_by_one_and_the_others_stay(
     assert_verified(home)
 
 
+def test_a_file_that_is_still_being_written_is_refused_and_nothing_of_it_lands(home: Home, tmp_path: Path) -> None:
+    file = write(tmp_path / "a.ndjson", [box("b1")])
+
+    def meanwhile(stage: str, percent: int, rows: int) -> None:
+        if rows:
+            with file.open("a", encoding="utf-8") as more:
+                more.write(json.dumps(box("b2")) + "\n")
+
+    with pytest.raises(TanzhangError, match="file-changed"):
+        intake(home, file, now=on(6), progress=meanwhile)
+    assert list((home.folder / "reports").iterdir()) == []
+    assert intake(home, file, now=on(6))["accepted"] == 2
+
+
 def test_balances_are_provisional_until_the_window_closes_and_confirmed_after(home: Home, tmp_path: Path) -> None:
     intake(home, write(tmp_path / "a.ndjson", [ride("r1"), power("p1")]), now=on(6))
 

@@ -126,6 +126,8 @@ def taken_in(answer: Mapping[str, Any]) -> None:
         f"[bold]{answer['rows']:,} rows: {answer['accepted']:,} accepted, {answer['refused']:,} refused[/bold]"
         f"  (submission {answer['submission']})"
     )
+    if answer["paired"]:
+        _console.print(f"  {answer['paired']:,} rows are the other half of a pair")
     for name, count in answer["skipped"].items():
         _under(f"{count:,} rows left out by the mapping's filter {name!r}")
     if answer["quantified"]:
@@ -303,7 +305,7 @@ def receipt_checked(answer: Mapping[str, Any]) -> None:
         [
             ("granted", f"{mass(answer['granted_mg'])}, {_UNITS[answer['unit']].removesuffix('s')}"),
             ("taken back", mass(record["reversed_mg"]) if record["reversed_mg"] != "0" else None),
-            ("programme", answer["programme"]),
+            ("programme", answer["programme"] + (" (a rehearsal, no claim)" if answer["rehearsal"] else "")),
             ("reported by", record["partner"]),
             ("account", record["account"]),
             ("action", record["action_id"]),

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import sqlalchemy as sa
+
 from tanzhang.core.claim import ACTION, CHILD, identity
 from tanzhang.core.errors import refuse
 from tanzhang.core.record import Record, to_json
@@ -139,10 +141,10 @@ def link_child(
             remedy="until must lie after from",
         )
     with home.writing():
-        for row in home.book.rows(link):
+        for row in home.book.query(sa.select(link).where(link.c.child == str(child))):
             starts_before_end = valid_until is None or row.valid_from < valid_until.isoformat()
             ends_after_start = row.valid_until is None or valid_from.isoformat() < row.valid_until
-            if row.child == str(child) and starts_before_end and ends_after_start:
+            if starts_before_end and ends_after_start:
                 raise refuse(
                     "link-overlaps",
                     f"{child} is linked to {row.account} from {row.valid_from} until {row.valid_until or 'open'}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -55,19 +56,20 @@ def intake(
             remedy=f"use one of {', '.join(home.programme.partners)}",
         )
     with home.writing():
+        before = _stamp(path)
         fingerprint = _fingerprint(home, path, partner, mapping, tables or {})
         earlier = home.book.find_submission(fingerprint)
         if earlier is not None:
-            answer: dict[str, Any] = json.loads(earlier.answer)
-            return answer
+            return _answer(home, earlier.answer)
         con = connect()
         progress("reading", 0, 0)
         skipped: dict[str, int] = {}
+        paired = 0
         if mapping is None:
             raw = read_submission(con, path)
         else:
             mapped = apply_mapping(con, path, _allowed(home, load_mapping(mapping)), dict(tables or {}))
-            raw, skipped = mapped.table, dict(mapped.skipped)
+            raw, skipped, paired = mapped.table, dict(mapped.skipped), mapped.paired
         ((rows,),) = con.execute(f"SELECT count(*) FROM {raw}").fetchall()
         progress("checking and quantifying", 20, rows)
         screened = screen(
@@ -79,8 +81,15 @@ def intake(
             now=now,
             resolve=resolver(home),
         )
+        if _stamp(path) != before:
+            raise refuse(
+                "file-changed",
+                f"{path.name} was written to while it was read",
+                where=str(path),
+                remedy="send it again when it is complete; nothing of it was taken",
+            )
         progress("writing", 80, rows)
-        return _land(home, con, screened, path, partner, fingerprint, skipped, now)
+        return _land(home, con, screened, path, partner, fingerprint, {"skipped": skipped, "paired": paired}, now)
 
 
 def _allowed(home: Home, mapping: ForeignMapping) -> ForeignMapping:
@@ -119,7 +128,7 @@ def _land(
     path: Path,
     partner: str | None,
     fingerprint: str,
-    skipped: Mapping[str, int],
+    mapped: Mapping[str, Any],
     now: datetime,
 ) -> dict[str, Any]:
     """Write the accepted rows and the verdicts, then acknowledge both in the book."""
@@ -136,9 +145,6 @@ def _land(
     )
     lines = _verdict_csv(con, screened.problems)
     write_durably(verdicts, lines, up_to=home.folder)
-    first = con.execute(
-        f"SELECT row, reference, code, field, message, remedy FROM {screened.problems} ORDER BY row, code LIMIT {_FEW}"
-    ).fetchall()
     amounts = con.execute(
         f"SELECT behaviour, count(*), sum(quantified_mg)::VARCHAR FROM {screened.accepted} GROUP BY 1 ORDER BY 1"
     ).fetchall()
@@ -148,14 +154,11 @@ def _land(
         "accepted": screened.accepted_rows,
         "refused": refused,
         "refused_by_code": codes,
-        "skipped": dict(skipped),
+        **mapped,
         "quantified": [
             {"behaviour": behaviour, "actions": count, "quantified_mg": total} for behaviour, count, total in amounts
         ],
         "verdicts": str(verdicts.relative_to(home.folder)),
-        "first_problems": [
-            dict(zip(("row", "reference", "code", "field", "message", "remedy"), row, strict=True)) for row in first
-        ],
     }
     local = now.astimezone(ZoneInfo(home.programme.time_zone)).date()
     home.book.add_submission(
@@ -176,7 +179,20 @@ def _land(
         },
         {plan.digest: plan.document for plan in screened.plans.values()},
     )
-    return answer
+    return _answer(home, canonical_json(answer))
+
+
+def _answer(home: Home, counts: str) -> dict[str, Any]:
+    """The answer to a submission: the counts the book keeps, and the first problems from the verdict file.
+
+    References are partners' texts and may name a person, so the book, which never forgets, does not hold them.
+    """
+    answer: dict[str, Any] = json.loads(counts)
+    with (home.folder / answer["verdicts"]).open(encoding="utf-8", newline="") as file:
+        lines = list(itertools.islice(csv.DictReader(file), _FEW))
+    shown = ("reference", "code", "field", "message", "remedy")
+    first = [{"row": int(line["row"])} | {name: line[name] or None for name in shown} for line in lines]
+    return {**answer, "first_problems": first}
 
 
 def _verdict_csv(con: Any, problems: str) -> bytes:
@@ -190,6 +206,14 @@ def _verdict_csv(con: Any, problems: str) -> bytes:
     while batch := rows.fetchmany(10_000):
         writer.writerows(batch)
     return buffer.getvalue().encode()
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What differs once a file was written to or replaced; None where there is none."""
+    if not path.is_file():
+        return None
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _fingerprint(home: Home, path: Path, partner: str | None, mapping: Path | None, tables: Mapping[str, Path]) -> str:

@@ -64,6 +64,7 @@ def describe(verified: Verified) -> dict[str, Any]:
         "granted_mg": str(record.granted_mg),
         "unit": UNIT_OF_KIND[record.kind],
         "programme": verified.manifest.get("programme"),
+        "rehearsal": bool(verified.manifest.get("rehearsal")),
         "batch": verified.manifest.get("batch"),
         "log": verified.origin,
         "log_size": verified.log_size,
@@ -75,7 +76,8 @@ def describe(verified: Verified) -> dict[str, Any]:
         answer["title"] = verified.plan["title"]
         answer["formula"] = verified.plan["formula"]
         answer["source"] = verified.plan["source"]
-        answer["provisional"] = verified.plan["status"] != "published"
+        statuses = [verified.plan["status"], *(each["status"] for each in verified.plan["parameters"].values())]
+        answer["provisional"] = any(status != "published" for status in statuses)
     return answer
 
 

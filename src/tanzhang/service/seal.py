@@ -58,6 +58,7 @@ def seal(
     manifest = {
         "format": MANIFEST_FORMAT,
         "programme": home.programme.id,
+        "rehearsal": home.programme.rehearsal,
         "batch": str(number),
         "through": through.isoformat(),
         "layout": LAYOUT_VERSION,
