@@ -171,7 +171,7 @@ def _land(
             "accepted": screened.accepted_rows,
             "refused": refused,
             "fingerprint": f"{fingerprint}-{number}" if "time-in-future" in codes else fingerprint,
-            "answer": canonical_json(answer),
+            "answer": json.dumps(answer, ensure_ascii=False),
             "file": str(file.relative_to(home.folder)),
             "file_digest": digest,
             "verdicts": str(verdicts.relative_to(home.folder)),
@@ -179,7 +179,7 @@ def _land(
         },
         {plan.digest: plan.document for plan in screened.plans.values()},
     )
-    return _answer(home, canonical_json(answer))
+    return _answer(home, json.dumps(answer, ensure_ascii=False))
 
 
 def _answer(home: Home, counts: str) -> dict[str, Any]:
