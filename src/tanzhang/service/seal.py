@@ -45,16 +45,18 @@ def seal(
     seeds = salt_seeds(table["account"], key)
     seed_column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(seeds), [None, pa.py_buffer(seeds)])
     folder = home.folder / "records" / f"{number:08d}"
-    with ThreadPoolExecutor(1) as writer:  # the file is written while the leaves are hashed
+    with ThreadPoolExecutor(1) as writer:  # the file is written while leaves are hashed and sums are made
         writing = writer.submit(
             write_table, folder / RECORDS, table.append_column("seed", seed_column), home=home.folder
         )
         leaves = leaf_hashes(table, seeds)
+        root, subtrees = merkle_root(leaves).hex(), subtree_roots(leaves)
+        totals = batch_totals(con, records)
+        postings = [(account, unit, number, amount) for account, unit, amount in batch_postings(con, records)]
         records_digest = writing.result()
-    subtrees_digest = write_subtrees(folder / SUBTREES, subtree_roots(leaves), home=home.folder)
+    subtrees_digest = write_subtrees(folder / SUBTREES, subtrees, home=home.folder)
     heads = home.book.heads()
     following = next_seal_key(key)
-    totals = batch_totals(con, records)
     manifest = {
         "format": MANIFEST_FORMAT,
         "programme": home.programme.id,
@@ -63,7 +65,7 @@ def seal(
         "through": through.isoformat(),
         "layout": LAYOUT_VERSION,
         "records": str(table.num_rows),
-        "root": merkle_root(leaves).hex(),
+        "root": root,
         **totals,
         "book": heads,
         "next_seal_check": key_check(following),
@@ -79,7 +81,7 @@ def seal(
             "sealed_at": now.astimezone(UTC).isoformat(timespec="seconds"),
         },
         consumed,
-        [(account, unit, number, amount) for account, unit, amount in batch_postings(con, records)],
+        postings,
         following,
         heads,
     )
@@ -88,7 +90,7 @@ def seal(
         "batch": number,
         "through": through.isoformat(),
         "records": table.num_rows,
-        "root": manifest["root"],
+        "root": root,
         **totals,
     }
 
