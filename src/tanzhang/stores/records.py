@@ -33,7 +33,7 @@ _REPEATED = ("account", "seed")  # long runs, one per account
 def write_table(path: Path, table: pa.Table, *, home: Path) -> str:
     """Write a table as Parquet, durably; returns the SHA-256 of the file."""
     stream = pa.BufferOutputStream()
-    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    texts = [f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_dictionary(f.type)]
     pq.write_table(
         table,
         stream,
