@@ -10,11 +10,15 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from tanzhang.core.merkle import EMPTY_ROOT, HASH_BYTES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Rows = npt.NDArray[np.uint8]
 
@@ -120,16 +124,26 @@ def _sha256_slice(rows: Rows) -> Rows:
         digests = b"".join(sha256(row).digest() for row in np.ascontiguousarray(rows))
         return np.frombuffer(digests, np.uint8).reshape(n, HASH_BYTES)
 
-    # Loaded here because it takes a third of a second, which most commands need not pay.
     import pyarrow as pa
-    from datafusion import SessionConfig, SessionContext, col, functions
 
     offsets = np.arange(n + 1, dtype=np.int32) * np.int32(width)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(rows))]
-    column = pa.Array.from_buffers(pa.binary(), n, buffers)
+    return sha256_column(pa.Array.from_buffers(pa.binary(), n, buffers))
+
+
+def sha256_column(column: pa.Array, prefix: str | None = None) -> Rows:
+    """SHA-256 of every value of one Arrow array without NULLs, by one core; ``prefix`` is hashed before each text.
+
+    Shape:  n binary or text values -> uint8 (n, 32), same order.
+    """
+    # Loaded here because it takes a third of a second, which most commands need not pay.
+    import pyarrow as pa
+    from datafusion import SessionConfig, SessionContext, col, functions, literal
+
     # Rows keep their order only in a single partition.
     context = SessionContext(SessionConfig().with_target_partitions(1))
-    hashed = context.from_arrow(pa.table({"row": column})).select(functions.sha256(col("row")).alias("hash"))
+    value = col("value") if prefix is None else functions.concat(literal(prefix), col("value"))
+    hashed = context.from_arrow(pa.table({"value": column})).select(functions.sha256(value).alias("hash"))
     hashes = pa.chunked_array([batch.column(0) for batch in hashed.collect()]).cast(pa.binary(HASH_BYTES))
     return np.concatenate(
         [

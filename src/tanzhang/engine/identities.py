@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 
-from tanzhang.engine.hashing import FEW_ROWS, in_slices
+from tanzhang.engine.hashing import FEW_ROWS, Rows, in_slices, sha256_column
 
 _BYTES = 16
 
@@ -32,18 +32,9 @@ def identity_column(texts: pa.ChunkedArray, key: bytes) -> pa.ExtensionArray:
     return pa.ExtensionArray.from_storage(pa.uuid(), storage)
 
 
-def _hashed(texts: pa.StringArray, prefix: str) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+def _hashed(texts: pa.StringArray, prefix: str) -> Rows:
     """The first 16 bytes of SHA-256 over prefix and text, a row each; no text is NULL."""
-    if len(texts) <= FEW_ROWS:
-        joined = b"".join(hashlib.sha256((prefix + text).encode()).digest()[:_BYTES] for text in texts.to_pylist())
-        return np.frombuffer(joined, np.uint8).reshape(-1, _BYTES)
-    from datafusion import SessionConfig, SessionContext, col, functions, literal
-
-    # Rows keep their order only in a single partition.
-    context = SessionContext(SessionConfig().with_target_partitions(1))
-    keyed = functions.concat(literal(prefix), col("text"))
-    hashed = context.from_arrow(pa.table({"text": texts})).select(functions.sha256(keyed).alias("hash"))
-    whole = pa.chunked_array([batch.column(0) for batch in hashed.collect()]).cast(pa.binary(32)).combine_chunks()
-    whole = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
-    rows = np.frombuffer(whole.buffers()[1], np.uint8).reshape(-1, 32)[whole.offset :][: len(texts)]
-    return rows[:, :_BYTES]
+    if len(texts) > FEW_ROWS:
+        return sha256_column(texts, prefix)[:, :_BYTES]
+    joined = b"".join(hashlib.sha256((prefix + text).encode()).digest()[:_BYTES] for text in texts.to_pylist())
+    return np.frombuffer(joined, np.uint8).reshape(-1, _BYTES)

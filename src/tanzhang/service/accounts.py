@@ -88,7 +88,7 @@ def _statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
     provisional = _provisional(home, con)
     pending = read_records(
         con,
-        f"SELECT * FROM ({_PREVIEW}) WHERE account = {quote(str(account))}::UUID ORDER BY ended DESC LIMIT {_RECENT}",
+        f"SELECT * FROM preview WHERE account = {quote(str(account))}::UUID ORDER BY ended DESC LIMIT {_RECENT}",
     )
     children = [
         {"child": row.child, "from": row.valid_from, "until": row.valid_until}
@@ -169,12 +169,12 @@ def link_child(
 
 def account_named(home: Home, text: str) -> uuid.UUID:
     """An account by its id, or the platform account of ``PARTNER:SUBJECT``; ``account-malformed``."""
-    return _named(home, text, CHILD, "an account", "PARTNER:SUBJECT")
+    return _named(home, text, CHILD, "account", "PARTNER:SUBJECT")
 
 
 def action_named(home: Home, text: str) -> uuid.UUID:
     """An action by its id, or by ``PARTNER:REFERENCE``; ``action-malformed``."""
-    return _named(home, text, ACTION, "an action", "PARTNER:REFERENCE")
+    return _named(home, text, ACTION, "action", "PARTNER:REFERENCE")
 
 
 def read_records(con: duckdb.DuckDBPyConnection, sql: str) -> list[Record]:
@@ -192,9 +192,6 @@ def _unmoved(home: Home, read: Callable[[], Result]) -> Result:
             return result
 
 
-_PREVIEW = f"SELECT {', '.join(RECORD_COLUMNS)} FROM preview"
-
-
 def _provisional(home: Home, con: duckdb.DuckDBPyConnection) -> dict[tuple[uuid.UUID, str], int]:
     """(account, kind) -> what settling every open report now would add; leaves table ``preview``."""
     columns = ", ".join(f"{name} {kind}" for name, kind in RECORD_COLUMNS.items())
@@ -208,16 +205,16 @@ def _provisional(home: Home, con: duckdb.DuckDBPyConnection) -> dict[tuple[uuid.
     return {(account, kind): amount for account, kind, amount in rows}
 
 
-def _named(home: Home, text: str, purpose: str, what: str, form: str) -> uuid.UUID:
+def _named(home: Home, text: str, purpose: str, noun: str, form: str) -> uuid.UUID:
     try:
         return uuid.UUID(text)
     except ValueError:
         partner, colon, rest = text.partition(":")
     if not colon or not rest:
         raise refuse(
-            f"{purpose if purpose == ACTION else 'account'}-malformed",
-            f"{text!r} names no {what.split()[-1]}",
-            where=what,
+            f"{noun}-malformed",
+            f"{text!r} names no {noun}",
+            where=f"an {noun}",
             remedy=f"give its id, or {form}",
         )
     return identity(home.identity_key, purpose, partner, rest)

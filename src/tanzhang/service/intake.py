@@ -57,7 +57,8 @@ def intake(
         )
     with home.writing():
         before = _stamp(path)
-        fingerprint = _fingerprint(home, path, partner, mapping, tables or {})
+        foreign = None if mapping is None else _allowed(home, load_mapping(mapping))
+        fingerprint = _fingerprint(home, path, partner, foreign, tables or {})
         earlier = home.book.find_submission(fingerprint)
         if earlier is not None:
             return _answer(home, earlier.answer)
@@ -65,10 +66,10 @@ def intake(
         progress("reading", 0, 0)
         skipped: dict[str, int] = {}
         paired = 0
-        if mapping is None:
+        if foreign is None:
             raw = read_submission(con, path)
         else:
-            mapped = apply_mapping(con, path, _allowed(home, load_mapping(mapping)), dict(tables or {}))
+            mapped = apply_mapping(con, path, foreign, dict(tables or {}))
             raw, skipped, paired = mapped.table, dict(mapped.skipped), mapped.paired
         ((rows,),) = con.execute(f"SELECT count(*) FROM {raw}").fetchall()
         progress("checking and quantifying", 20, rows)
@@ -216,12 +217,14 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _fingerprint(home: Home, path: Path, partner: str | None, mapping: Path | None, tables: Mapping[str, Path]) -> str:
+def _fingerprint(
+    home: Home, path: Path, partner: str | None, mapping: ForeignMapping | None, tables: Mapping[str, Path]
+) -> str:
     """What makes two submissions the same: bytes, partner, mapping, tables and catalogue."""
     files = [path]
     if mapping is not None:
-        named = table_files(load_mapping(mapping), path, tables)
-        files += [mapping, *(named[name] for name in sorted(named))]
+        named = table_files(mapping, path, tables)
+        files += [mapping.path, *(named[name] for name in sorted(named))]
     state = hashlib.sha256(canonical_json([partner, home.catalogue.digest(), path.suffixes]).encode())
     for file in files:
         if not file.is_file():

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _RESTORE = "restore it from a backup; everything up to the last checkpoint can be compared with the published log"
 _FEW = 5
-_STEPS = 14
 _HOLDS = f"outcome IN ({', '.join(quote(outcome) for outcome in HOLDERS)})"
 
 
@@ -77,7 +76,7 @@ def verify(home: Home, *, progress: Progress = silent) -> dict[str, Any]:
     rows = sum(row.records for row in verification.batches)
     for check in verification.run():
         checks.append(check)
-        progress(check.name, 100 * len(checks) // _STEPS, rows)
+        progress(check.name, 100 * len(checks) // len(verification.steps), rows)
     wrong = sum(len(check.problems) for check in checks)
     return {
         "status": "failed" if wrong else "verified",
@@ -95,10 +94,7 @@ class _Verification:
         self.con: duckdb.DuckDBPyConnection = connect()
         self.batches = self.book.rows(batch)
         self.sound: list[Any] = []
-
-    def run(self) -> Iterator[Check]:
-        """Every check; one that cannot even run because of what it met counts as failed, and the next one runs."""
-        steps = (
+        self.steps = (
             self._pages,
             self._chains,
             self._keys,
@@ -114,7 +110,10 @@ class _Verification:
             self._conservation,
             self._log,
         )
-        for step in steps:
+
+    def run(self) -> Iterator[Check]:
+        """Every check; one that cannot even run because of what it met counts as failed, and the next one runs."""
+        for step in self.steps:
             try:
                 yield step()
             except TanzhangError as error:
