@@ -150,7 +150,7 @@ def test_init_that_dies_anywhere_is_no_home_or_a_whole_one_and_init_again_succee
                 Home(folder)
             new_home(folder)
             names = {path.name for path in folder.iterdir() if not path.name.startswith("book.sqlite-")}
-            assert names == {"book.sqlite", "keys", "log", "records", "reports", ".lock"}
+            assert names == {"book.sqlite", "keys", "links", "log", "records", "reports", ".lock"}
         assert state(folder) == expected
         assert_verified(Home(folder))
 

@@ -14,8 +14,8 @@ import pytest
 
 from tanzhang.core.errors import TanzhangError
 from tanzhang.engine.signing import NoteSigner
-from tanzhang.service.accounts import link_child
 from tanzhang.service.intake import intake
+from tanzhang.service.links import link_child
 from tanzhang.service.settle import settle
 from tanzhang.service.verify import verify
 from tanzhang.stores.home import Home

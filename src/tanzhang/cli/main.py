@@ -365,7 +365,8 @@ def account_link(
     """Link a platform account to a person's account (1+N), with consent from-to."""
     with answering(as_json):
         from tanzhang.cli import show
-        from tanzhang.service.accounts import account_named, link_child
+        from tanzhang.service.accounts import account_named
+        from tanzhang.service.links import link_child
 
         opened = _home(home)
         result = link_child(
@@ -377,6 +378,20 @@ def account_link(
             now=_now(),
         )
         _answer(as_json, {"status": "linked", **result}, show.tree)
+
+
+@account_app.command("links")
+def account_links(
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet of links.")],
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Link all platform accounts of a file: partner, subject, with_partner, with_subject, valid_from[, valid_until]."""
+    with answering(as_json):
+        from tanzhang.cli import show
+        from tanzhang.service.links import link_many
+
+        _answer(as_json, {"status": "linked", **link_many(_home(home), file, now=_now())}, show.tree)
 
 
 @receipt_app.command("create")

@@ -5,18 +5,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import sqlalchemy as sa
 
 from tanzhang.core.claim import ACTION, CHILD, identity
 from tanzhang.core.errors import refuse
 from tanzhang.core.record import Record, to_json
 from tanzhang.engine.kernel import connect, quote
 from tanzhang.engine.records import RECORD_COLUMNS
+from tanzhang.service.links import children_of
 from tanzhang.service.settle import decide_pending, open_reports, settled_records
-from tanzhang.stores.book import link, system_account
+from tanzhang.stores.book import system_account
 from tanzhang.stores.home import Home
 from tanzhang.stores.records import to_record
 
@@ -90,11 +88,7 @@ def _statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
         con,
         f"SELECT * FROM preview WHERE account = {quote(str(account))}::UUID ORDER BY ended DESC LIMIT {_RECENT}",
     )
-    children = [
-        {"child": row.child, "from": row.valid_from, "until": row.valid_until}
-        for row in home.book.rows(link)
-        if row.account == str(account)
-    ]
+    children = children_of(home, con, account)
     if not by_behaviour and not pending and not children:
         raise refuse(
             "unknown-account",
@@ -122,48 +116,6 @@ def _statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
         "children": children,
         "latest": [to_json(record) for record in latest],
         "open": [to_json(record) for record in pending],
-    }
-
-
-def link_child(
-    home: Home, child: uuid.UUID, account: uuid.UUID, *, valid_from: date, valid_until: date | None, now: datetime
-) -> dict[str, Any]:
-    """Link a platform account to a person's account, with the person's consent from-to (local days of acts).
-
-    Acts of those days that are settled from now on are booked in ``account``; what was booked stays where it is.
-    Raises ``link-overlaps`` if the child is linked already in some of those days, ``link-empty`` for no day.
-    """
-    if valid_until is not None and valid_until <= valid_from:
-        raise refuse(
-            "link-empty",
-            f"[{valid_from}, {valid_until}) holds no day",
-            where="link",
-            remedy="until must lie after from",
-        )
-    with home.writing():
-        for row in home.book.query(sa.select(link).where(link.c.child == str(child))):
-            starts_before_end = valid_until is None or row.valid_from < valid_until.isoformat()
-            ends_after_start = row.valid_until is None or valid_from.isoformat() < row.valid_until
-            if starts_before_end and ends_after_start:
-                raise refuse(
-                    "link-overlaps",
-                    f"{child} is linked to {row.account} from {row.valid_from} until {row.valid_until or 'open'}",
-                    where="link",
-                    remedy="choose days after that consent ended",
-                )
-        values = {
-            "child": str(child),
-            "account": str(account),
-            "valid_from": valid_from.isoformat(),
-            "valid_until": None if valid_until is None else valid_until.isoformat(),
-            "recorded_at": now.astimezone(UTC).isoformat(timespec="seconds"),
-        }
-        home.book.add_link(values)
-    return {
-        "child": values["child"],
-        "account": values["account"],
-        "from": values["valid_from"],
-        "until": values["valid_until"],
     }
 
 

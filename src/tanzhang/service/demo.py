@@ -16,8 +16,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tanzhang.engine.kernel import connect
-from tanzhang.service.accounts import account_named, action_named, balances, link_child
+from tanzhang.service.accounts import account_named, action_named, balances
 from tanzhang.service.intake import intake
+from tanzhang.service.links import link_child
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.quantify import quantify
 from tanzhang.service.receipt import check_receipt, create_receipt

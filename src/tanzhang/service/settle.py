@@ -19,9 +19,10 @@ from tanzhang.core.settlement import rules_of
 from tanzhang.engine.kernel import connect, quote
 from tanzhang.engine.records import RECORD_COLUMNS, Decision
 from tanzhang.engine.settle import settle as decide
+from tanzhang.service.links import links_relation
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.seal import seal
-from tanzhang.stores.book import batch, link, submission
+from tanzhang.stores.book import batch, submission
 from tanzhang.stores.home import Home
 from tanzhang.stores.records import RECORDS
 from tanzhang.stores.reports import ReportFile, read_reports
@@ -95,15 +96,11 @@ def open_reports(home: Home, through: date | None) -> OpenReports:
 
 def decide_pending(home: Home, con: duckdb.DuckDBPyConnection, pending: OpenReports) -> Decision:
     """Run the decision over open reports. Also what a preview calls."""
-    links = [(row.child, row.account, row.valid_from, row.valid_until) for row in home.book.rows(link)]
-    if links:
-        con.execute("CREATE OR REPLACE TEMP TABLE links (child UUID, account UUID, valid_from DATE, valid_until DATE)")
-        con.executemany("INSERT INTO links VALUES (?, ?, ?, ?)", links)
     return decide(
         con,
         pending=pending.table,
         settled=settled_records(home, con) if home.book.rows(batch) else None,
-        links="links" if links else None,
+        links=links_relation(home, con),
         recipes=recipes_of(home),
         rules=rules_of(home.programme, home.identity_key),
     )

@@ -25,7 +25,7 @@ from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.sql import compile_mg
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.seal import batch_postings, batch_totals
-from tanzhang.stores.book import batch, consumption, manifest_of, plan, posting, submission
+from tanzhang.stores.book import batch, consumption, link_file, manifest_of, plan, posting, submission
 from tanzhang.stores.home import Home, key_check
 from tanzhang.stores.log import Log
 from tanzhang.stores.records import RECORDS, SUBTREES, digest_of
@@ -171,11 +171,14 @@ class _Verification:
         return check
 
     def _reports(self) -> Check:
-        check = Check("report files", "accepted reports and verdicts against their digests")
+        check = Check("report files", "accepted reports, verdicts and links against their digests")
         for row in self.book.rows(submission):
             for file, digest in ((row.file, row.file_digest), (row.verdicts, row.verdicts_digest)):
                 check.count += 1
                 self._same_file(check, "report-file", file, digest)
+        for row in self.book.rows(link_file):
+            check.count += 1
+            self._same_file(check, "report-file", row.file, row.file_digest)
         return check
 
     def _record_files(self) -> Check:

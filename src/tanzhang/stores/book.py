@@ -78,6 +78,16 @@ link = _chained(
     sa.Column("valid_until", sa.Text),
     sa.Column("recorded_at", sa.Text, nullable=False),
 )
+# One per file of consents: the catalogue of link files.
+link_file = _chained(
+    "link_file",
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False, unique=True),
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("file", sa.Text, nullable=False),
+    sa.Column("file_digest", sa.Text, nullable=False),
+    sa.Column("recorded_at", sa.Text, nullable=False),
+)
 # The catalogue of record files; the manifest is the log entry of the same index.
 batch = _chained(
     "batch",
@@ -117,7 +127,7 @@ seal_key = sa.Table(
     sa.Column("key", sa.LargeBinary, nullable=False),
 )
 
-CHAINED: tuple[sa.Table, ...] = (plan, submission, link, batch, consumption)
+CHAINED: tuple[sa.Table, ...] = (plan, submission, link, link_file, batch, consumption)
 _APPEND_ONLY = (home, posting, *CHAINED)
 
 
@@ -258,6 +268,11 @@ class Book:
         """Record a person's consent to link a child account."""
         with self._begin() as con:
             return _append(con, link, values)
+
+    def add_link_file(self, values: Mapping[str, Any]) -> int:
+        """Acknowledge a file of consents that is on disk."""
+        with self._begin() as con:
+            return _append(con, link_file, values)
 
     def commit_batch(
         self,

@@ -204,7 +204,7 @@ def key_check(key: bytes) -> str:
     return hashlib.sha256(b"tanzhang key check" + key).hexdigest()
 
 
-_PRIVATE = ("keys", "reports", "records")  # the log is what others may read
+_PRIVATE = ("keys", "reports", "records", "links")  # the log is what others may read
 _LOCK, _UNFINISHED = ".lock", "unfinished-init"
 
 
@@ -214,7 +214,7 @@ def _check_free(folder: Path) -> None:
     names.discard(_LOCK)
     if _UNFINISHED in names and "book.sqlite" not in names:
         names -= {name for name in names if name in (_UNFINISHED, "keys", "log") or name.startswith(".book.sqlite.new")}
-        names -= {name for name in ("reports", "records") if not any((folder / name).glob("*"))}
+        names -= {name for name in ("reports", "records", "links") if not any((folder / name).glob("*"))}
     if names or folder.is_file():
         raise refuse(
             "home-exists",

@@ -1,0 +1,240 @@
+"""Links (1+N, 子母账户): whose platform account is whose, with the person's consent from-to.
+
+Single consents are rows of the book; whole files of them, as a platform hands over when it joins, are files the book
+names. Settlement reads both as one relation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import sqlalchemy as sa
+
+from tanzhang.core.claim import CHILD
+from tanzhang.core.errors import Problem, TanzhangError, refuse
+from tanzhang.engine.identities import identity_column
+from tanzhang.engine.kernel import connect, identity_text_sql, quote
+from tanzhang.stores.book import link, link_file
+from tanzhang.stores.home import Home
+from tanzhang.stores.records import writing_table
+
+_COLUMNS = ("partner", "subject", "with_partner", "with_subject", "valid_from")
+_SHOWN = 20
+_OPEN_END = "coalesce(valid_until, DATE '9999-12-31')"
+
+
+def link_child(
+    home: Home, child: uuid.UUID, account: uuid.UUID, *, valid_from: date, valid_until: date | None, now: datetime
+) -> dict[str, Any]:
+    """Link a platform account to a person's account, with the person's consent from-to (local days of acts).
+
+    Acts of those days that are settled from now on are booked in ``account``; what was booked stays where it is.
+    Raises ``link-overlaps`` if the child is linked already in some of those days, ``link-empty`` for no day.
+    """
+    if valid_until is not None and valid_until <= valid_from:
+        raise refuse(
+            "link-empty",
+            f"[{valid_from}, {valid_until}) holds no day",
+            where="link",
+            remedy="until must lie after from",
+        )
+    with home.writing():
+        con = connect()
+        consents = links_relation(home, con)
+        standing = (
+            con.execute(
+                f"""
+                SELECT account, valid_from, valid_until FROM {consents} WHERE child = ?
+                    AND (valid_until IS NULL OR valid_until > ?) AND (?::DATE IS NULL OR valid_from < ?) LIMIT 1
+                """,
+                [child, valid_from, valid_until, valid_until],
+            ).fetchall()
+            if consents
+            else []
+        )
+        for other, first, last in standing:
+            raise refuse(
+                "link-overlaps",
+                f"{child} is linked to {other} from {first} until {last or 'open'}",
+                where="link",
+                remedy="choose days after that consent ended",
+            )
+        values = {
+            "child": str(child),
+            "account": str(account),
+            "valid_from": valid_from.isoformat(),
+            "valid_until": None if valid_until is None else valid_until.isoformat(),
+            "recorded_at": now.astimezone(UTC).isoformat(timespec="seconds"),
+        }
+        home.book.add_link(values)
+    return {
+        "child": values["child"],
+        "account": values["account"],
+        "from": values["valid_from"],
+        "until": values["valid_until"],
+    }
+
+
+def link_many(home: Home, path: Path, *, now: datetime) -> dict[str, Any]:
+    """Link all platform accounts of a Parquet or CSV file at once: all of them, or none if any is wrong.
+
+    Columns partner, subject (the platform account), with_partner, with_subject (whose account it joins), valid_from
+    and, if consents end, valid_until (days). The same file again gives the first answer again. Raises, all mistakes
+    together: ``file-missing``, ``file-unreadable``, ``source-header``, ``unknown-partner``, ``missing-field``,
+    ``link-empty``, ``link-overlaps``.
+    """
+    if not path.is_file():
+        raise refuse("file-missing", f"{path} is not a file", where=str(path), remedy="check the path")
+    with home.writing():
+        with path.open("rb") as file:
+            fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
+        for row in home.book.query(sa.select(link_file).where(link_file.c.fingerprint == fingerprint)):
+            return {"links": row.rows, "file": row.file}
+        con = connect()
+        _read_links(con, path)
+        table = con.sql(
+            f"SELECT row, {identity_text_sql(CHILD, 'partner', 'subject')} AS child, "
+            f"{identity_text_sql(CHILD, 'with_partner', 'with_subject')} AS account, valid_from, valid_until FROM given"
+        ).to_arrow_table()
+        for place, name in ((1, "child"), (2, "account")):
+            table = table.set_column(place, name, identity_column(table[name], home.identity_key))
+        con.register("identified", table)
+        _check_links(home, con, path)
+        sorted_links = con.sql(
+            "SELECT child, account, valid_from, valid_until FROM identified ORDER BY account, child, valid_from"
+        ).to_arrow_table()
+        number = len(home.book.rows(link_file))
+        target = home.folder / "links" / f"{number:08d}.parquet"
+        with writing_table(target, home=home.folder) as written:
+            written.add(sorted_links)
+        home.book.add_link_file(
+            {
+                "name": path.name,
+                "fingerprint": fingerprint,
+                "rows": sorted_links.num_rows,
+                "file": target.relative_to(home.folder).as_posix(),
+                "file_digest": written.digest,
+                "recorded_at": now.astimezone(UTC).isoformat(timespec="seconds"),
+            }
+        )
+    return {"links": sorted_links.num_rows, "file": target.relative_to(home.folder).as_posix()}
+
+
+def _read_links(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Table ``given``: the file's rows as they are, days as days."""
+    reader = "read_parquet" if path.suffix == ".parquet" else "read_csv"
+    options = "" if path.suffix == ".parquet" else ", all_varchar = true, header = true"
+    source = f"{reader}({quote(str(path))}{options})"
+    try:
+        present = [name for name, *_ in con.execute(f"SELECT column_name FROM (DESCRIBE FROM {source})").fetchall()]
+        missing = [name for name in _COLUMNS if name not in present]
+        if missing:
+            raise refuse(
+                "source-header",
+                f"{path.name} has no column {', '.join(missing)}",
+                where=str(path),
+                remedy=f"give columns {', '.join(_COLUMNS)} and, if consents end, valid_until",
+            )
+        until = "valid_until::DATE" if "valid_until" in present else "NULL::DATE"
+        texts = ", ".join(f"nullif(trim({name}::VARCHAR), '') AS {name}" for name in _COLUMNS[:4])
+        con.execute(
+            f"CREATE TEMP TABLE given AS SELECT row_number() OVER () AS row, {texts}, "
+            f"valid_from::DATE AS valid_from, {until} AS valid_until FROM {source}"
+        )
+    except duckdb.Error as error:
+        reason = str(error).partition("\n")[0]
+        raise refuse(
+            "file-unreadable",
+            f"{path.name} cannot be read: {reason}",
+            where=str(path),
+            remedy="repair the file and send it again; nothing of it was taken",
+        ) from None
+
+
+def _check_links(home: Home, con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Refuse the file with all that is wrong in it."""
+    partners = ", ".join(map(quote, home.programme.partners))
+    rules = [
+        ("missing-field", f"{name} IS NULL", quote(f"{name} is missing"), f"fill {name}; every link needs it")
+        for name in _COLUMNS
+    ]
+    rules += [
+        (
+            "unknown-partner",
+            f"{name} NOT IN ({partners})",
+            f"'partner ' || {name} || ' is not a partner of programme {home.programme.id}'",
+            f"use one of {', '.join(home.programme.partners)}",
+        )
+        for name in ("partner", "with_partner")
+    ]
+    rules.append(
+        (
+            "link-empty",
+            "valid_until <= valid_from",
+            "'[' || valid_from || ', ' || valid_until || ') holds no day'",
+            "until must lie after from",
+        )
+    )
+    standing = links_relation(home, con)
+    others = f"UNION ALL SELECT NULL, child, valid_from, {_OPEN_END} FROM {standing}" if standing else ""
+    rules.append(
+        (
+            "link-overlaps",
+            "row IN (SELECT row FROM overlapping)",
+            "partner || ':' || subject || ' is linked already in some of these days'",
+            "choose days after that consent ended",
+        )
+    )
+    con.execute(
+        f"""
+        CREATE TEMP TABLE overlapping AS
+        WITH spans AS (
+            SELECT row, child, valid_from, {_OPEN_END} AS valid_until FROM identified WHERE child IS NOT NULL {others}
+        ), placed AS (
+            SELECT row, valid_from < max(valid_until) OVER (before ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+                    OR lead(valid_from) OVER before < valid_until AS meets
+            FROM spans WINDOW before AS (PARTITION BY child ORDER BY valid_from, row NULLS FIRST)
+        )
+        SELECT row FROM placed WHERE meets AND row IS NOT NULL
+        """
+    )
+    problems = []
+    for code, condition, message, remedy in rules:
+        found = con.execute(
+            f"SELECT row, {message} FROM given WHERE {condition} ORDER BY row LIMIT {_SHOWN}"
+        ).fetchall()
+        problems += [Problem(code, str(text), f"{path.name}: row {row}", remedy) for row, text in found]
+    if problems:
+        raise TanzhangError(problems)
+
+
+def links_relation(home: Home, con: duckdb.DuckDBPyConnection) -> str | None:
+    """Relation of every consent (child, account, valid_from, valid_until), None if there is none."""
+    rows = [(row.child, row.account, row.valid_from, row.valid_until) for row in home.book.rows(link)]
+    files = [str(home.folder / row.file) for row in home.book.rows(link_file)]
+    if not rows and not files:
+        return None
+    con.execute("CREATE OR REPLACE TEMP TABLE link_rows (child UUID, account UUID, valid_from DATE, valid_until DATE)")
+    if rows:
+        con.executemany("INSERT INTO link_rows VALUES (?, ?, ?, ?)", rows)
+    many = f"UNION ALL FROM read_parquet([{', '.join(map(quote, files))}])" if files else ""
+    con.execute(f"CREATE OR REPLACE TEMP VIEW links AS FROM link_rows {many}")
+    return "links"
+
+
+def children_of(home: Home, con: duckdb.DuckDBPyConnection, account: uuid.UUID) -> list[dict[str, Any]]:
+    """The platform accounts linked to an account, with the days of consent."""
+    consents = links_relation(home, con)
+    if consents is None:
+        return []
+    found = con.execute(
+        f"SELECT child::VARCHAR, valid_from::VARCHAR, valid_until::VARCHAR FROM {consents} WHERE account = ? "
+        "ORDER BY valid_from, child",
+        [account],
+    ).fetchall()
+    return [{"child": child, "from": first, "until": last} for child, first, last in found]
