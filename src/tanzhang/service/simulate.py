@@ -6,6 +6,7 @@ taken in or booked; that is done with the files, as with anybody's.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections import Counter
@@ -17,7 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
-from tanzhang.core.programme import Programme
 from tanzhang.engine.simulate.acts import MOST_DAYS, MOST_PEOPLE, Season
 from tanzhang.engine.simulate.model import Scenario, Setting, Size
 from tanzhang.engine.simulate.rows import LINKS_SCHEMA, TRUTH_SCHEMA
@@ -31,7 +31,6 @@ from tanzhang.stores.scenario import load_scenario
 
 SUMMARY = "simulation.json"
 FORMAT_VERSION = 1
-_TRUTH_SCHEMA = pa.schema([field for field in TRUTH_SCHEMA if field.name != "file_day"])
 
 
 def simulate(
@@ -92,11 +91,10 @@ def simulate(
         known = generator.truth(number)
         write_parquet(
             folder / "truth" / f"{day.isoformat()}.parquet",
-            _TRUTH_SCHEMA,
-            [batch.select(_TRUTH_SCHEMA.names) for batch in known],
+            TRUTH_SCHEMA,
+            [known],
         )
-        for batch in known:
-            kinds.update(_counted(batch))
+        kinds.update(_counted(known))
     progress("links", 99, 0)
     links = write_parquet(folder / "links.parquet", LINKS_SCHEMA, generator.links())
     summary = {
@@ -174,46 +172,50 @@ def _size(
 
 
 def _setting(catalogue: Catalogue, scenario: Scenario, size: Size) -> Setting:
-    """What the programme says of the scenario's acts; every act that it could not take is refused here, all together."""
+    """What the programme says of the scenario's acts; all acts that it could not take are refused here together."""
     programme = catalogue.programme(scenario.programme)
-    problems: list[Problem] = []
+    problems = {
+        Problem(
+            "unknown-partner",
+            f"{partner} is not a partner of programme {programme.id}",
+            f"scenario {scenario.id}",
+            "correct the scenario, or add the partner to the programme",
+        ): None
+        for partner in scenario.partners
+        if partner not in programme.partners
+    }
     windows: dict[tuple[str, bool], int] = {}
     for behaviour in scenario.behaviours:
-        for region, _ in scenario.districts:
-            for number in range(size.days):
-                try:
-                    choice = catalogue.choose(behaviour.id, region, scenario.day(number), programme.methodologies)
-                except TanzhangError as error:
-                    problems += error.problems
-                    continue
-                methodology = choice.methodology
-                days = programme.window_days(methodology.activity_family, methodology.window_days)
-                windows[behaviour.id, False] = days
-                # As in intake: an issuer's number makes an act unique, unless it could overlap with another.
-                unique = "identifier" in methodology.claim.fields and not methodology.claim.overlap
-                windows[behaviour.id, True] = 0 if unique else days
-        reporting = {channel.partner for channel in behaviour.channels} | {w.partner for w in behaviour.witnesses}
-        problems += [
-            problem
-            for partner in sorted(reporting)
-            if (problem := _disagreement(programme, partner, behaviour.id)) is not None
-        ]
+        reporting = {(channel.partner, channel.evidence) for channel in behaviour.channels}
+        reporting |= {(witness.partner, witness.evidence) for witness in behaviour.witnesses}
+        agreements = ((partner, programme.partners.get(partner)) for partner in sorted({each for each, _ in reporting}))
+        problems |= {
+            Problem(
+                "behaviour-not-agreed",
+                f"partner {partner} has no agreement to report {behaviour.id}",
+                f"programme {programme.id}",
+                "correct the scenario, or extend the agreement",
+            ): None
+            for partner, entry in agreements
+            if entry is not None and entry.behaviours is not None and behaviour.id not in entry.behaviours
+        }
+        questions = itertools.product(scenario.districts, range(size.days), sorted({each for _, each in reporting}))
+        for (region, _), number, evidence in questions:
+            day = scenario.day(number)
+            try:
+                methodology = catalogue.choose(behaviour.id, region, day, programme.methodologies).methodology
+                catalogue.plan(methodology, region, day, None, evidence)
+            except TanzhangError as error:
+                problems |= dict.fromkeys(error.problems)
+                continue
+            days = programme.window_days(methodology.activity_family, methodology.window_days)
+            # As in intake: an issuer's number makes an act unique, unless it could overlap with another.
+            unique = "identifier" in methodology.claim.fields and not methodology.claim.overlap
+            windows |= {(behaviour.id, False): days, (behaviour.id, True): 0 if unique else days}
     if problems:
-        raise TanzhangError(dict.fromkeys(problems))
+        raise TanzhangError(problems)
     return Setting(
         time_zone=programme.time_zone,
         windows=windows,
         agreements={partner: programme.partners[partner].behaviours for partner in scenario.partners},
     )
-
-
-def _disagreement(programme: Programme, partner: str, behaviour: str) -> Problem | None:
-    where = f"programme {programme.id}"
-    entry = programme.partners.get(partner)
-    if entry is None:
-        remedy = "correct the scenario, or add the partner to the programme"
-        return Problem("unknown-partner", f"{partner} is not a partner of programme {programme.id}", where, remedy)
-    if entry.behaviours is not None and behaviour not in entry.behaviours:
-        message = f"partner {partner} has no agreement to report {behaviour}"
-        return Problem("behaviour-not-agreed", message, where, "correct the scenario, or extend the agreement")
-    return None

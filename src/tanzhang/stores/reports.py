@@ -1,5 +1,6 @@
-"""Writing reports in the platform's own schema: Parquet, CSV, or CloudEvents a line (NDJSON). Their reading:
-:mod:`tanzhang.stores.formats`. The same batches give the same bytes.
+"""Writing reports in the platform's own schema: Parquet, CSV, or CloudEvents, one a line (NDJSON).
+
+:mod:`tanzhang.stores.formats` reads them. The same batches give the same bytes.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class ParquetFile:
             compression={field.name: "NONE" if field.name in random else "SNAPPY" for field in schema},
             write_statistics=[field.name for field in schema if field.name not in random] or False,
             store_schema=False,
+            data_page_size=1 << 23,
+            write_batch_size=1 << 16,
         )
 
     def write(self, batch: pa.RecordBatch) -> None:

@@ -9,6 +9,7 @@ import difflib
 import hashlib
 from collections.abc import Callable, Iterable
 from datetime import date
+from itertools import pairwise
 from typing import Any
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
@@ -106,7 +107,7 @@ def _day(note: Note, document: Document) -> date:
 def _quantiles(note: Note, document: Document, data: dict[str, Any], *path: str | int) -> Quantiles:
     points = tuple((place, value) for place, value in data["points"])
     places, values = zip(*points, strict=True)
-    rising = all(a < b for a, b in zip(places, places[1:], strict=False)) and list(values) == sorted(values)
+    rising = all(a < b for a, b in pairwise(places)) and list(values) == sorted(values)
     if not rising or places[0] != 0 or places[-1] != TEN_THOUSAND:
         note(
             "quantiles-malformed",

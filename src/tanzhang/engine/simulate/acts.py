@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time
-from typing import TypeVar
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 
-from tanzhang.engine.simulate.draws import I64, U8, U64, Flags, between, bits, mix, salt_of
+from tanzhang.engine.simulate.draws import I64, U8, U64, Flags, bits, mix, salt_of
 from tanzhang.engine.simulate.model import TEN_THOUSAND, Setting, Size
 from tanzhang.engine.simulate.tables import CHANNEL_CHOICES, CHOICES, FINE, LATEST_S, MOST_ACTS, Tables
 
 SHORTEST_TRIP_S = 120
 MARGIN_S = 120  # free after every trip, beside an eighth of its length
 US = 1_000_000
+SLICE_ACTS = 196_608  # on the busiest day; more would not fit into caches, fewer would not pay for the calls
 NEVER = -1  # a time or a quantity that is not given
 # A number names one thing of the simulation: bits 0-6 the act of the day, 7-36 the person, 37-44 the day, 55 is
 # always set, so that no number is 0, 56-61 the purpose of a further report; the highest two make a claim or a group.
@@ -31,7 +32,6 @@ GHOST_BIT = np.uint64(1 << 46)
 _ODD = np.array([(2 * number + 1) * 0x9E3779B97F4A7C15 % (1 << 64) for number in range(64)], np.uint64) | np.uint64(1)
 
 Chosen = npt.NDArray[np.int64] | Flags
-Self = TypeVar("Self", bound="Rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +64,19 @@ class Rows:
 
     def take(self, chosen: Chosen) -> Rows:
         """Some rows, in the order given."""
-        return Rows(**{name: None if column is None else column[chosen] for name, column in self._columns()})
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        taken: dict[str, Any] = {name: None if each is None else each[chosen] for name, each in columns.items()}
+        return Rows(**taken)
 
-    def changed(self, **columns: npt.NDArray[np.generic]) -> Rows:
+    def changed(self, **columns: npt.NDArray[Any]) -> Rows:
         """The same rows with other values in some columns."""
-        return replace(self, **columns)  # type: ignore[arg-type]
-
-    def _columns(self) -> list[tuple[str, npt.NDArray[np.generic] | None]]:
-        return [(field.name, getattr(self, field.name)) for field in fields(self)]
+        changed: dict[str, Any] = columns
+        return replace(self, **changed)
 
 
 def joined(parts: list[Rows]) -> Rows:
     """Rows of several parts, in order; what one part has and another lacks is filled with nothing."""
-    columns = {}
+    columns: dict[str, Any] = {}
     for field in fields(Rows):
         found = [getattr(part, field.name) for part in parts]
         known = next((column for column in found if column is not None), None)
@@ -122,7 +122,7 @@ class Season:
         )
         self.days = [tables.scenario.day(number) for number in range(size.days)]
         self.actions = _apportioned(size.actions, [tables.scenario.weekdays[day.weekday()] for day in self.days])
-        self.slice_people = max(256, min(65_536, 131_072 * size.people // max(self.actions)))
+        self.slice_people = max(256, min(131_072, SLICE_ACTS * size.people // max(self.actions)))
         self.slices = range(0, size.people, self.slice_people)
         self.weight_before = [0]
         for first in self.slices:
@@ -175,10 +175,11 @@ class Season:
         start = np.clip(second - length // 2, earliest, np.maximum(latest - length - length // 8 - MARGIN_S, earliest))
         midnight = self.midnight_us(self.days[day])
         ended = midnight + np.where(trip, start + length, second) * US
-        home = tables.district[(people.draw[who] >> np.uint64(48)).astype(np.int64) & (FINE - 1)]
+        draw_of_person = people.draw[who]
+        home = tables.district[bits(draw_of_person, 48, 12)]
         elsewhere = tables.district[bits(detail, 0, 12)]
         at_home = bits(detail, 12, 16) * TEN_THOUSAND < self.tables.scenario.at_home_per_10000 << 16
-        channel = self.channel_of(people.draw[who], behaviour)
+        channel = self.channel_of(draw_of_person, behaviour)
         issuer = tables.channel_issuer[channel]
         return Rows(
             partner=tables.channel_partner[channel],
@@ -197,7 +198,8 @@ class Season:
     def channel_of(self, draw: U64, behaviour: U8) -> U8:
         """Through which channel a person's acts of a behaviour are reported: always the same one."""
         choice = ((draw * _ODD[behaviour]) >> np.uint64(54)).astype(np.int64)
-        return self.tables.channel[behaviour.astype(np.int64) * CHANNEL_CHOICES + choice]
+        channel: U8 = self.tables.channel[behaviour.astype(np.int64) * CHANNEL_CHOICES + choice]
+        return channel
 
     def linked(self, draw: U64) -> Flags:
         """Which people have linked their accounts with the platforms that they travel with."""
@@ -209,7 +211,8 @@ class Season:
         return mix(np.arange(first, last, dtype=np.uint64), self.salt["person"])
 
     def _weights(self, draw: U64) -> I64:
-        return self.tables.weights[(draw >> np.uint64(20)).astype(np.int64) & (FINE - 1)]
+        weights: I64 = self.tables.weights[bits(draw, 20, 12)]
+        return weights
 
     def _acts_each(self, people: People, day: int) -> I64:
         """How many acts each person does: the day's acts at equal distances along the weights of all people.
@@ -218,7 +221,7 @@ class Season:
         """
         whole = self.weight_before[-1]
         before = people.weight_before + np.concatenate([[0], np.cumsum(people.weight)])
-        offset = between(mix(np.array([day], np.uint64), self.salt["act"]), 0, 0, 65_535)[0] / 65_536
+        offset = bits(mix(np.array([day], np.uint64), self.salt["person"]), 0, 16)[0] / 65_536
         reached = np.floor(before * (self.actions[day] / whole) + offset).astype(np.int64)
         reached[before == whole] = self.actions[day]
         acts: I64 = np.diff(reached)

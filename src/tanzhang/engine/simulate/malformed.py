@@ -16,6 +16,8 @@ GARBLED_TEXT = {GARBLED_TIME: "2022/08/10 12:30", GARBLED_QUANTITY: "twelve"}
 _FAR_FUTURE_US = 300 * 366 * 86_400 * US  # so far that it is the future whenever this is read
 _FAR_OUT_OF_RANGE = 4_000_000_000
 
+_NOT_AGREED = "behaviour-not-agreed+"
+
 Spoiler = Callable[[Season, Rows], Rows]
 
 
@@ -43,7 +45,13 @@ def malformed(season: Season, rows: Rows, draw: U64) -> Iterator[tuple[Rows, str
         bound = [season.setting.agreements[partner] is not None for partner in tables.partners]
         agreed = np.array(bound)[found.partner]
         yield spoil(season, found.take(~agreed)), code
-        yield spoil(season, found.take(agreed)), f"behaviour-not-agreed+{code}"
+        yield spoil(season, found.take(agreed)), _NOT_AGREED + code
+
+
+def codes_of_malformed() -> tuple[str, ...]:
+    """Every verdict that :func:`malformed` may ask for."""
+    codes = [way.partition("/")[0] for way in (*_TYPED, *_TEXT)]
+    return (*codes, _NOT_AGREED + "unknown-behaviour")
 
 
 def _no_subject(_season: Season, rows: Rows) -> Rows:

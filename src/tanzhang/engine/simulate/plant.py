@@ -6,15 +6,15 @@ must lose to another it differs in what the declared order looks at first: evide
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from tanzhang.engine.simulate.acts import CLAIM_BIT, GHOST_BIT, GROUP_BIT, NEVER, US, Rows, Season
 from tanzhang.engine.simulate.draws import I64, U8, U64, Flags, between, bits, mix
-from tanzhang.engine.simulate.malformed import malformed
+from tanzhang.engine.simulate.malformed import codes_of_malformed, malformed
 from tanzhang.engine.simulate.model import TEN_THOUSAND, Cheat
 
 DAY_US = 86_400 * US
@@ -32,29 +32,46 @@ RATES = (
     "malformed",
     "replayed_order",
 )
+WITHDRAWAL = "withdrawal"  # the report that takes back an act of one of the two kinds of withdrawn ones
+OUTCOMES_EXPECTED = ("granted", "repeat", "conflict", "duplicate_of", "overlap_of", "withdrawn", WITHDRAWAL)
 ON_TRIPS = frozenset({"duplicate", "overlap", "overlap_linked", "companion"})
 # A further report of an act is named by its purpose, so that its reference is its own.
 _PURPOSE = {kind: number for number, kind in enumerate(RATES, start=1)}
 _CHEAT_PURPOSE = 32
-MOST_TIMES = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is known of some planted reports, all of one kind; ``file_day`` is the day of the file they stand in.
+    """What is known of planted reports; ``file_day`` is the day of the file they stand in.
 
-    ``expected``: codes of a refusal joined by ``+``, or the outcome of settlement; ``at_once``: the same if the whole
-    season is settled in one go. ``related`` is the number of the report they refer to, 0 for none.
+    ``kind`` is a place in ``Planter.kinds_written``; ``expected`` and ``at_once`` are places in ``Planter.verdicts``:
+    codes of a refusal joined by ``+``, or the outcome of settlement, the latter if the whole season is settled in one
+    go. ``related`` is the number of the report they refer to, 0 for none.
     """
 
-    kind: str
-    expected: str
-    at_once: str
+    kind: U8
+    expected: U8
+    at_once: U8
     partner: U8
     number: U64
     file_day: I64
     related_partner: U8
     related: U64
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    def take(self, chosen: I64 | Flags) -> Truth:
+        """Some of it, in the order given."""
+        return Truth(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+
+
+def all_truth(parts: Sequence[Truth]) -> Truth:
+    """What is known in several parts, in order."""
+    return Truth(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in _TRUTH})
+
+
+_TRUTH = [field.name for field in fields(Truth)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +106,12 @@ class Planter:
         self.season = season
         self.tables = season.tables
         self.kinds, self.limits = rate_limits(season)
-        self.most = self.limits[:, -1] if len(self.kinds) else np.zeros(len(self.limits), np.uint64)
+        self.most = self.limits[:, -1]
         self.cheats = {cheat.kind: cheat for cheat in self.tables.scenario.cheats}
+        self.kinds_written = (*self.kinds, WITHDRAWAL)
+        cheated = {cheat.expected for cheat in self.cheats.values()}
+        cheated |= {cheat.beyond for cheat in self.cheats.values() if cheat.beyond is not None}
+        self.verdicts = tuple(sorted({*OUTCOMES_EXPECTED, *codes_of_malformed(), *cheated}))
         self.map_app = self.tables.partner_code(self.tables.scenario.map_app)
 
     def plant(self, acts: Rows, person_draw: U64, first_person: int, day: int) -> Planted:
@@ -279,15 +300,14 @@ class _Run:
             self.extras.append((file_day, rows))
             self._know(kind, expected, expected, rows, file_day, related)
 
-    def _know(
-        self, kind: str, expected: str, at_once: str, rows: Rows, file_day: I64, related: Rows | None
-    ) -> None:
+    def _know(self, kind: str, expected: str, at_once: str, rows: Rows, file_day: I64, related: Rows | None) -> None:
         nothing = np.zeros(len(rows), np.uint64)
+        planter = self.planter
         self.truth.append(
             Truth(
-                kind=kind,
-                expected=expected,
-                at_once=at_once,
+                kind=np.full(len(rows), planter.kinds_written.index(kind), np.uint8),
+                expected=np.full(len(rows), planter.verdicts.index(expected), np.uint8),
+                at_once=np.full(len(rows), planter.verdicts.index(at_once), np.uint8),
                 partner=rows.partner,
                 number=rows.number,
                 file_day=file_day,
@@ -318,7 +338,7 @@ class _Run:
             quantity=np.full(len(base), NEVER, np.int64),
             withdraws=base.number,
         )
-        self._add("withdrawal", "withdrawal", rows, file_day, base)
+        self._add(WITHDRAWAL, WITHDRAWAL, rows, file_day, base)
 
     def _witness(self, base: Rows, draw: U64, only: int | None = None) -> tuple[U8, U8, Flags]:
         """For every row another platform that may report it, and with which evidence; false where there is none."""

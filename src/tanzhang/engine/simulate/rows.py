@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tanzhang.engine.simulate.acts import NEVER, Rows, Season
 from tanzhang.engine.simulate.draws import I64, U8, U64, Flags, mix, texts, validity
-from tanzhang.engine.simulate.plant import Truth
+from tanzhang.engine.simulate.plant import Planter, Truth
 
 MOMENT = pa.timestamp("us", "UTC")
 _CODED = pa.dictionary(pa.int8(), pa.string())
@@ -53,7 +53,13 @@ class Renderer:
 
     def __init__(self, season: Season) -> None:
         self.season = season
-        self.schemas = {partner: report_schema(season, partner) for partner in season.tables.partners}
+        tables = season.tables
+        self.schemas = {partner: report_schema(season, partner) for partner in tables.partners}
+        self.partners = pa.array(tables.partners)
+        self.behaviours = pa.array(tables.behaviours)
+        self.regions = pa.array(tables.regions)
+        self.evidences = pa.array(tables.evidences)
+        self.issuers = pa.array(tables.issuers)
 
     def by_partner(self, rows: Rows, moved: Flags | None = None) -> Iterator[tuple[str, pa.RecordBatch]]:
         """The rows of each partner in the order given; rows that ``moved`` elsewhere are left out."""
@@ -76,17 +82,17 @@ class Renderer:
 
     def _columns(self, rows: Rows) -> dict[str, pa.Array]:
         """Every column but the inputs."""
-        season, tables = self.season, self.season.tables
+        season = self.season
         columns = {
             "id": self.references(rows.partner, rows.number),
-            "type": coded(rows.behaviour, tables.behaviours),
+            "type": coded(rows.behaviour, self.behaviours),
             "subject": texts(
                 self.subjects(rows.partner, rows.person), known=None if rows.nameless is None else ~rows.nameless
             ),
             "time": moments(rows.ended),
-            "region": coded(rows.region, tables.regions),
-            "evidence": coded(rows.evidence, tables.evidences),
-            "claim_issuer": coded(rows.issuer, tables.issuers, none=0),
+            "region": coded(rows.region, self.regions),
+            "evidence": coded(rows.evidence, self.evidences),
+            "claim_issuer": coded(rows.issuer, self.issuers, rows.issuer > 0),
             "claim_identifier": _some(rows.claim, season.salt["claim"]),
             "withdraws": self._withdrawn(rows),
             "started_at": moments(rows.started),
@@ -94,7 +100,7 @@ class Renderer:
         }
         if season.size.text:
             garbled = np.zeros(len(rows), np.uint8) if rows.garbled is None else rows.garbled
-            columns[GARBLED] = pa.array(garbled)
+            columns[GARBLED] = whole(garbled, pa.uint8())
         return columns
 
     def references(self, partner: U8, number: U64, known: Flags | None = None) -> pa.Array:
@@ -116,21 +122,23 @@ class Renderer:
         tables = self.season.tables
         code = tables.input_names.index(name)
         known = (tables.inputs[behaviour] == code) & (quantity != NEVER)
-        buffers = [validity(known), pa.py_buffer(np.ascontiguousarray(quantity))]
-        return pa.Array.from_buffers(pa.int64(), len(quantity), buffers)
+        return whole(quantity, pa.int64(), known)
 
 
-def coded(codes: U8, names: tuple[str, ...], *, none: int | None = None) -> pa.DictionaryArray:
-    """Codes as texts that are stored once; ``none`` is the code of nothing."""
-    mask = None if none is None else codes == none
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int8), mask=mask), pa.array(names, pa.string()))
+def whole(numbers: npt.NDArray[np.integer], kind: pa.DataType, known: Flags | None = None) -> pa.Array:
+    """Numbers as they lie in memory; NULL where not ``known``."""
+    return pa.Array.from_buffers(kind, len(numbers), [validity(known), pa.py_buffer(np.ascontiguousarray(numbers))])
+
+
+def coded(codes: U8, names: pa.Array, known: Flags | None = None) -> pa.DictionaryArray:
+    """Codes as texts that are stored once; NULL where not ``known``."""
+    return pa.DictionaryArray.from_arrays(whole(codes, pa.int8(), known), names)
 
 
 def moments(us: I64) -> pa.Array:
     """Microseconds as moments; NULL where there is none."""
     known = us != NEVER
-    bitmap = None if known.all() else validity(known)
-    return pa.Array.from_buffers(MOMENT, len(us), [bitmap, pa.py_buffer(np.ascontiguousarray(us))])
+    return whole(us, MOMENT, None if known.all() else known)
 
 
 def _some(numbers: U64 | None, salt: np.uint64, count: int = 0) -> pa.Array:
@@ -149,31 +157,22 @@ TRUTH_SCHEMA = pa.schema(
         ("expected_at_once", _CODED),
         ("related_partner", _CODED),
         ("related_id", pa.string()),
-        ("file_day", pa.int16()),
     ]
 )
 
 
-def truth_batch(renderer: Renderer, truth: Truth) -> pa.RecordBatch:
-    """What is known of some planted rows, in the columns of the truth file and the number of the file's day."""
-    partners = renderer.season.tables.partners
+def truth_batch(renderer: Renderer, planter: Planter, truth: Truth) -> pa.RecordBatch:
+    """What is known of planted rows, in the columns of the truth file."""
+    verdicts = pa.array(planter.verdicts)
     related = truth.related > 0
-    count = len(truth.number)
-
-    def same(text: str) -> pa.DictionaryArray:
-        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int8)), pa.array([text]))
-
     columns = [
-        coded(truth.partner, partners),
+        coded(truth.partner, renderer.partners),
         renderer.references(truth.partner, truth.number),
-        same(truth.kind),
-        same(truth.expected),
-        same(truth.at_once),
-        pa.DictionaryArray.from_arrays(
-            pa.array(truth.related_partner.astype(np.int8), mask=~related), pa.array(partners)
-        ),
+        coded(truth.kind, pa.array(planter.kinds_written)),
+        coded(truth.expected, verdicts),
+        coded(truth.at_once, verdicts),
+        coded(truth.related_partner, renderer.partners, related),
         renderer.references(truth.related_partner, truth.related, related),
-        pa.array(truth.file_day.astype(np.int16)),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=TRUTH_SCHEMA)
 
@@ -214,10 +213,10 @@ def links_batch(renderer: Renderer, position: int) -> pa.RecordBatch:
     who, child = who[order], child[order]
     first = np.datetime64(season.days[0], "D").astype(np.int32)
     columns = [
-        coded(child, tables.partners),
+        coded(child, renderer.partners),
         texts(renderer.subjects(child, person[who])),
-        coded(main[who], tables.partners),
+        coded(main[who], renderer.partners),
         texts(renderer.subjects(main[who], person[who])),
-        pa.array(np.full(len(who), first)).cast(pa.date32()),
+        whole(np.full(len(who), first, np.int32), pa.date32()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=LINKS_SCHEMA)

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from tanzhang.engine.simulate.acts import Rows, Season, joined
-from tanzhang.engine.simulate.plant import Planter, Truth
-from tanzhang.engine.simulate.rows import Renderer, links_batch, truth_batch
+from tanzhang.engine.simulate.plant import Planter, Truth, all_truth
+from tanzhang.engine.simulate.rows import TRUTH_SCHEMA, Renderer, links_batch, truth_batch
 
 Result = TypeVar("Result")
 _AHEAD = 2  # slices made before they are asked for, per thread
@@ -26,7 +26,7 @@ class Made:
     acts: int
     batches: tuple[tuple[str, pa.RecordBatch], ...]
     extras: tuple[tuple[int, Rows], ...]
-    truth: tuple[tuple[int, pa.RecordBatch], ...]
+    truth: Truth | None
 
 
 class Generator:
@@ -38,15 +38,16 @@ class Generator:
         self.renderer = Renderer(season)
         self.planter = Planter(season)
         self._extras: dict[int, list[Rows]] = {}
-        self._truth: dict[int, list[pa.RecordBatch]] = {}
+        self._truth: dict[int, list[Truth]] = {}
 
     def day(self, number: int) -> Iterator[Made]:
         """The slices of one day in order; days have to be asked for in order too."""
         for made in self._in_order(lambda position: self._slice(position, number)):
             for day, rows in made.extras:
                 self._extras.setdefault(day, []).append(rows)
-            for day, batch in made.truth:
-                self._truth.setdefault(day, []).append(batch)
+            if made.truth is not None:
+                for day in np.unique(made.truth.file_day).tolist():
+                    self._truth.setdefault(day, []).append(made.truth.take(made.truth.file_day == day))
             yield made
 
     def planted(self, number: int) -> list[tuple[str, pa.RecordBatch]]:
@@ -54,9 +55,12 @@ class Generator:
         parts = self._extras.pop(number, [])
         return list(self.renderer.by_partner(joined(parts))) if parts else []
 
-    def truth(self, number: int) -> list[pa.RecordBatch]:
+    def truth(self, number: int) -> pa.RecordBatch:
         """After the slices of a day: what is known of the rows of its files that are not plain honest acts."""
-        return self._truth.pop(number, [])
+        parts = self._truth.pop(number, None)
+        if parts is None:
+            return pa.RecordBatch.from_pylist([], schema=TRUTH_SCHEMA)
+        return truth_batch(self.renderer, self.planter, all_truth(parts))
 
     def links(self) -> Iterator[pa.RecordBatch]:
         """Who linked which platform accounts, slice by slice."""
@@ -68,13 +72,8 @@ class Generator:
         planted = self.planter.plant(acts, people.draw, people.first, day)
         batches = tuple(self.renderer.by_partner(planted.acts, planted.moved))
         extras = [part for days, rows in planted.extras for part in _split(days, rows)]
-        truth = [part for known in planted.truth for part in self._known(known)]
-        return Made(len(acts), batches, tuple(extras), tuple(truth))
-
-    def _known(self, truth: Truth) -> Iterator[tuple[int, pa.RecordBatch]]:
-        batch = truth_batch(self.renderer, truth)
-        for day in np.unique(truth.file_day).tolist():
-            yield day, batch.filter(pa.array(truth.file_day == day))
+        truth = all_truth(planted.truth) if planted.truth else None
+        return Made(len(acts), batches, tuple(extras), truth)
 
     def _in_order(self, make: Callable[[int], Result]) -> Iterator[Result]:
         with ThreadPoolExecutor(self.threads) as pool:

@@ -126,7 +126,8 @@ def quantile_table(quantiles: Quantiles | None) -> I64:
         return np.full(FINE, -1, np.int64)
     places, values = (np.array(each, np.float64) for each in zip(*quantiles.points, strict=True))
     middle = (np.arange(FINE) + 0.5) * (TEN_THOUSAND / FINE)
-    return np.rint(np.interp(middle, places, values)).astype(np.int64)
+    found: I64 = np.rint(np.interp(middle, places, values)).astype(np.int64)
+    return found
 
 
 def choice_table(shares: Sequence[float], size: int) -> U8:
@@ -142,7 +143,8 @@ def _channel_table(own: Sequence[Activity], channels: Sequence[Channel]) -> U8:
         before += len(each.channels)
     if before != len(channels):
         raise AssertionError(f"{before} channels numbered of {len(channels)}")
-    return np.concatenate(tables)
+    together: U8 = np.concatenate(tables)
+    return together
 
 
 def _day_tables(scenario: Scenario, *, weekend: bool) -> DayTables:
@@ -160,8 +162,8 @@ def _day_tables(scenario: Scenario, *, weekend: bool) -> DayTables:
     mass = mass / mass[-1] + np.linspace(0, 1e-6, 25)
     steps = np.linspace(0, mass[-1], FINE + 1)
     second = np.rint(np.interp(steps, mass, np.linspace(0, LATEST_S, 25))).astype(np.int64)
-    acts, position = np.meshgrid(np.arange(MOST_ACTS + 1), np.arange(MOST_ACTS + 2), indexing="ij")
-    places = np.minimum(position / np.maximum(acts, 1), 1) * FINE
+    acts, cut = np.meshgrid(np.arange(MOST_ACTS + 1), np.arange(MOST_ACTS + 2), indexing="ij")
+    places = np.minimum(cut / np.maximum(acts, 1), 1) * FINE
     edges = np.rint(np.interp(places, np.arange(FINE + 1), second)).astype(np.int64)
     choices = [choice_table(list(row) if row.sum() else [1.0] * len(row), CHOICES) for row in by_hour]
     return DayTables(second=second, edges=edges.reshape(-1), behaviour=np.concatenate(choices))
