@@ -27,6 +27,7 @@ from tanzhang.stores.home import Home
 from ..homes import records
 
 SCENARIO = "green-life-season-2022"
+FEW = {"alipay", "amap", "beijing_subway", "lvpuhui", "meituan", "yikatong"}
 Reference = tuple[str, str]
 Outcomes = dict[Reference, Counter[str]]
 
@@ -59,9 +60,15 @@ class Taken:
 
 
 def eventful(folder: Path) -> Catalogue:
-    """The shipped scenario with higher rates of what is rare, so that a small season has all of it."""
+    """The shipped scenario with higher rates of what is rare, so that a small season has all of it.
+
+    Of the partners only some are left, since every file costs time.
+    """
     data = yaml.safe_load((shipped_folder() / "scenarios" / f"{SCENARIO}.yaml").read_text(encoding="utf-8"))
     data["first_day"]["value"] = str(data["first_day"]["value"])
+    for behaviour in data["mix"]["behaviours"]:
+        behaviour["channels"] = [channel for channel in behaviour["channels"] if channel["partner"] in FEW]
+    data["mix"]["behaviours"] = [behaviour for behaviour in data["mix"]["behaviours"] if behaviour["channels"]]
     for cheat in data["cheats"]["kinds"]:
         cheat["per_10000"] = 400
     data["rates"]["per_10000"] |= dict.fromkeys(("overlap", "overlap_linked", "companion", "conflict"), 150)
@@ -176,20 +183,11 @@ def test_what_is_withdrawn_after_settlement_is_reversed_to_the_milligram(season:
 
 def test_a_season_of_events_settled_in_one_go_is_what_the_truth_says_of_that(in_memory: Path) -> None:
     folder = in_memory / "events"
-    summary = simulate(Catalogue(), SCENARIO, folder, people=300, actions=4_000, days=4, seed=11, format="ndjson")
+    summary = simulate(Catalogue(), SCENARIO, folder, people=900, actions=6_000, days=2, seed=11, format="ndjson")
     taken = take_in_and_settle(folder, summary, in_memory / "events-home", every_day=False)
     assert taken.wrong() == {}
     verdicts = sum(taken.found.values(), Counter())
-    assert verdicts["bad-time"] + verdicts["not-a-whole-number"] > 0
-    assert verdicts["withdrawn"] == sum(
-        count for kind, count in summary["rows_by_kind"].items() if kind.startswith("withdrawn")
-    )
-
-
-def test_a_day_of_csv_is_taken_in_like_any_other(in_memory: Path) -> None:
-    folder = in_memory / "lines"
-    summary = simulate(Catalogue(), SCENARIO, folder, people=2_000, actions=3_000, days=1, seed=2, format="csv")
-    taken = take_in_and_settle(folder, summary, in_memory / "lines-home", every_day=True)
-    assert taken.wrong() == {}
-    verdicts = sum(taken.found.values(), Counter())
-    assert verdicts["bad-time"] + verdicts["not-a-whole-number"] > 0
+    assert verdicts["bad-time"] > 0
+    assert verdicts["not-a-whole-number"] > 0
+    kinds = summary["rows_by_kind"]
+    assert verdicts["withdrawn"] == kinds["withdrawn_before"] + kinds["withdrawn_after"]
