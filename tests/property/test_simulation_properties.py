@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tanzhang.engine.simulate.acts import NEVER, US, Season, joined
 from tanzhang.engine.simulate.draws import mix, salt_of, texts
-from tanzhang.engine.simulate.model import Setting, Size
+from tanzhang.engine.simulate.model import Hours, Setting, Size
 from tanzhang.engine.simulate.plant import Planter
 from tanzhang.engine.simulate.tables import MOST_ACTS, choice_table, make_tables
 from tanzhang.stores.catalogue import Catalogue
@@ -54,6 +56,14 @@ def test_honest_acts_of_a_person_never_overlap_and_stay_on_their_day(season: Sea
         assert (acts.ended[trips] - acts.started[trips] >= 120 * US).all()
         assert (np.bincount(acts.person.astype(np.int64)) <= MOST_ACTS).all()
     assert sum(season.actions) == season.size.actions
+
+
+def test_a_day_whose_acts_all_fall_into_one_hour_has_no_room_for_a_busy_person() -> None:
+    rush = Hours(weekday=(0,) * 8 + (1,) + (0,) * 15, weekend=(1,) * 24)
+    crowded = make_tables(replace(SCENARIO, hours=dict.fromkeys(SCENARIO.hours, rush)))
+    size = Size(people=1_000, actions=2_000, days=1, seed=1, text=False)
+    assert Season(TABLES, SETTING, size).fits
+    assert not Season(crowded, SETTING, size).fits
 
 
 @settings(max_examples=15, deadline=None)

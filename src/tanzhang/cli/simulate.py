@@ -24,7 +24,7 @@ def simulate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
 ) -> None:
-    """Write a simulated season: reports by day and partner, links, and the truth about what is planted in them."""
+    """Write a simulated season of reports and the truth about it."""
     from tanzhang.cli.main import _answer, _catalogue, answering
 
     with answering(as_json):

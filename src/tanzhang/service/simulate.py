@@ -22,7 +22,7 @@ from tanzhang.engine.simulate.acts import MOST_DAYS, MOST_PEOPLE, Season
 from tanzhang.engine.simulate.model import Scenario, Setting, Size
 from tanzhang.engine.simulate.rows import LINKS_SCHEMA, TRUTH_SCHEMA
 from tanzhang.engine.simulate.season import Generator
-from tanzhang.engine.simulate.tables import MOST_ACTS, make_tables
+from tanzhang.engine.simulate.tables import make_tables
 from tanzhang.service.progress import Progress, silent
 from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.files import write_durably
@@ -64,10 +64,10 @@ def simulate(
         )
     size = _size(scenario, people, actions, days, seed, text=format != "parquet")
     season = Season(make_tables(scenario), _setting(catalogue, scenario, size), size)
-    if season.busiest > MOST_ACTS - 1:
+    if not season.fits:
         raise refuse(
             "simulation-size",
-            f"the busiest person would do {season.busiest:.0f} acts a day, at most {MOST_ACTS - 1} fit into one",
+            f"the busiest person would do {season.busiest} acts on one day, and a trip must fit into each part of it",
             where="--actions",
             remedy="simulate more people, more days or fewer actions",
         )

@@ -6,6 +6,7 @@ one person never overlap, whichever platforms report them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time
 from typing import Any
@@ -127,8 +128,16 @@ class Season:
         self.weight_before = [0]
         for first in self.slices:
             self.weight_before.append(self.weight_before[-1] + int(self._weights(self._draw(first)).sum()))
-        heaviest = int(tables.weights.max())
-        self.busiest = max(self.actions) * heaviest / self.weight_before[-1]
+        self.busiest = math.ceil(max(self.actions) * int(tables.weights.max()) / self.weight_before[-1])
+
+    @property
+    def fits(self) -> bool:
+        """Whether the busiest person's day has room for as many trips as they do acts, at every hour."""
+        if self.busiest > MOST_ACTS:
+            return False
+        needed = SHORTEST_TRIP_S + SHORTEST_TRIP_S // 8 + MARGIN_S
+        cuts = [day.edges.reshape(MOST_ACTS + 1, -1)[self.busiest, : self.busiest + 1] for day in self.tables.days]
+        return all(int(np.diff(each).min()) >= needed for each in cuts)
 
     def people(self, position: int) -> People:
         """The people of one slice."""

@@ -146,7 +146,7 @@ class _Run:
         base = self.acts.take(where)
         draw = mix(base.number, self.season.salt["plant"])
         if kind in self.planter.cheats:
-            self._cheat(self.planter.cheats[kind], base, draw)
+            self._cheat(self.planter.cheats[kind], base)
             return
         plants: dict[str, Callable[[Rows, U64, I64], None]] = {
             "duplicate": self._duplicate,
@@ -168,7 +168,7 @@ class _Run:
         acts = self.acts.changed(group=self.group) if self.group.any() else self.acts
         return Planted(acts, self.moved, tuple(self.extras), tuple(self.truth))
 
-    # -- one method per kind: base rows, their draws, their places in the slice
+    # -- one method per kind: the acts it is planted on, their draws, their places in the slice
 
     def _duplicate(self, base: Rows, draw: U64, _where: I64) -> None:
         """Another platform saw the trip too and names the same gate or order; it noticed the start a little later."""
@@ -270,7 +270,7 @@ class _Run:
         )
         self._add("replayed_order", "duplicate_of", rows, self.day + lag, base)
 
-    def _cheat(self, cheat: Cheat, base: Rows, draw: U64) -> None:
+    def _cheat(self, cheat: Cheat, base: Rows) -> None:
         """Reports of a made-up account, in the pattern of honest acts."""
         partner = base.partner
         if cheat.partner is not None:
