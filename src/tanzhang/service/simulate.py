@@ -26,8 +26,8 @@ from tanzhang.engine.simulate.tables import make_tables
 from tanzhang.service.progress import Progress, silent
 from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.files import write_durably
-from tanzhang.stores.reports import FORMATS, open_report, write_parquet
 from tanzhang.stores.scenario import load_scenario
+from tanzhang.stores.simulated import FORMATS, open_report, write_parquet
 
 SUMMARY = "simulation.json"
 FORMAT_VERSION = 1

@@ -1,4 +1,4 @@
-"""Writing reports in the platform's own schema: Parquet, CSV, or CloudEvents, one a line (NDJSON).
+"""Writing simulated reports in the platform's own schema: Parquet, CSV, or CloudEvents, one a line (NDJSON).
 
 :mod:`tanzhang.stores.formats` reads them. The same batches give the same bytes.
 """
