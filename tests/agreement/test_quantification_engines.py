@@ -117,9 +117,18 @@ def screen_rows(con: Any, rows: list[Row]) -> list[int | set[str]]:
     con.register("given", pa.table({n: pa.array(v, types.get(n, pa.string())) for n, v in columns.items()}))
     con.execute("CREATE OR REPLACE TEMP TABLE raw AS SELECT * FROM given")
     con.unregister("given")
+    taken: list[pa.Table] = []
     screened = screen(
-        con, "raw", programme=PROGRAMME, partner=None, identity_key=bytes(32), now=NOW, resolve=PLANS.__getitem__
+        con,
+        "raw",
+        programme=PROGRAMME,
+        partner=None,
+        identity_key=bytes(32),
+        now=NOW,
+        resolve=PLANS.__getitem__,
+        accept=taken.append,
     )
+    con.register("accepted", pa.concat_tables(taken))
     found: dict[int, int | set[str]] = dict(con.execute("SELECT row, quantified_mg FROM accepted").fetchall())
     codes: defaultdict[int, set[str]] = defaultdict(set)
     for row, code in con.execute("SELECT row, code FROM problems").fetchall():

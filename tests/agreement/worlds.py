@@ -19,8 +19,8 @@ from tanzhang.core.formula import parse_formula
 from tanzhang.core.recipe import CapRule, Recipe
 from tanzhang.core.record import Record
 from tanzhang.core.settlement import Rules
+from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.engine.reference import Accepted, Link
-from tanzhang.engine.settle import RECORD_COLUMNS
 from tanzhang.engine.settle import settle as settle_in_columns
 
 KEY = bytes(range(32))
@@ -340,8 +340,16 @@ def settle_columns(
     load_pending(con, "pending", pending)
     load_records(con, "settled", settled)
     load_links(con, "links", found)
-    table = settle_in_columns(con, pending="pending", settled="settled", links="links", recipes=recipes, rules=rules)
-    return read_records(con, table)
+    decision = settle_in_columns(
+        con,
+        pending=con.sql("SELECT * FROM pending").to_arrow_table(),
+        settled="settled" if settled else None,
+        links="links" if found else None,
+        recipes=recipes,
+        rules=rules,
+    )
+    con.register("records", decision.records())
+    return read_records(con, "records")
 
 
 def span(record: Record) -> Span:

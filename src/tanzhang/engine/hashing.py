@@ -23,27 +23,25 @@ if TYPE_CHECKING:
 Rows = npt.NDArray[np.uint8]
 
 # Below this many rows hashlib is done before DataFusion is loaded or has started.
-FEW_ROWS = 16_384
-# Bounds memory, and keeps the int32 offsets of a slice from overflowing at any sane width.
-_SLICE_ROWS = 1 << 18
-_SLICE_BYTES = 1 << 28
+FEW_ROWS = 1_024
+# Small enough that what a slice works on stays near the core and is used again by the next one.
+_SLICE_ROWS = 1 << 16
 
 
 def sha256_rows(rows: Rows) -> Rows:
     """SHA-256 of every row.
 
     Shape:  uint8 (n, width) -> uint8 (n, 32), same order.
-    Limits: memory beyond input and output is about 600 MiB per core at most.
     Raises: ValueError if the array is not two-dimensional uint8.
     """
     _check(rows)
-    n, width = rows.shape
+    n = len(rows)
     hashes = np.empty((n, HASH_BYTES), np.uint8)
 
     def hash_slice(start: int, end: int) -> None:
-        hashes[start:end] = _sha256_slice(rows[start:end])
+        hashes[start:end] = sha256_here(rows[start:end])
 
-    in_slices(n, width, hash_slice)
+    in_slices(n, hash_slice)
     return hashes
 
 
@@ -98,29 +96,30 @@ def _parents(level: Rows) -> Rows:
         rows = np.empty((end - start, 1 + 2 * HASH_BYTES), np.uint8)
         rows[:, 0] = 1
         rows[:, 1:] = children[start:end]
-        parents[start:end] = _sha256_slice(rows)
+        parents[start:end] = sha256_here(rows)
 
-    in_slices(pairs, 1 + 2 * HASH_BYTES, hash_slice)
+    in_slices(pairs, hash_slice)
     if len(level) % 2:
         parents[-1] = level[-1]
     return parents
 
 
-def in_slices(n: int, width: int, work: Callable[[int, int], None]) -> None:
+def in_slices(n: int, work: Callable[[int, int], None]) -> None:
     """Call ``work(start, end)`` over all n rows, on all cores where that pays."""
     if n <= FEW_ROWS:
         work(0, n)
         return
     cores = os.cpu_count() or 1
-    step = max(1, min(_SLICE_ROWS, _SLICE_BYTES // max(width, 1), -(-n // cores)))
+    step = max(1, min(_SLICE_ROWS, -(-n // cores)))
     with ThreadPoolExecutor(cores) as pool:
         # Reading the results raises what a slice raised.
         list(pool.map(lambda start: work(start, min(start + step, n)), range(0, n, step)))
 
 
-def _sha256_slice(rows: Rows) -> Rows:
+def sha256_here(rows: Rows) -> Rows:
+    """:func:`sha256_rows` on the core that calls it."""
     n, width = rows.shape
-    if n <= FEW_ROWS:  # always true of rows so wide that offsets could overflow
+    if n <= FEW_ROWS or n * width >= 1 << 31:  # the offsets below are int32
         digests = b"".join(sha256(row).digest() for row in np.ascontiguousarray(rows))
         return np.frombuffer(digests, np.uint8).reshape(n, HASH_BYTES)
 

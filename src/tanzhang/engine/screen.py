@@ -1,16 +1,21 @@
 """Screening: every row of a submission gets its verdict and, if accepted, its milligrams, in columns.
 
-Input is a table of raw rows (:data:`RAW_COLUMNS`), whatever format they came in. Output is a table of accepted actions
-(:data:`ACCEPTED_COLUMNS`) and a table of problems, one line per mistake, all mistakes of a row together. The rules of
-which methodology applies are not here: the distinct questions (a few, however many rows) go to a callback.
+Input is a table of raw rows (:data:`RAW_COLUMNS`), whatever format they came in. Output are accepted actions
+(:data:`ACCEPTED_COLUMNS`), batch by batch, and a table of problems, one line per mistake, all mistakes of a row
+together. The rules of which methodology applies are not here: the distinct questions (a few, however many rows) go to a
+callback.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tanzhang.core.action import DEFAULT_EVIDENCE, ELAPSED, EVIDENCE, INPUT_NAMES
 from tanzhang.core.claim import ACTION, CHILD, CLAIM, GROUP
@@ -21,11 +26,27 @@ from tanzhang.core.recipe import read_recipe
 from tanzhang.core.region import is_region
 from tanzhang.engine.identities import identity_column
 from tanzhang.engine.kernel import identity_text_sql, local_time_sql, normal_identifier_sql, quote
-from tanzhang.engine.sql import compile_condition, compile_mg
+from tanzhang.engine.parallel import in_order
+from tanzhang.engine.rules import (
+    FIX_ROW,
+    KIND,
+    QUESTION,
+    READABLE,
+    WHOLE_TYPES,
+    Rule,
+    any_broken,
+    fitting,
+    kind_rules,
+    plan_rules,
+    plan_rules_sql,
+    reading_rules,
+    row_rules,
+    whole_sql,
+)
+from tanzhang.engine.sql import compile_mg
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
 TEXT_COLUMNS: tuple[str, ...] = (
     "id",
@@ -66,13 +87,10 @@ ACCEPTED_COLUMNS: tuple[str, ...] = (
     "withdraws",
 )
 
-LONGEST_TEXT = 256
-CLOCK_TOLERANCE = timedelta(minutes=5)
+_BATCH_ROWS = 1 << 16
 _HOUR, _SIXTY = r"([01]\d|2[0-3])", r"[0-5]\d"
 _YEAR = r"(19[7-9]\d|2\d{3})"
 _RFC3339 = rf"{_YEAR}-\d\d-\d\d[Tt ]{_HOUR}:{_SIXTY}:{_SIXTY}(\.\d{{1,6}})?([Zz]|[+-]{_HOUR}:{_SIXTY})"
-_SHOWN = 60  # characters of a value that a message repeats
-_ELAPSED_RANGE = (0, 400 * 86_400)  # seconds; an act longer than a year is refused by 'implausible-duration'
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +106,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """Names of the two result tables and the counts."""
+    """Name of the table of problems, and the counts."""
 
-    accepted: str
-    table: pa.Table
     problems: str
     rows: int
     accepted_rows: int
@@ -107,31 +123,31 @@ def screen(
     identity_key: bytes,
     now: datetime,
     resolve: Callable[[Question], Plan | Problem],
+    accept: Callable[[pa.Table], None],
 ) -> Screened:
     """Screen the raw rows of one submission.
 
+    ``accept`` is given the good ones, some thousands at a time, and none at first, so that it knows the columns.
     ``partner`` is who submits: rows without a source are his, rows of another source are refused; None takes each
     row's own source. ``now`` bounds the future. ``resolve`` answers each distinct question once.
     """
     _typed(con, raw, programme, partner, now)
-    plans = _resolve(con, resolve)
+    of_kind, of_row = kind_rules(programme, partner), row_rules(now)
+    plans = _resolve(con, resolve, of_kind)
     numbered = [plans[digest] for digest in sorted(plans)]
-    _judged(con, numbered)
-    _problems(con, raw, numbered, programme, partner, now)
-    table = _accepted(con, numbered, programme, identity_key)
-    rows, accepted_rows, refused = _one(
-        con,
-        f"SELECT (SELECT count(*) FROM {raw}), (SELECT count(*) FROM accepted), "
-        "(SELECT count(DISTINCT row) FROM problems)",
-    )
-    if rows != accepted_rows + refused:
-        raise AssertionError(f"{rows} rows, but {accepted_rows} accepted and {refused} refused")
-    return Screened("accepted", table, "problems", rows, accepted_rows, plans)
+    _judged(con, numbered, of_row)
+    doubtful, accepted_rows = _sift(con, numbered, programme, identity_key, accept)
+    _problems(con, raw, numbered, [*of_kind, *of_row], doubtful)
+    (refused,) = _one(con, "SELECT count(DISTINCT row) FROM problems")
+    if refused != len(doubtful):
+        raise AssertionError(f"{len(doubtful)} rows are in doubt, but {refused} are refused with a reason")
+    return Screened("problems", accepted_rows + refused, accepted_rows, plans)
 
 
 def _typed(con: duckdb.DuckDBPyConnection, raw: str, programme: Programme, partner: str | None, now: datetime) -> None:
-    """Table ``typed``: clean texts, times and whole numbers; NULL where a value is absent or cannot be read.
+    """Relation ``typed``: clean texts, times and whole numbers; NULL where a value is absent or cannot be read.
 
+    Times written as text are read once, into a table; typed columns are cheaper to read again than to keep.
     ``unread``: an input was given that cannot be read; ``start_unread``: so was the start. View ``dated``: with the
     local day of the act, NULL for an act that lies too far in the future to be asked about.
     """
@@ -146,12 +162,10 @@ def _typed(con: duckdb.DuckDBPyConnection, raw: str, programme: Programme, partn
         return f"CASE WHEN {trimmed} THEN {column} ELSE nullif(trim({column}), '') END"
 
     # Only these types hold values that may be given and yet unreadable.
-    doubtful = [name for name in INPUT_NAMES if types[name] not in _WHOLE_TYPES]
+    doubtful = [name for name in INPUT_NAMES if types[name] not in WHOLE_TYPES]
     unread = " OR ".join(f"({name}_given AND {name} IS NULL)" for name in doubtful) or "false"
     sender = text("source") if partner is None else f"coalesce({text('source')}, {quote(partner)})"
-    con.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE typed AS
+    read = f"""
         WITH read AS (
             SELECT row, {text("id")} AS reference, {sender} AS partner, {text("type")} AS behaviour,
                 {text("subject")} AS subject, {_moment_sql("time", types["time"])} AS ended,
@@ -160,7 +174,7 @@ def _typed(con: duckdb.DuckDBPyConnection, raw: str, programme: Programme, partn
                 coalesce({text("evidence")}, {quote(DEFAULT_EVIDENCE)}) AS evidence, {text("group")} AS companions,
                 {text("claim_issuer")} AS claim_issuer, {text("claim_identifier")} AS claim_identifier,
                 {text("withdraws")} AS withdraws, problem_code AS objection,
-                {", ".join(f"{_whole_sql(name, types[name])} AS {name}" for name in INPUT_NAMES)},
+                {", ".join(f"{whole_sql(name, types[name])} AS {name}" for name in INPUT_NAMES)},
                 {text("started_at")} IS NOT NULL AS start_given
                 {"".join(f", {text(name)} IS NOT NULL AS {name}_given" for name in doubtful)}
             FROM {raw}
@@ -168,8 +182,11 @@ def _typed(con: duckdb.DuckDBPyConnection, raw: str, programme: Programme, partn
         SELECT * EXCLUDE (start_given {"".join(f", {name}_given" for name in doubtful)}),
             {unread} AS unread, start_given AND started IS NULL AS start_unread
         FROM read
-        """
-    )
+    """
+    if types["time"] == "VARCHAR":
+        con.execute(f"CREATE OR REPLACE TEMP TABLE typed_texts AS {read}")
+        read = "FROM typed_texts"
+    con.execute(f"CREATE OR REPLACE TEMP VIEW typed AS {read}")
     limit = now.astimezone(UTC).replace(tzinfo=None) + timedelta(days=2)
     first, last = _one(con, f"SELECT min(ended), max(ended) FROM typed WHERE ended <= TIMESTAMP '{limit}'")
     start, end = ((moment or limit).replace(tzinfo=UTC) for moment in (first, last))
@@ -183,20 +200,8 @@ def _typed(con: duckdb.DuckDBPyConnection, raw: str, programme: Programme, partn
     )
 
 
-_WHOLE_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
-
-
 def _types(con: duckdb.DuckDBPyConnection, raw: str) -> dict[str, str]:
     return dict(con.execute(f"SELECT column_name, column_type FROM (DESCRIBE {raw})").fetchall())
-
-
-def _whole_sql(column: str, kind: str) -> str:
-    """A column's whole number as BIGINT, NULL where it is none."""
-    if kind == "VARCHAR":
-        return f"CASE WHEN regexp_full_match(trim({column}), '-?[0-9]+') THEN TRY_CAST(trim({column}) AS BIGINT) END"
-    if kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL"):
-        return f"CASE WHEN {column} = floor({column}) THEN TRY_CAST({column} AS BIGINT) END"
-    return f"TRY_CAST({column} AS BIGINT)"
 
 
 def _moment_sql(column: str, kind: str) -> str:
@@ -211,18 +216,31 @@ def _moment_sql(column: str, kind: str) -> str:
     return "NULL::TIMESTAMP"  # a time without offset is not a time
 
 
-_QUESTION = ("behaviour", "region", "variant", "evidence", "day")
 # A pure withdrawal carries no inputs and needs no methodology.
 _TAKES_BACK = (
     "(withdraws IS NOT NULL AND NOT unread AND " + " AND ".join(f"{name} IS NULL" for name in INPUT_NAMES) + ")"
 )
 
 
-def _resolve(con: duckdb.DuckDBPyConnection, resolve: Callable[[Question], Plan | Problem]) -> dict[str, Plan]:
-    """Table ``answers``: each distinct question with its plan's number, or with the code of the refusal."""
+def _resolve(
+    con: duckdb.DuckDBPyConnection, resolve: Callable[[Question], Plan | Problem], rules: Sequence[Rule]
+) -> dict[str, Plan]:
+    """Table ``answers``: each distinct question with its plan's number, or with the code of the refusal.
+
+    Table ``kinds``: each distinct kind of row with its plan's number, and ``unfit`` where a rule of kinds is broken;
+    what is asked once of a kind is not asked again of every row.
+    """
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE found_kinds AS
+        SELECT *, {any_broken(rules)} AS unfit FROM (
+            SELECT {", ".join(KIND)}, bool_or(NOT {_TAKES_BACK}) AS asks FROM dated GROUP BY ALL
+        )
+        """
+    )
     questions = con.execute(
-        f"SELECT DISTINCT {', '.join(_QUESTION)} FROM dated WHERE behaviour IS NOT NULL AND day IS NOT NULL "
-        f"AND NOT {_TAKES_BACK} ORDER BY ALL"
+        f"SELECT DISTINCT {', '.join(QUESTION)} FROM found_kinds "
+        "WHERE behaviour IS NOT NULL AND day IS NOT NULL AND asks ORDER BY ALL"
     ).fetchall()
     plans: dict[str, Plan] = {}
     answered: list[tuple[Any, ...]] = []
@@ -243,14 +261,21 @@ def _resolve(con: duckdb.DuckDBPyConnection, resolve: Callable[[Question], Plan 
     )
     if rows:
         con.executemany("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE kinds AS SELECT k.* EXCLUDE (asks), a.plan_no FROM found_kinds k "
+        f"LEFT JOIN answers a ON {_same(QUESTION, 'k', 'a')}"
+    )
     return plans
 
 
-def _judged(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan]) -> None:
-    """View ``judged``: typed rows with plan and milligrams; ``quantified_mg`` NULL where an input does not fit."""
+def _judged(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan], rules: Sequence[Rule]) -> None:
+    """View ``judged``: typed rows with plan and milligrams; ``quantified_mg`` NULL where an input does not fit.
+
+    ``doubtful`` are exactly the rows that some rule will name a problem of.
+    """
     fits, mgs = [], []
     for number, plan in enumerate(plans):
-        fits.append(f"WHEN {number} THEN {' AND '.join(_fitting(plan))}")
+        fits.append(f"WHEN {number} THEN {' AND '.join(fitting(plan))}")
         mgs.append(f"WHEN {number} THEN {compile_mg(read_recipe(plan.document))}")
     defaults = _defaults(plans)
     inputs = ", ".join(f"coalesce({name}, {case}) AS {name}" for name, case in defaults.items())
@@ -261,20 +286,21 @@ def _judged(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan]) -> None:
         f"""
         CREATE OR REPLACE TEMP VIEW judged AS
         WITH answered AS (
-            SELECT d.*, {_TAKES_BACK} AS takes_back, CASE WHEN NOT takes_back THEN a.plan_no END AS plan_no,
+            SELECT d.*, {_TAKES_BACK} AS takes_back, CASE WHEN NOT takes_back THEN k.plan_no END AS plan_no, k.unfit,
                 (epoch_us(ended) - epoch_us(started)) // 1000000 AS {ELAPSED}
-            FROM dated d LEFT JOIN answers a ON {_same_question("d", "a")}
+            FROM dated d LEFT JOIN kinds k ON {_same(KIND, "d", "k")}
         ), filled AS (SELECT {replaced} FROM answered),
         fitted AS (SELECT *, coalesce({fit}, false) AS fits FROM filled)
-        SELECT *, CASE WHEN fits THEN {mg} END AS quantified_mg FROM fitted
+        SELECT *, CASE WHEN fits THEN {mg} END AS quantified_mg,
+            objection IS NOT NULL OR unread OR start_unread OR ended IS NULL OR (NOT fits AND NOT takes_back)
+                OR unfit OR {any_broken(rules)} OR coalesce({plan_rules_sql(plans)}, false) AS doubtful
+        FROM fitted
         """
     )
 
 
-def _same_question(first: str, second: str) -> str:
-    return " AND ".join(
-        f"{first}.{name} {'IS NOT DISTINCT FROM' if name == 'variant' else '='} {second}.{name}" for name in _QUESTION
-    )
+def _same(columns: Iterable[str], first: str, second: str) -> str:
+    return " AND ".join(f"{first}.{name} IS NOT DISTINCT FROM {second}.{name}" for name in columns)
 
 
 def _defaults(plans: Sequence[Plan]) -> dict[str, str]:
@@ -287,59 +313,25 @@ def _defaults(plans: Sequence[Plan]) -> dict[str, str]:
     return {name: f"CASE plan_no {' '.join(cases)} END" for name, cases in found.items()}
 
 
-def _fitting(plan: Plan) -> list[str]:
-    """Conditions under which a row of this plan is plausible, each TRUE or FALSE, never NULL."""
-    rules = plan.methodology.inputs
-    conditions = [f"coalesce({name} BETWEEN {rule.minimum} AND {rule.maximum}, false)" for name, rule in rules.items()]
-    conditions += [f"coalesce({text}, true)" for text in _guards(plan)]
-    return conditions or ["true"]
-
-
-def _guards(plan: Plan) -> list[str]:
-    """SQL of each guard, NULL where an input is absent; inputs outside their range are NULL, so nothing overflows."""
-    ranges = {name: (rule.minimum, rule.maximum) for name, rule in plan.methodology.inputs.items()}
-    ranges[ELAPSED] = _ELAPSED_RANGE
-    parameters = {name: resolved.value for name, resolved in plan.parameters.items()}
-    texts = []
-    for guard in plan.methodology.guards:
-        condition = compile_condition(guard.formula, parameters, ranges, where=plan.methodology.where)
-        used = guard.formula.names - parameters.keys()
-        inside = " AND ".join(f"{name} BETWEEN {ranges[name][0]} AND {ranges[name][1]}" for name in sorted(used))
-        texts.append(f"CASE WHEN {inside} THEN {condition} END" if inside else condition)
-    return texts
-
-
 def _problems(
-    con: duckdb.DuckDBPyConnection,
-    raw: str,
-    plans: Sequence[Plan],
-    programme: Programme,
-    partner: str | None,
-    now: datetime,
+    con: duckdb.DuckDBPyConnection, raw: str, plans: Sequence[Plan], rules: Sequence[Rule], doubtful: pa.Array
 ) -> None:
     """Table ``problems``: row, reference, code, field, message, remedy; every mistake of every refused row."""
-    row_rules = _row_rules(programme, partner, now)
-    anything = " OR ".join(f"({condition})" for _, _, condition, _, _ in row_rules)
-    con.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE doubtful AS SELECT * FROM judged
-        WHERE objection IS NOT NULL OR unread OR start_unread OR ended IS NULL OR (NOT fits AND NOT takes_back)
-            OR {anything} OR {_plan_rules_sql(plans)}
-        """
-    )
     con.execute(
         "CREATE OR REPLACE TEMP TABLE problems (row BIGINT, reference VARCHAR, code VARCHAR, field VARCHAR, "
         "message VARCHAR, remedy VARCHAR)"
     )
-    if _one(con, "SELECT count(*) FROM doubtful") == (0,):
+    if not len(doubtful):
         return
+    con.register("doubtful_rows", pa.table({"row": doubtful}))
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE suspects AS
         SELECT d.*, {", ".join(f'r."{name}" AS raw_{name}' for name in RAW_COLUMNS[1:])}
-        FROM doubtful d JOIN {raw} r ON d.row = r.row
+        FROM (FROM judged SEMI JOIN doubtful_rows USING (row)) d JOIN {raw} r ON d.row = r.row
         """
     )
+    con.unregister("doubtful_rows")
 
     def add(code: str, field: str, condition: str, message: str, remedy: str) -> None:
         con.execute(
@@ -347,261 +339,60 @@ def _problems(
             f"FROM suspects WHERE {condition}"
         )
 
-    add("objection", "raw_problem_field", "objection IS NOT NULL", "raw_problem_message", quote(_FIX_ROW))
-    for code, field, condition, message, remedy in [*_reading_rules(_types(con, raw)), *row_rules]:
-        add(quote(code), quote(field), f"{_READABLE} AND ({condition})", message, quote(remedy))
+    add("objection", "raw_problem_field", "objection IS NOT NULL", "raw_problem_message", quote(FIX_ROW))
+    for code, field, condition, message, remedy in [*reading_rules(_types(con, raw)), *rules]:
+        add(quote(code), quote(field), f"{READABLE} AND ({condition})", message, quote(remedy))
     con.execute(
         f"""
         INSERT INTO problems SELECT s.row, s.reference, a.code, 'type', a.message, a.remedy
-        FROM suspects s JOIN answers a ON {_same_question("s", "a")}
-        WHERE a.code IS NOT NULL AND {_READABLE} AND NOT takes_back
+        FROM suspects s JOIN answers a ON {_same(QUESTION, "s", "a")}
+        WHERE a.code IS NOT NULL AND {READABLE} AND NOT takes_back
         """
     )
     for number, plan in enumerate(plans):
-        of_plan = f"plan_no = {number} AND {_READABLE}"
-        for code, field, condition, message, remedy in _plan_rules(plan):
+        of_plan = f"plan_no = {number} AND {READABLE}"
+        for code, field, condition, message, remedy in plan_rules(plan):
             add(quote(code), quote(field), f"{of_plan} AND ({condition})", message, quote(remedy))
 
 
-# Of a row that could not be read there is nothing more to say; an unknown field is one mistake among others.
-_READABLE = "(objection IS NULL OR objection = 'unknown-field')"
-_FIX_ROW = "correct the row at its source and send it again; accepted rows of the same submission stay accepted"
+def _sift(
+    con: duckdb.DuckDBPyConnection,
+    plans: Sequence[Plan],
+    programme: Programme,
+    key: bytes,
+    accept: Callable[[pa.Table], None],
+) -> tuple[pa.Array, int]:
+    """Hand the good rows to ``accept``, their texts turned into identities; returns the others and how many were good.
 
-
-Rule = tuple[str, str, str, str, str]  # code, field, condition, message SQL, remedy
-
-
-_NEEDED = "every action needs it"
-_A_REGION = "regexp_full_match(region, 'CN(-[1-9][0-9]{5})?')"
-
-
-def _given(name: str) -> str:
-    return f"nullif(trim(raw_{name}::VARCHAR), '') IS NOT NULL"
-
-
-def _shown(value: str) -> str:
-    return f"left({value}::VARCHAR, {_SHOWN})"
-
-
-def _reading_rules(types: Mapping[str, str]) -> list[Rule]:
-    """What was given but cannot be read, whether it is needed or not. Conditions are over the suspects."""
-    rules = [
-        (
-            "not-a-whole-number",
-            name,
-            f"{_given(name)} AND ({_whole_sql(f'raw_{name}', types[name])}) IS NULL",
-            f"'{name} ' || {_shown(f'raw_{name}')} || ' is not a whole number of up to 18 digits'",
-            "send whole numbers in the unit at the end of the name",
-        )
-        for name in INPUT_NAMES
-    ]
-    missing = ("missing-field", "time", f"NOT ({_given('time')})", quote("time is missing"), f"fill time; {_NEEDED}")
-    return [missing, _bad_time("time", "ended"), _bad_time("started_at", "started"), *rules]
-
-
-def _bad_time(name: str, moment: str) -> Rule:
-    return (
-        "bad-time",
-        name,
-        f"{_given(name)} AND {moment} IS NULL",
-        f"'{name} ' || {_shown(f'raw_{name}')} || ' is not RFC 3339 with offset, from 1970 on'",
-        f"write when the act {'ended' if name == 'time' else 'began'} as 2025-03-01T08:10:00+08:00",
-    )
-
-
-def _row_rules(programme: Programme, partner: str | None, now: datetime) -> list[Rule]:
-    """What holds for every row whatever its methodology.
-
-    Conditions are over ``judged``; messages may use the raw values (``raw_...``) of the suspects.
+    The rows are read, judged and hashed on all cores, a batch at a time.
     """
-    column = {"id": "reference", "source": "partner", "type": "behaviour", "subject": "subject"}
-    rules: list[Rule] = [
-        ("missing-field", name, f"{column[name]} IS NULL", quote(f"{name} is missing"), f"fill {name}; {_NEEDED}")
-        for name in column
-    ]
-    texts = {
-        **column,
-        "variant": "variant",
-        "group": "companions",
-        "claim_issuer": "claim_issuer",
-        "claim_identifier": "claim_identifier",
-        "withdraws": "withdraws",
-    }
-    rules += [
-        (
-            "field-too-long",
-            name,
-            f"length({value}) > {LONGEST_TEXT}",
-            quote(f"{name} is longer than {LONGEST_TEXT} characters"),
-            "send identifiers, not contents",
-        )
-        for name, value in texts.items()
-    ]
-    latest = (now.astimezone(UTC) + CLOCK_TOLERANCE).replace(tzinfo=None)
-    rules += [
-        (
-            "unknown-partner",
-            "source",
-            f"partner IS NOT NULL AND partner NOT IN ({_quoted(programme.partners)})",
-            f"'partner ' || {_shown('partner')} || " + quote(f" is not a partner of programme {programme.id}"),
-            f"use one of {', '.join(programme.partners)}, or have the operator add the partner to the programme",
-        ),
-        (
-            "time-in-future",
-            "time",
-            f"ended > TIMESTAMP '{latest}'",
-            f"'time ' || {_shown('raw_time')} || ' lies in the future (now {latest:%Y-%m-%d %H:%M} UTC)'",
-            "report an act after it has ended, with the right offset",
-        ),
-        (
-            "started-after-end",
-            "started_at",
-            "started >= ended",
-            f"'started_at ' || {_shown('raw_started_at')} || ' is not before time ' || {_shown('raw_time')}",
-            "started_at is the beginning of the act, time its end",
-        ),
-        (
-            "implausible-duration",
-            "started_at",
-            f"{ELAPSED} > {_ELAPSED_RANGE[1]}",
-            quote("the act lasts longer than 400 days"),
-            "check started_at and time",
-        ),
-        (
-            "unknown-evidence",
-            "evidence",
-            f"evidence NOT IN ({_quoted(EVIDENCE)})",
-            f"'evidence class ' || {_shown('evidence')} || ' is not known'",
-            f"use one of {', '.join(EVIDENCE)}",
-        ),
-        (
-            "region-malformed",
-            "region",
-            f"NOT {_A_REGION}",
-            f"'region ' || {_shown('region')} || ' is not a region'",
-            "write CN, or CN- and six digits of GB/T 2260, e.g. CN-110000",
-        ),
-        (
-            "region-outside-programme",
-            "region",
-            f"{_A_REGION} AND {_outside_sql(programme.region)}",
-            f"'region ' || region || ' lies outside programme {programme.id} ({programme.region})'",
-            "report the act to the programme of its region",
-        ),
-        (
-            "claim-incomplete",
-            "claim",
-            "(claim_issuer IS NULL) <> (claim_identifier IS NULL)",
-            quote("a claim needs both its issuer and its identifier"),
-            "give both, or neither",
-        ),
-        (
-            "withdraws-itself",
-            "withdraws",
-            "withdraws = reference",
-            quote("an action cannot withdraw itself"),
-            "name the reference of the earlier action",
-        ),
-    ]
-    if partner is not None:
-        rules.append(
-            (
-                "partner-mismatch",
-                "source",
-                f"partner <> {quote(partner)}",
-                f"'the row is of ' || {_shown('partner')} || " + quote(f", submitted by {partner}"),
-                "submit each partner's rows under its own id",
-            )
-        )
-    rules += [
-        (
-            "behaviour-not-agreed",
-            "type",
-            f"partner = {quote(entry.id)} AND behaviour NOT IN ({_quoted(entry.behaviours)})",
-            f"{quote(f'partner {entry.id} has no agreement to report ')} || {_shown('behaviour')}",
-            f"report only {', '.join(sorted(entry.behaviours))}, or have the operator extend the agreement",
-        )
-        for entry in programme.partners.values()
-        if entry.behaviours is not None
-    ]
-    return rules
+
+    def identified(table: pa.Table) -> tuple[pa.Table, pa.Array]:
+        flags = table["doubtful"].cast(pa.bool_())
+        doubtful = table["row"].filter(flags)
+        if len(doubtful):
+            table = table.filter(pc.invert(flags))
+        columns = {
+            name: identity_column(table[name], key) if name in _IDENTITIES else table[name] for name in ACCEPTED_COLUMNS
+        }
+        return pa.table(columns), doubtful
+
+    reader = con.sql(_accepted_sql(plans, programme)).to_arrow_reader(_BATCH_ROWS)
+    nothing = reader.schema.empty_table()
+    batches = itertools.chain([nothing], (pa.Table.from_batches([batch]) for batch in reader))
+    doubts, good = [], 0
+    for table, doubtful in in_order(identified, batches):
+        accept(table)
+        good += table.num_rows
+        doubts += doubtful.chunks
+    return pa.concat_arrays(doubts) if doubts else pa.array([], pa.int64()), good
 
 
-def _outside_sql(region: str) -> str:
-    """Whether a region column lies outside ``region``; a wider region than the programme's own lies outside too."""
-    if region == "CN":
-        return "false"
-    digits = region.removeprefix("CN-")
-    prefix = digits[:2] if digits.endswith("0000") else digits[:4] if digits.endswith("00") else digits
-    return f"NOT starts_with(region, {quote('CN-' + prefix)})"
+_IDENTITIES = ("action_id", "child", "group_id", "claim", "withdraws")
 
 
-def _plan_rules(plan: Plan) -> list[Rule]:
-    """What holds for rows of one plan's inputs, start, claim and guards."""
-    methodology = plan.methodology
-    rules: list[Rule] = []
-    for name, rule in methodology.inputs.items():
-        needs = f"{methodology.key} needs {name}"
-        rules.append(
-            (
-                "missing-input",
-                name,
-                f"{name} IS NULL AND NOT ({_given(name)})",
-                quote(needs),
-                f"add {name} as a whole number from {rule.minimum} to {rule.maximum}",
-            )
-        )
-        rules.append(
-            (
-                "out-of-range",
-                name,
-                f"{name} NOT BETWEEN {rule.minimum} AND {rule.maximum}",
-                f"'{name} ' || {name} || ' is outside {rule.minimum} to {rule.maximum} of {methodology.key}'",
-                f"check the value and its unit ({rule.why})",
-            )
-        )
-    if methodology.needs_start:
-        rules.append(
-            (
-                "missing-field",
-                "started_at",
-                "started IS NULL AND NOT start_unread",
-                quote(f"{methodology.key} needs started_at"),
-                "send when the act began, RFC 3339 with offset",
-            )
-        )
-    if methodology.claim.required and {"issuer", "identifier"} & set(methodology.claim.fields):
-        rules.append(
-            (
-                "claim-required",
-                "claim",
-                "claim_identifier IS NULL",
-                quote(f"{methodology.key} counts an act only with its issuer's identifier"),
-                "add claim with issuer and identifier (order, meter, parcel or gate number)",
-            )
-        )
-    for guard, text in zip(methodology.guards, _guards(plan), strict=True):
-        remedy = f"check the inputs and times ({guard.why})"
-        rules.append((guard.code, "data", f"NOT ({text})", quote(guard.says), remedy))
-    return rules
-
-
-def _plan_rules_sql(plans: Sequence[Plan]) -> str:
-    """A quick test over ``judged`` for the plan rules that ``fits`` does not cover."""
-    cases = []
-    for number, plan in enumerate(plans):
-        conditions = []
-        if plan.methodology.needs_start:
-            conditions.append("started IS NULL")
-        if plan.methodology.claim.required and {"issuer", "identifier"} & set(plan.methodology.claim.fields):
-            conditions.append("claim_identifier IS NULL")
-        if conditions:
-            cases.append(f"(plan_no = {number} AND ({' OR '.join(conditions)}))")
-    return " OR ".join(cases) or "false"
-
-
-def _accepted(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan], programme: Programme, key: bytes) -> pa.Table:
-    """Table ``accepted``: rows without a problem, their texts turned into identities, in no promised order."""
+def _accepted_sql(plans: Sequence[Plan], programme: Programme) -> str:
+    """Every row with the columns of :data:`ACCEPTED_COLUMNS`, identities still as texts, and ``doubtful``."""
     families, periods, windows = [], [], []
     for number, plan in enumerate(plans):
         methodology = plan.methodology
@@ -615,16 +406,15 @@ def _accepted(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan], programme: 
         windows.append(f"WHEN {number} THEN CASE WHEN {unique} THEN 0 ELSE {days} END")
     digests = [quote(plan.digest) for plan in plans]
     plan_text = f"CASE plan_no {_cases(digests)} END::ENUM({', '.join(digests)})" if plans else "NULL::VARCHAR"
-    table = con.sql(
-        f"""
+    return f"""
         WITH named AS (
             SELECT *, {normal_identifier_sql("claim_issuer")} AS issuer,
                 {normal_identifier_sql("claim_identifier")} AS identifier,
                 {f"CASE plan_no {' '.join(families)} END" if families else "NULL::VARCHAR"} AS family,
                 {f"CASE plan_no {' '.join(periods)} END" if periods else "NULL::VARCHAR"} AS period
-            FROM judged WHERE (fits OR takes_back) AND row NOT IN (SELECT row FROM problems)
+            FROM judged
         )
-        SELECT row, {identity_text_sql(ACTION, "partner", "reference")} AS action_id,
+        SELECT row, doubtful::TINYINT AS doubtful, {identity_text_sql(ACTION, "partner", "reference")} AS action_id,
             {identity_text_sql(CHILD, "partner", "subject")} AS child,
             partner, behaviour, region, variant, evidence, {plan_text} AS plan, started, ended, day,
             day + ({f"CASE plan_no {' '.join(windows)} ELSE 0 END" if windows else "0"})::INTEGER AS close_day,
@@ -635,12 +425,6 @@ def _accepted(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan], programme: 
             {identity_text_sql(ACTION, "partner", "withdraws")} AS withdraws
         FROM named
         """
-    ).to_arrow_table()
-    for name in ("action_id", "child", "group_id", "claim", "withdraws"):
-        place = table.column_names.index(name)
-        table = table.set_column(place, name, identity_column(table[name], key))
-    con.register("accepted", table)
-    return table
 
 
 def _cases(texts: Sequence[str]) -> str:
@@ -650,10 +434,6 @@ def _cases(texts: Sequence[str]) -> str:
 def _period_sql(rule: ClaimRule) -> str:
     """The local month or day that a claim is told apart by beside its issuer's identifier."""
     return f"strftime(day, {quote('%Y-%m' if 'month' in rule.fields else '%Y-%m-%d')})"
-
-
-def _quoted(texts: Iterable[str]) -> str:
-    return ", ".join(quote(text) for text in sorted(texts)) or "NULL"
 
 
 def _one(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:

@@ -1,133 +1,138 @@
 """Settlement in columns: accepted actions in, records out. One code path for one act, a day of a city, a partition.
 
-Most acts meet no other; only the few that do are treated one step at a time, in a table of exceptions. The rules are
-those of :mod:`tanzhang.core.settlement`; :mod:`tanzhang.engine.reference` states them in plain Python, and tests hold
-both to the same answers.
+Most acts meet no other; only the few that do are treated one step at a time, in a table of exceptions. What an act
+was reported with stays in the Arrow table it came in; SQL sees the columns that decide, and one sort by account serves
+batch order, overlaps and sums. The rules are those of :mod:`tanzhang.core.settlement`;
+:mod:`tanzhang.engine.reference` states them in plain Python, and tests hold both to the same answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
 
-from tanzhang.core.action import INPUT_NAMES
 from tanzhang.core.claim import CLAIM
 from tanzhang.core.recipe import CapRule, Recipe
-from tanzhang.core.record import CONTENT, HOLDERS, KIND_NUMBER, OUTCOMES
+from tanzhang.core.record import CONTENT, HOLDERS, OUTCOME_NUMBER
 from tanzhang.core.settlement import Rules, cap_order, caps_of, person_claim_fields, rank
+from tanzhang.engine.columns import Numbers, fixed_bytes, identities, integers, one_array, runs, text_codes
+from tanzhang.engine.contest import keep_in_order
 from tanzhang.engine.kernel import identity_sql, quote
+from tanzhang.engine.records import KINDS, RECORD_COLUMNS, Decision
 
 if TYPE_CHECKING:
     import duckdb
 
-# Columns of a record as every engine and store hold them, in order. ``seed`` is what the account's salts come from.
-RECORD_COLUMNS: dict[str, str] = {
-    "action_id": "UUID",
-    "account": "UUID",
-    "child": "UUID",
-    "partner": "VARCHAR",
-    "behaviour": "VARCHAR",
-    "region": "VARCHAR",
-    "variant": "VARCHAR",
-    "evidence": "VARCHAR",
-    "kind": "VARCHAR",
-    "outcome": "VARCHAR",
-    "plan": "VARCHAR",
-    "started": "TIMESTAMP",
-    "ended": "TIMESTAMP",
-    "day": "DATE",
-    **dict.fromkeys(INPUT_NAMES, "BIGINT"),
-    "quantified_mg": "BIGINT",
-    "granted_mg": "BIGINT",
-    "reversed_mg": "BIGINT",
-    "group_id": "UUID",
-    "claim": "UUID",
-    "withdraws": "UUID",
-    "related": "UUID",
-}
 _HOLDS = f"outcome IN ({', '.join(quote(outcome) for outcome in HOLDERS)})"
 _SAME_REPORT = "('repeat', 'conflict')"
-_FEW_TEXTS = 1_000
+_KIND_PLACE = {kind: place for place, kind in enumerate(KINDS)}
 
 
 def settle(
     con: duckdb.DuckDBPyConnection,
     *,
-    pending: str,
-    settled: str,
-    links: str,
+    pending: pa.Table,
+    settled: str | None,
+    links: str | None,
     recipes: Mapping[str, Recipe],
     rules: Rules,
-) -> str:
-    """Decide every pending action once and for all; returns the name of the table of records, in batch order.
+) -> Decision:
+    """Decide every pending action once and for all.
 
-    ``pending`` has the columns of :data:`tanzhang.engine.screen.ACCEPTED_COLUMNS` and ``received`` (local day);
-    ``settled`` those of :data:`RECORD_COLUMNS`: the records of earlier batches, which always win; ``links`` child,
-    account, valid_from, valid_until (consent, local days, never two at a time for one child). Every plan named by a
-    row is in ``recipes``.
+    ``pending`` has the columns of :data:`tanzhang.engine.screen.ACCEPTED_COLUMNS` and ``received`` (local day); columns
+    without a value may be missing. ``settled`` names a relation with the columns of
+    :data:`tanzhang.engine.records.RECORD_COLUMNS`: the records of earlier batches, which always win; ``links`` one of
+    child, account, valid_from, valid_until (consent, local days, never two at a time for one child); None where there
+    are none. Every plan named by a row is in ``recipes``.
     """
-    _acts(con, pending, links, recipes, rules)
+    plan_numbers, plans = _reports(con, pending, recipes)
+    _acts(con, links, rules)
     con.execute(
         "CREATE OR REPLACE TEMP TABLE exceptions (n BIGINT PRIMARY KEY, outcome VARCHAR, related UUID, "
         "granted_mg BIGINT, kind VARCHAR)"
     )
-    con.execute(
-        "CREATE OR REPLACE TEMP VIEW live AS SELECT rowid AS n, * FROM acts WHERE n NOT IN (SELECT n FROM exceptions)"
-    )
+    con.execute("CREATE OR REPLACE TEMP VIEW known AS SELECT * FROM acts LEFT JOIN recipes USING (plan_number)")
+    con.execute("CREATE OR REPLACE TEMP VIEW live AS SELECT * FROM known ANTI JOIN exceptions USING (n)")
     _earlier(con, settled, rules)
     _same_reference(con)
     _withdrawals(con, rules)
+    order = con.sql("SELECT n, account, claim FROM acts ORDER BY account, ended, action_id").to_arrow_table()
     if rules.report_within_days is not None:
         _except(con, f"SELECT n, 'late' AS outcome FROM live WHERE received - day > {rules.report_within_days}")
-    _holders(con, settled, rules)
-    _held(con)
-    _contested(con)
+    if settled is not None:
+        _holders(con, settled, recipes, rules)
+        _held(con, rules)
+    else:
+        con.execute("CREATE OR REPLACE TEMP TABLE holders (account UUID, plan VARCHAR, day DATE, granted_mg BIGINT)")
+    _contested(con, _crowded(pending, order, plan_numbers, plans, recipes), rules)
     _caps(con, recipes, rules)
-    return _records(con)
+    return _decision(con, pending, order, plan_numbers, plans, recipes)
 
 
-def _acts(
-    con: duckdb.DuckDBPyConnection, pending: str, links: str, recipes: Mapping[str, Recipe], rules: Rules
-) -> None:
-    """Table ``acts``: pending rows with account, kind, order and final claim (``reported``: as it came).
+def _reports(
+    con: duckdb.DuckDBPyConnection, pending: pa.Table, recipes: Mapping[str, Recipe]
+) -> tuple[Numbers, list[str | None]]:
+    """View ``reports``: the pending rows, numbered by ``n``, with ``plan_number``; table ``recipes`` by that number.
 
-    Elsewhere ``n`` is the ``rowid`` here: the number of a report in this settlement. Texts of few values become ENUMs
-    in the order of their texts, which are copied, sorted and handed on several times as fast.
+    Returns each row's plan number and the plans by number; without a plan is one of them.
     """
+    if "plan" in pending.column_names:
+        numbers, plans = text_codes(pending["plan"])
+    else:
+        numbers, plans = np.zeros(pending.num_rows, dtype=np.int64), [None]
     con.execute(
-        "CREATE OR REPLACE TEMP TABLE recipes (plan VARCHAR PRIMARY KEY, kind VARCHAR, family VARCHAR, "
-        "overlap BOOLEAN, told_by VARCHAR, rank INTEGER)"
+        "CREATE OR REPLACE TEMP TABLE recipes (plan_number SMALLINT PRIMARY KEY, plan VARCHAR, behaviour VARCHAR, "
+        "kind VARCHAR, family VARCHAR, overlap BOOLEAN, told_by VARCHAR, rank INTEGER)"
     )
-    rows = [(digest, r.kind, r.family, r.overlap, person_claim_fields(r), rank(r)) for digest, r in recipes.items()]
+    # Plans of settled records come behind those of the reports.
+    everything = [*plans, *(plan for plan in recipes if plan not in set(plans))]
+    rows = [
+        (number, plan, r.behaviour, r.kind, r.family, r.overlap, person_claim_fields(r), rank(r))
+        for number, plan in enumerate(everything)
+        if plan is not None
+        for r in (recipes[plan],)
+    ]
     if rows:
-        con.executemany("INSERT INTO recipes VALUES (?, ?, ?, ?, ?, ?)", rows)
+        con.executemany("INSERT INTO recipes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    table = pending.append_column("n", pa.array(np.arange(pending.num_rows)))
+    con.register("pending_rows", table.append_column("plan_number", pa.array(numbers.astype(np.int16))))
+    absent = [
+        f"NULL::{kind} AS {name}"
+        for name, kind in RECORD_COLUMNS.items()
+        if name in (*CONTENT, "plan", "quantified_mg") and name not in table.column_names
+    ]
+    con.execute(f"CREATE OR REPLACE TEMP VIEW reports AS SELECT {', '.join(['*', *absent])} FROM pending_rows")
+    return numbers, plans
+
+
+def _acts(con: duckdb.DuckDBPyConnection, links: str | None, rules: Rules) -> None:
+    """Table ``acts``: the columns of the reports that decide, with account and final claim (``reported``: as it came).
+
+    Claims are made only where no issuer's identifier came with the act.
+    """
+    linked = (
+        ""
+        if links is None
+        else f"LEFT JOIN {links} l ON p.child = l.child AND p.day >= l.valid_from "
+        "AND (l.valid_until IS NULL OR p.day < l.valid_until)"
+    )
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE acts AS
         WITH owned AS (
-            SELECT p.* {_as_enums(con, pending)} RENAME (claim AS reported),
-                coalesce(l.account, p.child) AS account, r.kind, r.family,
-                r.overlap AND p.started IS NOT NULL AS by_overlap, r.told_by, r.rank
-            FROM {pending} p LEFT JOIN {links} l ON p.child = l.child AND p.day >= l.valid_from
-                AND (l.valid_until IS NULL OR p.day < l.valid_until)
-            LEFT JOIN recipes r ON p.plan = r.plan
+            SELECT p.n, p.action_id, {"p.child" if links is None else "coalesce(l.account, p.child)"} AS account,
+                p.plan_number, p.started, p.ended, p.day, p.quantified_mg, p.group_id, p.claim AS reported,
+                p.withdraws {", p.received" if rules.report_within_days is not None else ""},
+                r.family, r.behaviour, r.told_by, r.overlap AND p.started IS NOT NULL AS by_overlap
+            FROM reports p LEFT JOIN recipes r USING (plan_number) {linked}
         )
-        SELECT *, coalesce(reported, {_person_claim_sql(rules)}) AS claim FROM owned
+        SELECT * EXCLUDE (family, behaviour, told_by), coalesce(reported, {_person_claim_sql(rules)}) AS claim
+        FROM owned
         """
     )
-
-
-def _as_enums(con: duckdb.DuckDBPyConnection, pending: str) -> str:
-    replaced = []
-    for name in ("partner", "behaviour", "region", "variant", "evidence", "plan"):
-        found = con.execute(f"SELECT DISTINCT {name} FROM {pending} LIMIT {_FEW_TEXTS}").fetchall()
-        texts = sorted(text for (text,) in found if text is not None)
-        if texts and len(found) < _FEW_TEXTS:
-            replaced.append(f"p.{name}::ENUM({', '.join(map(quote, texts))}) AS {name}")
-    return f"REPLACE ({', '.join(replaced)})" if replaced else ""
 
 
 def _person_claim_sql(rules: Rules, account: str = "account") -> str:
@@ -155,8 +160,14 @@ def _content_sql(claim: str) -> str:
     return f"sha256(concat_ws('|', {values}))"
 
 
-def _earlier(con: duckdb.DuckDBPyConnection, settled: str, rules: Rules) -> None:
+def _earlier(con: duckdb.DuckDBPyConnection, settled: str | None, rules: Rules) -> None:
     """Table ``earlier``: settled records that a pending act repeats or takes back, and those that took others back."""
+    if settled is None:
+        con.execute(
+            "CREATE OR REPLACE TEMP TABLE earlier (action_id UUID, account UUID, kind VARCHAR, granted_mg BIGINT, "
+            "reversed_mg BIGINT, withdraws UUID, content VARCHAR)"
+        )
+        return
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE earlier AS
@@ -165,13 +176,13 @@ def _earlier(con: duckdb.DuckDBPyConnection, settled: str, rules: Rules) -> None
         ), met AS (
             SELECT * FROM {settled}
             WHERE outcome NOT IN {_SAME_REPORT} AND (withdraws IS NOT NULL OR action_id IN (FROM named))
-        ), known AS (
+        ), identified AS (
             SELECT m.*, r.family, r.told_by, r.overlap AND m.started IS NOT NULL AS by_overlap
             FROM met m LEFT JOIN recipes r ON m.plan = r.plan
         )
         SELECT action_id, account, kind, granted_mg, reversed_mg, withdraws,
             {_content_sql(f"nullif(claim, {_person_claim_sql(rules)})")} AS content
-        FROM known
+        FROM identified
         """
     )
 
@@ -184,15 +195,17 @@ def _same_reference(con: duckdb.DuckDBPyConnection) -> None:
         WITH several AS (
             SELECT action_id FROM acts GROUP BY action_id HAVING count(*) > 1 UNION SELECT action_id FROM earlier
         ), again AS (
-            SELECT rowid AS n, action_id, rank, coalesce(started, ended) AS start, plan,
-                {_content_sql("reported")} AS content
-            FROM acts SEMI JOIN several USING (action_id)
+            SELECT n, action_id, rank, coalesce(started, ended) AS start, plan, {_content_sql("claim")} AS content
+            FROM (
+                SELECT p.*, r.rank FROM reports p SEMI JOIN several USING (action_id)
+                LEFT JOIN recipes r USING (plan_number)
+            )
         ), ranked AS (
             SELECT *, row_number() OVER (PARTITION BY action_id
                 ORDER BY rank NULLS LAST, start, content, plan, n) AS place
             FROM again
         )
-        SELECT n, r.action_id, r.content AS tie, place > 1 OR e.action_id IS NOT NULL AS loses,
+        SELECT n, r.action_id, r.content AS tie, r.plan, place > 1 OR e.action_id IS NOT NULL AS loses,
             coalesce(e.content, first_value(r.content) OVER (PARTITION BY r.action_id ORDER BY place)) AS standing
         FROM ranked r LEFT JOIN earlier e ON r.action_id = e.action_id
         """
@@ -223,8 +236,14 @@ def _withdrawals(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
     )
     # An act stays in the account where it was booked, whatever was linked since.
     con.execute(
-        f"UPDATE acts SET account = r.account, claim = coalesce(reported, {_person_claim_sql(rules, 'r.account')}) "
-        "FROM reversals r WHERE acts.rowid = r.n"
+        f"""
+        UPDATE acts SET account = moved.account, claim = moved.claim
+        FROM (
+            SELECT r.n, r.account, coalesce(reported, {_person_claim_sql(rules, "r.account")}) AS claim
+            FROM reversals r JOIN known k ON r.n = k.n
+        ) AS moved
+        WHERE acts.n = moved.n
+        """
     )
     # A correction may change the amount, not the book it stands in; one that would takes nothing back.
     _except(con, "SELECT n, 'conflict' AS outcome, target AS related FROM reversals WHERE misplaced")
@@ -251,54 +270,51 @@ def _withdrawals(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
     )
 
 
-def _needed_sql(rules: Rules) -> str:
+def _needed_sql(rules: Rules, act: str) -> str:
     """Microseconds that another act must share with this one to exclude it, were this one the shorter."""
     share = rules.overlap_threshold
-    scaled = f"(epoch_us(ended) - epoch_us(started))::HUGEINT * {share.numerator}"
+    scaled = f"(epoch_us({act}.ended) - epoch_us({act}.started))::HUGEINT * {share.numerator}"
     return f"(({scaled} + {share.denominator - 1}) // {share.denominator})::BIGINT"
 
 
-def _holders(con: duckdb.DuckDBPyConnection, settled: str, rules: Rules) -> None:
-    """Tables ``candidates``: what is still to be decided; ``holders``: settled acts that may stand against them."""
-    con.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE candidates AS
-        SELECT n, action_id, account, plan, family, by_overlap, rank, started, ended, day, quantified_mg, group_id,
-            claim, CASE WHEN by_overlap THEN {_needed_sql(rules)} END AS needed
-        FROM live
-        """
-    )
-    ((start, day),) = con.execute("SELECT min(started), date_trunc('month', min(day))::DATE FROM candidates").fetchall()
+def _holders(con: duckdb.DuckDBPyConnection, settled: str, recipes: Mapping[str, Recipe], rules: Rules) -> None:
+    """Table ``holders``: settled acts that may stand against live ones, by claim, by time or within a cap."""
+    monthly = any(cap.period == "month" for recipe in recipes.values() for cap in caps_of(recipe, rules))
+    first_day = "date_trunc('month', min(day))::DATE" if monthly else "min(day)"
+    ((start, day),) = con.execute(f"SELECT min(started), {first_day} FROM live").fetchall()
     recent = [f"day >= DATE '{day}'"] if day else []
     recent += [f"ended > TIMESTAMP '{start}'"] if start else []
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE holders AS
         WITH met AS (
-            SELECT * FROM {settled} WHERE {_HOLDS} AND (claim IN (SELECT claim FROM candidates WHERE claim IS NOT NULL)
-                OR (({" OR ".join(recent) or "false"}) AND account IN (SELECT account FROM candidates)))
+            SELECT * FROM {settled} WHERE {_HOLDS} AND (claim IN (SELECT claim FROM live WHERE claim IS NOT NULL)
+                OR (({" OR ".join(recent) or "false"}) AND account IN (SELECT account FROM live)))
         )
         SELECT m.action_id, m.account, m.plan, m.claim, m.started, m.ended, m.day, m.group_id, m.granted_mg,
-            r.family, r.overlap AND m.started IS NOT NULL AS by_overlap, {_needed_sql(rules)} AS needed
+            r.family, r.overlap AND m.started IS NOT NULL AS by_overlap
         FROM met m JOIN recipes r ON m.plan = r.plan WHERE m.action_id NOT IN (SELECT target FROM withdrawn_ids)
         """
     )
 
 
-def _held(con: duckdb.DuckDBPyConnection) -> None:
+def _held(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
     """``duplicate_of`` and ``overlap_of`` against settled acts, which win however good a later report is."""
     _except(
         con,
-        """
+        f"""
         WITH by_claim AS (
-            SELECT c.n, min(h.action_id) AS related FROM candidates c JOIN holders h ON c.claim = h.claim GROUP BY c.n
+            SELECT c.n, min(h.action_id) AS related FROM live c JOIN holders h ON c.claim = h.claim GROUP BY c.n
+        ), near AS (
+            SELECT c.n, c.started, c.ended, {_needed_sql(rules, "c")} AS needed, h.action_id, h.started AS h_started,
+                h.ended AS h_ended, {_needed_sql(rules, "h")} AS h_needed
+            FROM live c JOIN holders h ON c.account = h.account AND c.family = h.family AND c.by_overlap
+                AND h.by_overlap AND c.started < h.ended AND h.started < c.ended
+                AND coalesce(c.group_id <> h.group_id, true)
         ), by_time AS (
-            SELECT c.n, min(h.action_id) AS related FROM candidates c JOIN holders h
-                ON c.account = h.account AND c.family = h.family AND c.by_overlap AND h.by_overlap
-                AND c.started < h.ended AND h.started < c.ended AND coalesce(c.group_id <> h.group_id, true)
-                AND epoch_us(least(c.ended, h.ended)) - epoch_us(greatest(c.started, h.started))
-                    >= least(c.needed, h.needed)
-            GROUP BY c.n
+            SELECT n, min(action_id) AS related FROM near
+            WHERE epoch_us(least(ended, h_ended)) - epoch_us(greatest(started, h_started)) >= least(needed, h_needed)
+            GROUP BY n
         )
         SELECT n, CASE WHEN b.n IS NULL THEN 'overlap_of' ELSE 'duplicate_of' END AS outcome,
             coalesce(b.related, t.related) AS related
@@ -307,34 +323,56 @@ def _held(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _contested(con: duckdb.DuckDBPyConnection) -> None:
+def _crowded(
+    pending: pa.Table, order: pa.Table, plan_numbers: Numbers, plans: list[str | None], recipes: Mapping[str, Recipe]
+) -> Numbers:
+    """Acts with a start of accounts in which any two of them meet in time, as row numbers; of whatever family.
+
+    In the order of their ends, some two acts meet only if two neighbours do.
+    """
+    if "started" not in pending.column_names:
+        return np.zeros(0, dtype=np.int64)
+    overlapping = np.array([plan is not None and recipes[plan].overlap for plan in plans], dtype=bool)
+    rows = np.asarray(one_array(order["n"]))
+    has_start = np.asarray(one_array(pending["started"]).is_valid())
+    chosen = (overlapping[plan_numbers] & has_start)[rows]
+    rows, account = rows[chosen], runs(fixed_bytes(order["account"], 16))[chosen]
+    started, ended = (integers(one_array(pending[name]), pa.int64())[rows] for name in ("started", "ended"))
+    meet = (account[1:] == account[:-1]) & (started[1:] < ended[:-1])
+    crowded: Numbers = rows[np.isin(account, account[1:][meet])]
+    return crowded
+
+
+def _contested(con: duckdb.DuckDBPyConnection, crowded: Numbers, rules: Rules) -> None:
     """``duplicate_of`` and ``overlap_of`` among pending acts: keep those that conflict with none kept, in order.
 
     Acts of one claim form a ring. Acts of one person and family that follow each other without a gap form an island;
     only inside one can two overlap.
     """
-    con.execute("CREATE OR REPLACE TEMP VIEW open AS SELECT * FROM candidates ANTI JOIN exceptions USING (n)")
+    con.register("crowded", pa.table({"n": crowded}))
     con.execute(
         """
         CREATE OR REPLACE TEMP TABLE rings AS
         SELECT claim, row_number() OVER () - 1 AS ring
-        FROM (SELECT claim FROM open WHERE claim IS NOT NULL GROUP BY claim HAVING count(*) > 1)
+        FROM (SELECT claim FROM live WHERE claim IS NOT NULL GROUP BY claim HAVING count(*) > 1)
         """
     )
     con.execute(
         """
+        CREATE OR REPLACE TEMP TABLE open AS
+        SELECT n, action_id, account, family, rank, started, ended, by_overlap, group_id, claim FROM live
+        WHERE claim IN (SELECT claim FROM rings) OR n IN (SELECT n FROM crowded)
+        """
+    )
+    con.unregister("crowded")
+    con.execute(
+        """
         CREATE OR REPLACE TEMP TABLE islands AS
-        WITH crowded AS (
-            SELECT account, family FROM (
-                SELECT account, family, started < max(ended) OVER (PARTITION BY account, family
-                    ORDER BY started ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS crosses
-                FROM open WHERE by_overlap
-            ) WHERE crosses GROUP BY account, family
-        ), shores AS (
-            SELECT n, account, family, started, ended, coalesce(started >= max(ended) OVER (
+        WITH shores AS (
+            SELECT n, account, family, started, coalesce(started >= max(ended) OVER (
                 PARTITION BY account, family ORDER BY started, n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             ), true) AS shore
-            FROM open SEMI JOIN crowded USING (account, family) WHERE by_overlap
+            FROM open WHERE by_overlap
         ), numbered AS (
             SELECT n, sum(shore::INTEGER) OVER (ORDER BY account, family, started, n ROWS UNBOUNDED PRECEDING) AS island
             FROM shores
@@ -353,18 +391,17 @@ def _contested(con: duckdb.DuckDBPyConnection) -> None:
         """
     )
     contested = con.execute(
-        """
+        f"""
         SELECT coalesce(ring, -1) AS ring, coalesce(island, -1) AS island, coalesce(epoch_us(started), 0) AS start,
-            epoch_us(ended) AS stop, coalesce(needed, 0) AS needed, coalesce(companions, -1) AS companions
-        FROM contested ORDER BY place
+            epoch_us(ended) AS stop, coalesce({_needed_sql(rules, "c")}, 0) AS needed,
+            coalesce(companions, -1) AS companions
+        FROM contested c ORDER BY place
         """
     ).fetchnumpy()
     if not len(contested["ring"]):
         return
     lost_to = keep_in_order(**{name: np.asarray(column, dtype=np.int64) for name, column in contested.items()})
     losers = np.flatnonzero(lost_to >= 0)
-    import pyarrow as pa
-
     con.register("lost", pa.table({"place": losers, "winner": lost_to[losers]}))
     _except(
         con,
@@ -372,61 +409,6 @@ def _contested(con: duckdb.DuckDBPyConnection) -> None:
         "w.action_id AS related FROM lost JOIN contested c USING (place) JOIN contested w ON w.place = lost.winner",
     )
     con.unregister("lost")
-
-
-Column = npt.NDArray[np.int64]
-
-
-def keep_in_order(
-    *, ring: Column, island: Column, start: Column, stop: Column, needed: Column, companions: Column
-) -> Column:
-    """:func:`tanzhang.core.claim.keep_greedily` in columns, for acts given in the total order.
-
-    Acts of one ``ring`` share a claim; acts of one ``island`` may overlap, if they share ``needed`` microseconds of
-    one of them and are not ``companions``; -1 is none. Returns the first kept act that each act conflicts with, -1 if
-    it is kept itself. Each round keeps the first undecided act of every ring and island and drops its rivals, so
-    memory is linear, and time is linear times the acts kept in the fullest island.
-    """
-    count = len(ring)
-    nobody = count
-    # One place more than there are numbers: what has number -1 goes there, and nobody is read from there.
-    owner = np.full(int(ring.max(initial=-1)) + 2, nobody, dtype=np.int64)
-    keeper = np.full(int(island.max(initial=-1)) + 2, nobody, dtype=np.int64)
-    scratch = np.empty(max(len(owner), len(keeper)), dtype=np.int64)
-    overlapped = np.full(count, nobody, dtype=np.int64)  # by the first kept act of its island that overlaps it
-    undecided, ashore = np.arange(count), np.flatnonzero(island >= 0)
-    while len(undecided):
-        ready = _firsts(undecided, ring, scratch) & _firsts(undecided, island, scratch)
-        kept = undecided[ready]
-        owner[ring[kept]] = keeper[island[kept]] = kept
-        owner[-1] = keeper[-1] = nobody
-        # Acts that have lost their claim stay ashore, since the first of all winners is named.
-        rival = keeper[island[ashore]]
-        later = rival < ashore
-        act, rival = ashore[later], rival[later]
-        shared = np.minimum(stop[act], stop[rival]) - np.maximum(start[act], start[rival])
-        crosses = (shared > 0) & (shared >= np.minimum(needed[act], needed[rival]))
-        crosses &= (companions[act] < 0) | (companions[act] != companions[rival])
-        overlapped[act[crosses]] = rival[crosses]
-        keeper[island[kept]] = nobody
-        undecided = undecided[~ready]
-        undecided = undecided[(owner[ring[undecided]] == nobody) & (overlapped[undecided] == nobody)]
-        scratch[island[ashore]] = 0
-        scratch[island[undecided]] = 1
-        ashore = ashore[(overlapped[ashore] == nobody) & (scratch[island[ashore]] == 1)]
-    claimed = owner[ring]
-    claimed[claimed >= np.arange(count)] = nobody  # the act itself, or one kept after this had lost to an overlap
-    lost_to = np.minimum(overlapped, claimed)
-    lost_to[lost_to == nobody] = -1
-    return lost_to
-
-
-def _firsts(acts: Column, number: Column, scratch: Column) -> npt.NDArray[np.bool_]:
-    """Which of some acts in order are the first of their number; those without a number are."""
-    numbers = number[acts]
-    scratch[numbers[::-1]] = acts[::-1]  # of several values for one place the last one stays
-    first: npt.NDArray[np.bool_] = (numbers < 0) | (scratch[numbers] == acts)
-    return first
 
 
 def _caps(con: duckdb.DuckDBPyConnection, recipes: Mapping[str, Recipe], rules: Rules) -> None:
@@ -455,7 +437,7 @@ def _apply_cap(con: duckdb.DuckDBPyConnection, cap: CapRule, plans: str) -> None
         WITH own AS (
             SELECT c.n, c.account, {span} AS span, c.ended, c.action_id,
                 coalesce(e.granted_mg, c.quantified_mg) AS granted_mg
-            FROM candidates c LEFT JOIN exceptions e USING (n)
+            FROM known c LEFT JOIN exceptions e USING (n)
             WHERE c.plan IN ({plans}) AND (e.n IS NULL OR e.outcome = 'capped')
         ), before AS (
             SELECT account, {span} AS span, sum({amount}) AS used FROM holders
@@ -474,27 +456,68 @@ def _apply_cap(con: duckdb.DuckDBPyConnection, cap: CapRule, plans: str) -> None
     )
 
 
-def _records(con: duckdb.DuckDBPyConnection) -> str:
-    """Table ``records`` in batch order: clustered by account, then by time; equal sets of reports, equal order."""
-    special = {
-        "kind": f"coalesce(e.kind, a.kind, 'reduction')::ENUM({_quoted(KIND_NUMBER)})",
-        "outcome": f"coalesce(e.outcome, 'granted')::ENUM({_quoted(OUTCOMES)})",
-        "granted_mg": "CASE WHEN e.n IS NULL THEN a.quantified_mg ELSE coalesce(e.granted_mg, 0) END",
-        "reversed_mg": "coalesce(r.reversed_mg, 0)",
-        "related": "e.related",
-    }
-    columns = ", ".join(f"{special.get(name, f'a.{name}')} AS {name}" for name in RECORD_COLUMNS)
-    con.execute(
+def _decision(
+    con: duckdb.DuckDBPyConnection,
+    pending: pa.Table,
+    order: pa.Table,
+    plan_numbers: Numbers,
+    plans: list[str | None],
+    recipes: Mapping[str, Recipe],
+) -> Decision:
+    """Every report with its exception, if it has one, in batch order: by account, then by time.
+
+    Equal sets of reports get equal orders: reports of one reference follow outcome, content and plan.
+    """
+    rows = np.array(one_array(order["n"]))
+    outcomes = ", ".join(map(quote, OUTCOME_NUMBER))
+    again = con.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE records AS
-        SELECT {columns}
-        FROM acts a LEFT JOIN exceptions e ON a.rowid = e.n LEFT JOIN reversals r ON a.rowid = r.n
-            LEFT JOIN references_again t ON a.rowid = t.n
-        ORDER BY a.account, a.ended, a.action_id, outcome, t.tie NULLS FIRST, a.plan NULLS FIRST
+        SELECT n FROM references_again r LEFT JOIN exceptions e USING (n) JOIN acts USING (n)
+        ORDER BY account, ended, acts.action_id, list_position([{outcomes}], coalesce(outcome, 'granted')), tie,
+            r.plan NULLS FIRST
         """
+    ).fetchnumpy()["n"]
+    if len(again):
+        is_again = np.zeros(len(rows), dtype=bool)
+        is_again[again] = True
+        old_place = np.empty(len(rows), dtype=np.int64)
+        old_place[rows] = np.arange(len(rows))
+        # Only reports of one account, moment and reference change places among themselves.
+        places = np.arange(len(rows))
+        places[is_again[rows]] = old_place[again]
+        order, rows = order.take(pa.array(places)), rows[places]
+    place = np.empty(len(rows), dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+
+    quantified = (
+        pending["quantified_mg"] if "quantified_mg" in pending.column_names else pa.nulls(len(rows), pa.int64())
     )
-    return "records"
+    granted_mg = integers(quantified, pa.int64())[rows]
+    kind_of_plan = [KINDS.index("reduction" if plan is None else recipes[plan].kind) for plan in plans]
+    kind = np.array(kind_of_plan, dtype=np.uint8)[plan_numbers[rows]]
+    outcome = np.zeros(len(rows), dtype=np.uint8)
+    reversed_mg = np.zeros(len(rows), dtype=np.int64)
+    related, is_related = np.zeros((len(rows), 16), dtype=np.uint8), np.zeros(len(rows), dtype=bool)
 
-
-def _quoted(texts: Iterable[str]) -> str:
-    return ", ".join(map(quote, texts))
+    found = con.sql("SELECT n, outcome, granted_mg, kind, related FROM exceptions").to_arrow_table()
+    at = place[integers(found["n"], pa.int64())]
+    granted_mg[at] = integers(found["granted_mg"], pa.int64())
+    for target, column, numbers in ((outcome, "outcome", OUTCOME_NUMBER), (kind, "kind", _KIND_PLACE)):
+        codes, texts = text_codes(found[column])
+        said = np.array([text is not None for text in texts], dtype=bool)[codes]
+        target[at[said]] = np.array([numbers.get(text or "", 0) for text in texts], dtype=np.uint8)[codes[said]]
+    related[at] = fixed_bytes(found["related"], 16)
+    is_related[at] = np.asarray(one_array(found["related"]).is_valid())
+    back = con.execute("SELECT n, reversed_mg FROM reversals").fetchnumpy()
+    reversed_mg[place[back["n"]]] = back["reversed_mg"]
+    return Decision(
+        reports=pending,
+        order=rows,
+        account=one_array(order["account"]),
+        claim=one_array(order["claim"]),
+        kind=kind,
+        outcome=outcome,
+        granted_mg=granted_mg,
+        reversed_mg=reversed_mg,
+        related=identities(related, is_related),
+    )

@@ -14,7 +14,7 @@ from tanzhang.core.claim import ACTION, CHILD, identity
 from tanzhang.core.errors import refuse
 from tanzhang.core.record import Record, to_json
 from tanzhang.engine.kernel import connect, quote
-from tanzhang.engine.settle import RECORD_COLUMNS
+from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.settle import decide_pending, open_reports, settled_records
 from tanzhang.stores.book import link, system_account
 from tanzhang.stores.home import Home
@@ -193,12 +193,13 @@ def _unmoved(home: Home, read: Callable[[], Result]) -> Result:
 
 
 def _provisional(home: Home, con: duckdb.DuckDBPyConnection) -> dict[tuple[uuid.UUID, str], int]:
-    """(account, kind) -> what settling every open report now would add; leaves table ``preview``."""
-    columns = ", ".join(f"{name} {kind}" for name, kind in RECORD_COLUMNS.items())
-    con.execute(f"CREATE OR REPLACE TEMP TABLE preview ({columns})")
-    if open_reports(home, con, None).rows:
-        records = decide_pending(home, con)
-        con.execute(f"INSERT INTO preview SELECT {', '.join(RECORD_COLUMNS)} FROM {records}")
+    """(account, kind) -> what settling every open report now would add; leaves view ``preview``."""
+    pending = open_reports(home, None)
+    if not pending.rows:
+        columns = ", ".join(f"NULL::{kind} AS {name}" for name, kind in RECORD_COLUMNS.items())
+        con.execute(f"CREATE OR REPLACE TEMP VIEW preview AS SELECT {columns} WHERE false")
+        return {}
+    con.register("preview", decide_pending(home, con, pending).records())
     rows = con.execute(
         "SELECT account, kind, sum(granted_mg - reversed_mg)::BIGINT FROM preview GROUP BY 1, 2"
     ).fetchall()

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.methodology import Plan, canonical_json
-from tanzhang.engine.kernel import connect
+from tanzhang.engine.kernel import connect, quote
 from tanzhang.engine.screen import Question, Screened, screen
 from tanzhang.service.progress import Progress, silent
 from tanzhang.stores.files import write_durably
@@ -27,7 +27,7 @@ from tanzhang.stores.formats import read_submission
 from tanzhang.stores.home import Home
 from tanzhang.stores.mapping import Mapping as ForeignMapping
 from tanzhang.stores.mapping import apply_mapping, load_mapping, table_files
-from tanzhang.stores.records import write_table
+from tanzhang.stores.reports import REPORTS, writing_reports
 
 _FEW = 20  # problems shown in an answer; the verdict file has all
 
@@ -73,24 +73,28 @@ def intake(
             raw, skipped, paired = mapped.table, dict(mapped.skipped), mapped.paired
         ((rows,),) = con.execute(f"SELECT count(*) FROM {raw}").fetchall()
         progress("checking and quantifying", 20, rows)
-        screened = screen(
-            con,
-            raw,
-            programme=home.programme,
-            partner=partner,
-            identity_key=home.identity_key,
-            now=now,
-            resolve=resolver(home),
-        )
-        if _stamp(path) != before:
-            raise refuse(
-                "file-changed",
-                f"{path.name} was written to while it was read",
-                where=str(path),
-                remedy="send it again when it is complete; nothing of it was taken",
+        folder = home.folder / "reports" / f"{home.book.next_submission():08d}-{fingerprint[:12]}"
+        with writing_reports(folder / REPORTS, home=home.folder) as (reports, file):
+            screened = screen(
+                con,
+                raw,
+                programme=home.programme,
+                partner=partner,
+                identity_key=home.identity_key,
+                now=now,
+                resolve=resolver(home),
+                accept=reports.add,
             )
+            if _stamp(path) != before:
+                raise refuse(
+                    "file-changed",
+                    f"{path.name} was written to while it was read",
+                    where=str(path),
+                    remedy="send it again when it is complete; nothing of it was taken",
+                )
         progress("writing", 80, rows)
-        return _land(home, con, screened, path, partner, fingerprint, {"skipped": skipped, "paired": paired}, now)
+        extra = {"skipped": skipped, "paired": paired}
+        return _land(home, con, screened, folder, file.digest, path, partner, fingerprint, extra, now)
 
 
 def _allowed(home: Home, mapping: ForeignMapping) -> ForeignMapping:
@@ -126,17 +130,17 @@ def _land(
     home: Home,
     con: Any,
     screened: Screened,
+    folder: Path,
+    digest: str,
     path: Path,
     partner: str | None,
     fingerprint: str,
     mapped: Mapping[str, Any],
     now: datetime,
 ) -> dict[str, Any]:
-    """Write the accepted rows and the verdicts, then acknowledge both in the book."""
+    """Write the verdicts, then acknowledge them and the accepted rows, which are on disk, in the book."""
     number = home.book.next_submission()
-    folder = home.folder / "reports" / f"{number:08d}-{fingerprint[:12]}"
-    file = folder / "accepted.parquet"
-    digest = write_table(file, screened.table, home=home.folder)
+    file = folder / REPORTS
     refused = screened.rows - screened.accepted_rows
     verdicts = folder / "verdicts.csv"
     codes = dict(
@@ -147,7 +151,8 @@ def _land(
     lines = _verdict_csv(con, screened.problems)
     write_durably(verdicts, lines, up_to=home.folder)
     amounts = con.execute(
-        f"SELECT behaviour, count(*), sum(quantified_mg)::VARCHAR FROM {screened.accepted} GROUP BY 1 ORDER BY 1"
+        f"SELECT behaviour, count(*), sum(quantified_mg)::VARCHAR FROM read_parquet({quote(str(file))}) "
+        "GROUP BY 1 ORDER BY 1"
     ).fetchall()
     answer = {
         "submission": number,

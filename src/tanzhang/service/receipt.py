@@ -9,8 +9,9 @@ from tanzhang.core.errors import refuse
 from tanzhang.core.merkle import proof_from_subtrees
 from tanzhang.core.receipt import Evidence, Verified, verify_receipt
 from tanzhang.core.record import UNIT_OF_KIND, salt, to_json
+from tanzhang.engine.columns import fixed_bytes
 from tanzhang.engine.kernel import connect, quote
-from tanzhang.engine.leaves import fixed_bytes, leaf_hashes
+from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.signing import verifier_of
 from tanzhang.service.settle import open_reports
 from tanzhang.stores.book import batch
@@ -97,7 +98,9 @@ def _find(home: Home, action: uuid.UUID) -> tuple[Any, int]:
         ).fetchall()
         if found:
             return files[found[0][0]], found[0][1]
-    if open_reports(home, con, None).rows:
+    pending = open_reports(home, None)
+    if pending.rows:
+        con.register("pending", pending.table)
         waiting = con.execute(f"SELECT min(close_day) FROM pending WHERE {wanted}").fetchall()
         if waiting[0][0] is not None:
             raise refuse(

@@ -11,20 +11,26 @@ next call of anything that writes.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.receipt import MANIFEST_FORMAT
 from tanzhang.core.record import LAYOUT_VERSION, UNIT_OF_KIND, next_seal_key
+from tanzhang.engine.columns import Bytes, fixed_bytes, runs
 from tanzhang.engine.hashing import merkle_root, subtree_roots
-from tanzhang.engine.leaves import fixed_bytes, leaf_hashes, salt_seeds
-from tanzhang.engine.settle import RECORD_COLUMNS
+from tanzhang.engine.kernel import quote
+from tanzhang.engine.leaves import leaf_hashes_here, salt_seeds
+from tanzhang.engine.parallel import in_order
+from tanzhang.engine.records import Decision
 from tanzhang.stores.book import system_account
 from tanzhang.stores.home import Home, key_check
-from tanzhang.stores.records import RECORDS, SUBTREES, write_subtrees, write_table
+from tanzhang.stores.records import RECORDS, ROW_GROUP, SUBTREES, write_subtrees, writing_table
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,66 +39,85 @@ if TYPE_CHECKING:
 def seal(
     home: Home,
     con: duckdb.DuckDBPyConnection,
-    records: str,
+    decision: Decision,
     *,
     consumed: list[dict[str, Any]],
     through: date,
     now: datetime,
 ) -> dict[str, Any]:
-    """Make a table of records the next batch. Returns its number, root and totals."""
+    """Make what was decided the next batch. Returns its number, root and totals."""
     number, key = home.book.next_seal_key()
-    table = con.sql(f"SELECT {', '.join(RECORD_COLUMNS)} FROM {records}").to_arrow_table()
-    seeds = salt_seeds(table["account"], key)
-    seed_column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(seeds), [None, pa.py_buffer(seeds)])
     folder = home.folder / "records" / f"{number:08d}"
-    with ThreadPoolExecutor(1) as writer:  # the file is written while leaves are hashed and sums are made
-        writing = writer.submit(
-            write_table, folder / RECORDS, table.append_column("seed", seed_column), home=home.folder
-        )
-        leaves = leaf_hashes(table, seeds)
-        root, subtrees = merkle_root(leaves).hex(), subtree_roots(leaves)
-        totals = batch_totals(con, records)
-        postings = [(account, unit, number, amount) for account, unit, amount in batch_postings(con, records)]
-        records_digest = writing.result()
-    subtrees_digest = write_subtrees(folder / SUBTREES, subtrees, home=home.folder)
+    partner = decision.reports["partner"].take(pa.array(decision.order))
+    con.register("decided", decision.decided().append_column("partner", partner))
+    totals, postings = batch_totals(con, "decided"), batch_postings(con, "decided")
+    con.unregister("decided")
     heads = home.book.heads()
     following = next_seal_key(key)
-    manifest = {
-        "format": MANIFEST_FORMAT,
-        "programme": home.programme.id,
-        "rehearsal": home.programme.rehearsal,
-        "batch": str(number),
-        "through": through.isoformat(),
-        "layout": LAYOUT_VERSION,
-        "records": str(table.num_rows),
-        "root": root,
-        **totals,
-        "book": heads,
-        "next_seal_check": key_check(following),
-    }
-    home.book.commit_batch(
-        {
+    described: dict[str, Any] = {"through": through.isoformat(), "records": len(decision)}
+
+    def batch_row(written: Written) -> dict[str, Any]:
+        described["root"] = written.root
+        manifest = {
+            "format": MANIFEST_FORMAT,
+            "programme": home.programme.id,
+            "rehearsal": home.programme.rehearsal,
+            "batch": str(number),
             "through": through.isoformat(),
-            "records": table.num_rows,
+            "layout": LAYOUT_VERSION,
+            "records": str(len(decision)),
+            "root": written.root,
+            **totals,
+            "book": heads,
+            "next_seal_check": key_check(following),
+        }
+        return {
+            "through": through.isoformat(),
+            "records": len(decision),
             "folder": folder.relative_to(home.folder).as_posix(),
-            "records_digest": records_digest,
-            "subtrees_digest": subtrees_digest,
+            "records_digest": written.records_digest,
+            "subtrees_digest": written.subtrees_digest,
             "manifest": canonical_json(manifest),
             "sealed_at": now.astimezone(UTC).isoformat(timespec="seconds"),
-        },
-        consumed,
-        postings,
-        following,
-        heads,
-    )
+        }
+
+    with ThreadPoolExecutor(1) as writer:  # the files are written while the postings go into the open transaction
+        writing = writer.submit(write_batch, folder, decision, key, home=home.folder)
+        home.book.commit_batch(lambda: batch_row(writing.result()), number, consumed, postings, following, heads)
     home.publish()
-    return {
-        "batch": number,
-        "through": through.isoformat(),
-        "records": table.num_rows,
-        "root": root,
-        **totals,
-    }
+    return {"batch": number, **described, **totals}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The files of a batch: their digests and the root of the records' tree."""
+
+    records_digest: str
+    subtrees_digest: str
+    root: str
+
+
+def write_batch(folder: Path, decision: Decision, seal_key: bytes, *, home: Path) -> Written:
+    """Write a batch's record file and subtree roots, slice by slice on all cores."""
+
+    def made(bounds: tuple[int, int]) -> tuple[pa.Table, Bytes]:
+        start, stop = bounds
+        records = decision.records(start, stop)
+        accounts = fixed_bytes(records["account"], 16)
+        run = runs(accounts)
+        seeds = salt_seeds(accounts[np.searchsorted(run, np.arange(run[-1] + 1))], seal_key)[run]
+        column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(seeds), [None, pa.py_buffer(seeds)])
+        leaves = leaf_hashes_here(records, seeds, first_index=start)
+        return records.append_column("seed", column), subtree_roots(leaves)
+
+    subtrees = []
+    with writing_table(folder / RECORDS, home=home) as file:
+        for records, roots in in_order(made, decision.slices(ROW_GROUP)):
+            file.add(records)
+            subtrees.append(roots)
+    roots = np.concatenate(subtrees)
+    # A tree whose leaves are the roots of whole subtrees has the same root.
+    return Written(file.digest, write_subtrees(folder / SUBTREES, roots, home=home), merkle_root(roots).hex())
 
 
 def batch_totals(con: duckdb.DuckDBPyConnection, records: str) -> dict[str, Any]:
@@ -108,25 +133,24 @@ def batch_totals(con: duckdb.DuckDBPyConnection, records: str) -> dict[str, Any]
     }
 
 
-def batch_postings(con: duckdb.DuckDBPyConnection, records: str) -> list[tuple[bytes, str, int]]:
+def batch_postings(con: duckdb.DuckDBPyConnection, records: str) -> pa.Table:
     """The double entry of a batch: each account's net amount by unit, against the partners who reported it.
 
-    (account, unit, amount), sorted by account and unit; amounts of one unit sum to zero; no zero amounts.
+    Columns account (16 bytes), unit and amount, sorted by account and unit; amounts of one unit sum to zero; no zero
+    amounts.
     """
     unit = "CASE kind " + " ".join(f"WHEN '{kind}' THEN '{name}'" for kind, name in UNIT_OF_KIND.items()) + " END"
-    own = con.sql(
+    net = "sum(granted_mg - reversed_mg)::BIGINT"
+    partners = [text for (text,) in con.execute(f"SELECT DISTINCT partner FROM {records}").fetchall()]
+    own = " ".join(
+        f"WHEN {quote(name)} THEN {quote(str(system_account(f'partner:{name}')))}::UUID" for name in partners
+    )
+    return con.sql(
         f"""
-        SELECT account, {unit} AS unit, sum(granted_mg - reversed_mg)::BIGINT AS amount FROM {records}
-        GROUP BY ALL HAVING amount <> 0 ORDER BY account, unit
+        SELECT account, {unit} AS unit, {net} AS amount FROM {records} GROUP BY ALL HAVING amount <> 0
+        UNION ALL
+        SELECT CASE partner {own} END AS account, {unit} AS unit, -{net} AS amount FROM {records}
+        GROUP BY ALL HAVING amount <> 0
+        ORDER BY account, unit
         """
     ).to_arrow_table()
-    accounts = [each.tobytes() for each in fixed_bytes(own["account"], 16)]
-    postings = list(zip(accounts, own["unit"].to_pylist(), own["amount"].to_pylist(), strict=True))
-    partners = con.execute(
-        f"""
-        SELECT partner, {unit} AS unit, -sum(granted_mg - reversed_mg)::BIGINT AS amount FROM {records}
-        GROUP BY ALL HAVING amount <> 0
-        """
-    ).fetchall()
-    postings += [(system_account(f"partner:{partner}").bytes, name, amount) for partner, name, amount in partners]
-    return sorted(postings)

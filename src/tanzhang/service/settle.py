@@ -11,17 +11,20 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
+
 from tanzhang.core.errors import refuse
 from tanzhang.core.recipe import Recipe, read_recipe
 from tanzhang.core.settlement import rules_of
 from tanzhang.engine.kernel import connect, quote
-from tanzhang.engine.settle import RECORD_COLUMNS
+from tanzhang.engine.records import RECORD_COLUMNS, Decision
 from tanzhang.engine.settle import settle as decide
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.seal import seal
 from tanzhang.stores.book import batch, link, submission
 from tanzhang.stores.home import Home
 from tanzhang.stores.records import RECORDS
+from tanzhang.stores.reports import ReportFile, read_reports
 
 if TYPE_CHECKING:
     import duckdb
@@ -44,67 +47,63 @@ def settle(home: Home, *, through: date | None = None, now: datetime, progress: 
         )
     with home.writing():
         home.publish()
-        con = connect()
         progress("gathering reports", 0, 0)
-        pending = open_reports(home, con, last)
+        pending = open_reports(home, last)
         if not pending.rows:
             return {"batch": None, "through": last.isoformat(), "records": 0, "outcomes": {}}
+        con = connect()
         progress("deciding", 10, pending.rows)
-        records = decide_pending(home, con)
+        decision = decide_pending(home, con, pending)
         progress("booking and sealing", 60, pending.rows)
-        return seal(home, con, records, consumed=pending.consumed, through=last, now=now)
+        return seal(home, con, decision, consumed=pending.consumed, through=last, now=now)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenReports:
-    """How many reports are open, and of which submissions."""
+    """Accepted reports that are not settled yet, and how many of which submissions."""
 
-    rows: int
+    table: pa.Table
     consumed: list[dict[str, Any]]
 
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return int(self.table.num_rows)
 
-def open_reports(home: Home, con: duckdb.DuckDBPyConnection, through: date | None) -> OpenReports:
-    """View ``pending``: accepted reports not settled yet whose window closes by ``through`` (None: all of them)."""
+
+def open_reports(home: Home, through: date | None) -> OpenReports:
+    """Accepted reports not settled yet whose window closes by ``through`` (None: all of them)."""
     done = home.book.settled_through()
-    con.execute("CREATE OR REPLACE TEMP TABLE sources (file VARCHAR, submission INTEGER, after DATE, received DATE)")
-    rows = [
-        (str(home.folder / row.file), row.seq, done.get(row.seq, "0001-01-01"), row.received_day)
+    files = [
+        ReportFile(
+            path=home.folder / row.file,
+            submission=row.seq,
+            received=date.fromisoformat(row.received_day),
+            after=date.fromisoformat(done[row.seq]) if row.seq in done else None,
+            through=through,
+        )
         for row in home.book.rows(submission)
         if row.accepted
     ]
-    if not rows:
-        return OpenReports(0, [])
-    con.executemany("INSERT INTO sources VALUES (?, ?, ?, ?)", rows)
-    files = ", ".join(quote(row[0]) for row in rows)
-    limit = "true" if through is None else f"close_day <= DATE '{through}'"
-    con.execute(
-        f"""
-        CREATE OR REPLACE TEMP VIEW pending AS
-        SELECT r.* EXCLUDE (filename), s.submission, s.received
-        FROM read_parquet([{files}], filename = true) r JOIN sources s ON r.filename = s.file
-        WHERE close_day > s.after AND {limit}
-        """
-    )
-    counts = con.execute("SELECT submission, count(*) FROM pending GROUP BY 1 ORDER BY 1").fetchall()
+    table, counts = read_reports(files)
     consumed = [
         {"submission": number, "through": None if through is None else through.isoformat(), "rows": count}
-        for number, count in counts
+        for number, count in counts.items()
     ]
-    return OpenReports(sum(count for _, count in counts), consumed)
+    return OpenReports(table, consumed)
 
 
-def decide_pending(home: Home, con: duckdb.DuckDBPyConnection) -> str:
-    """Run the decision over view ``pending``; returns the table of records. Also what a preview calls."""
-    settled = settled_records(home, con)
-    con.execute("CREATE OR REPLACE TEMP TABLE links (child UUID, account UUID, valid_from DATE, valid_until DATE)")
+def decide_pending(home: Home, con: duckdb.DuckDBPyConnection, pending: OpenReports) -> Decision:
+    """Run the decision over open reports. Also what a preview calls."""
     links = [(row.child, row.account, row.valid_from, row.valid_until) for row in home.book.rows(link)]
     if links:
+        con.execute("CREATE OR REPLACE TEMP TABLE links (child UUID, account UUID, valid_from DATE, valid_until DATE)")
         con.executemany("INSERT INTO links VALUES (?, ?, ?, ?)", links)
     return decide(
         con,
-        pending="pending",
-        settled=settled,
-        links="links",
+        pending=pending.table,
+        settled=settled_records(home, con) if home.book.rows(batch) else None,
+        links="links" if links else None,
         recipes=recipes_of(home),
         rules=rules_of(home.programme, home.identity_key),
     )

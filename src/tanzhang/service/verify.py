@@ -18,9 +18,10 @@ import sqlalchemy as sa
 from tanzhang.core.errors import Problem, TanzhangError
 from tanzhang.core.recipe import read_recipe
 from tanzhang.core.record import HOLDERS
+from tanzhang.engine.columns import fixed_bytes
 from tanzhang.engine.hashing import merkle_root, subtree_roots
 from tanzhang.engine.kernel import connect, quote
-from tanzhang.engine.leaves import fixed_bytes, leaf_hashes
+from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.sql import compile_mg
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.seal import batch_postings, batch_totals
@@ -234,7 +235,9 @@ class _Verification:
         columns = (posting.c.account, posting.c.unit, posting.c.amount)
         for row in self.sound:
             booked = [tuple(found) for found in self.book.query(sa.select(*columns).where(posting.c.batch == row.seq))]
-            wanted = batch_postings(self.con, self._file(row))
+            sums = batch_postings(self.con, self._file(row))
+            accounts = [each.tobytes() for each in fixed_bytes(sums["account"], 16)]
+            wanted = list(zip(accounts, sums["unit"].to_pylist(), sums["amount"].to_pylist(), strict=True))
             check.count += len(wanted)
             for account, unit, amount in sorted(set(booked) ^ set(wanted), key=repr)[:_FEW]:
                 named = uuid.UUID(bytes=account) if isinstance(account, bytes) and len(account) == 16 else repr(account)

@@ -13,15 +13,18 @@ import hashlib
 import json
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.methodology import canonical_json
+from tanzhang.engine.columns import IDENTITY_BYTES, fixed_bytes
 from tanzhang.stores.files import rename_durably, step
 
 SCHEMA_VERSION = 1
@@ -102,7 +105,7 @@ posting = sa.Table(
     sa.Column("unit", sa.Text, nullable=False),
     sa.Column("batch", sa.Integer, nullable=False),
     sa.Column("amount", sa.Integer, nullable=False),
-    sa.PrimaryKeyConstraint("account", "unit", "batch"),
+    sa.PrimaryKeyConstraint("batch", "account", "unit"),
     sqlite_with_rowid=False,
 )
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
@@ -229,7 +232,8 @@ class Book:
         total = sa.func.sum(posting.c.amount)
         statement = sa.select(posting.c.account, posting.c.unit, total).group_by(posting.c.account, posting.c.unit)
         if account is not None:
-            statement = statement.where(posting.c.account == account.bytes)
+            # One look-up in each batch; the table is in the order of batches, so that a batch is appended to it.
+            statement = statement.where(posting.c.batch.in_(sa.select(batch.c.seq)), posting.c.account == account.bytes)
         return {(uuid.UUID(bytes=row[0]), row[1]): row[2] for row in self.query(statement)}
 
     def heads(self) -> dict[str, dict[str, str]]:
@@ -257,20 +261,23 @@ class Book:
 
     def commit_batch(
         self,
-        values: Mapping[str, Any],
+        finish: Callable[[], Mapping[str, Any]],
+        number: int,
         consumed: Iterable[Mapping[str, Any]],
-        postings: Sequence[tuple[bytes, str, int, int]],
+        postings: pa.Table,
         next_key: bytes,
         heads: Mapping[str, Any],
-    ) -> int:
-        """The one commit point of a settlement. ``postings`` are (account, unit, batch, amount).
+    ) -> None:
+        """The one commit point of a settlement, batch ``number``.
 
-        Refuses postings that do not sum to zero per unit (``unbalanced``) and a book that changed since ``heads`` were
-        read (``book-moved``), so two settlements at once cannot both commit.
+        ``postings`` has account (16 bytes), unit and amount. ``finish`` waits for the batch's files and returns its
+        row; it is called with the postings inserted and nothing committed. Refuses postings that do not sum to zero
+        per unit (``unbalanced``) and a book that changed since ``heads`` were read (``book-moved``), so two settlements
+        at once cannot both commit.
         """
-        sums: dict[str, int] = {}
-        for _, unit, _, amount in postings:
-            sums[unit] = sums.get(unit, 0) + amount
+        units: list[str] = pc.unique(postings["unit"]).to_pylist()
+        by_unit = {unit: postings.filter(pc.field("unit") == unit) for unit in sorted(units)}
+        sums = {unit: sum(part["amount"].to_pylist()) for unit, part in by_unit.items()}
         if any(sums.values()):
             raise refuse("unbalanced", f"postings sum to {sums}", where="settlement", remedy="report this as a bug")
         with self._begin() as con:
@@ -280,12 +287,12 @@ class Book:
                     raise refuse(
                         "book-moved", f"{table.name} changed meanwhile", where="settlement", remedy="settle again"
                     )
-            _insert_postings(con.connection.cursor(), postings)
-            number = _append(con, batch, values)  # from here on the batch takes no more postings
+            for unit, part in by_unit.items():
+                _insert_postings(con.connection.cursor(), number, unit, part)
+            _append(con, batch, finish())  # from here on the batch takes no more postings
             for row in consumed:
                 _append(con, consumption, {**row, "batch": number})
             con.execute(seal_key.update().values(batch=number + 1, key=next_key))
-        return number
 
     def _refuse(self, context: sa.ExceptionContext) -> None:
         """A database that cannot be used is said in our words; a broken constraint is a bug and stays as it is."""
@@ -357,7 +364,6 @@ def _settings_check(settings: Mapping[str, str]) -> str:
     return hashlib.sha256(canonical_json(dict(settings)).encode()).hexdigest()
 
 
-_ROWS_A_STATEMENT = 200
 _EMPTY_HEAD = {"rows": "0", "head": "0" * 64}
 
 
@@ -379,13 +385,15 @@ def _guards() -> Iterator[tuple[str, str, str]]:
         yield table.name, "no_other_insert", f"INSERT ON {table.name} WHEN {' OR '.join(taken)}"
 
 
-def _insert_postings(cursor: Any, postings: Sequence[tuple[bytes, str, int, int]]) -> None:
-    """Add postings, many rows to a statement: a third faster than one by one."""
-    for start in range(0, len(postings), _ROWS_A_STATEMENT):
-        rows = postings[start : start + _ROWS_A_STATEMENT]
-        places = ", ".join(["(?, ?, ?, ?)"] * len(rows))
-        values = [value for row in rows for value in row]
-        cursor.execute(f"INSERT INTO posting (account, unit, batch, amount) VALUES {places}", values)
+def _insert_postings(cursor: Any, number: int, unit: str, postings: pa.Table) -> None:
+    """Add a batch's postings of one unit in one statement, without a step of Python for each."""
+    accounts = fixed_bytes(postings["account"], IDENTITY_BYTES)
+    amounts = json.dumps(postings["amount"].to_pylist())
+    cursor.execute(
+        f"INSERT INTO posting (account, unit, batch, amount) SELECT substr(?, key * {IDENTITY_BYTES} + 1, "
+        f"{IDENTITY_BYTES}), ?, ?, value FROM json_each(?)",
+        (accounts.tobytes(), unit, number, amounts),
+    )
 
 
 def _append(con: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> int:

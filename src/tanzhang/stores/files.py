@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def _nothing(_point: str, _path: Path) -> None:
@@ -25,12 +26,23 @@ on_write: Callable[[str, Path], None] = _nothing
 def write_durably(path: Path, data: bytes | memoryview, *, up_to: Path | None = None) -> None:
     """Put ``data`` at ``path``, whole or not at all; when this returns, it survives a power cut.
 
+    As :func:`durable_file`.
+    """
+    with durable_file(path, up_to=up_to) as file:
+        file.write(data)
+
+
+@contextmanager
+def durable_file(path: Path, *, up_to: Path | None = None) -> Iterator[BinaryIO]:
+    """A new file to write ``path`` by: it is there whole when the block ends without an error, or not at all.
+
     Steps: make the folder, write under a temporary name that starts with a dot, sync, rename, sync the folders
     from the file's own up to ``up_to`` (by default the lowest one that existed already). One process at a time may
     write a path: what an earlier one left under a temporary name when it died is removed.
     """
     folder = path.parent
     top = up_to or next(each for each in (folder, *folder.parents) if each.exists())
+    is_new = not folder.exists()
     temporary = folder / f".{path.name}.{secrets.token_hex(4)}.tmp"
     with step("make-folder", path):
         folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +51,7 @@ def write_durably(path: Path, data: bytes | memoryview, *, up_to: Path | None = 
     try:
         with open(temporary, "xb") as file:
             with step("write", path):
-                file.write(data)
+                yield file
                 file.flush()
             with step("sync", path):
                 os.fsync(file.fileno())
@@ -47,6 +59,8 @@ def write_durably(path: Path, data: bytes | memoryview, *, up_to: Path | None = 
             os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()
         raise
     _sync_folders(path, top)
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -21,30 +23,71 @@ import pyarrow.parquet as pq
 from tanzhang.core.action import INPUT_NAMES
 from tanzhang.core.errors import refuse
 from tanzhang.core.record import Record
-from tanzhang.stores.files import write_durably
+from tanzhang.stores.files import durable_file, write_durably
 
 RECORDS, SUBTREES = "records.parquet", "subtrees.bin"
 SUBTREE_LEAVES = 256
-_ROW_GROUP = 256 * 480  # whole subtrees
+ROW_GROUP = 256 * 480  # whole subtrees
 _RANDOM = ("action_id", "child", "group_id", "claim", "withdraws", "related")  # hashes: nothing to compress
 _REPEATED = ("account", "seed")  # long runs, one per account
 
 
+class TableFile:
+    """A Parquet file being written; each table becomes row groups of its own. ``digest`` is known at the end."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._state = hashlib.sha256()
+        self._parquet: pq.ParquetWriter | None = None
+        self.digest = ""
+
+    closed = False  # with write() and flush() what pyarrow asks of a file
+
+    def write(self, data: bytes) -> int:
+        """Bytes of the file, in order."""
+        self._state.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        """Nothing: the file is made durable as a whole."""
+
+    def add(self, table: pa.Table) -> None:
+        """Append the rows of a table; the first one says what the columns are, and may be empty."""
+        if self._parquet is None:
+            names = table.column_names
+            texts = [f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_dictionary(f.type)]
+            self._parquet = pq.ParquetWriter(
+                pa.PythonFile(self, mode="w"),
+                table.schema,
+                compression={name: "none" if name in _RANDOM else "zstd" for name in names},
+                use_dictionary=[*texts, *(name for name in _REPEATED if name in names)],
+                write_statistics=[name for name in names if name not in _RANDOM],
+            )
+        if table.num_rows:
+            self._parquet.write_table(table, row_group_size=ROW_GROUP)
+
+    def finish(self) -> None:
+        """Write the footer."""
+        if self._parquet is None:
+            raise AssertionError("a table file without columns")
+        self._parquet.close()
+        self.digest = self._state.hexdigest()
+
+
+@contextmanager
+def writing_table(path: Path, *, home: Path) -> Iterator[TableFile]:
+    """A Parquet file that is there, whole and durable, when the block ends without an error."""
+    with durable_file(path, up_to=home) as file:
+        table = TableFile(file)
+        yield table
+        table.finish()
+
+
 def write_table(path: Path, table: pa.Table, *, home: Path) -> str:
     """Write a table as Parquet, durably; returns the SHA-256 of the file."""
-    stream = pa.BufferOutputStream()
-    texts = [f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_dictionary(f.type)]
-    pq.write_table(
-        table,
-        stream,
-        compression={name: "none" if name in _RANDOM else "zstd" for name in table.column_names},
-        use_dictionary=[*texts, *(name for name in _REPEATED if name in table.column_names)],
-        row_group_size=_ROW_GROUP,
-        write_statistics=["account", "ended", "day", "close_day", "row"],
-    )
-    data = memoryview(stream.getvalue())
-    write_durably(path, data, up_to=home)
-    return hashlib.sha256(data).hexdigest()
+    with writing_table(path, home=home) as file:
+        file.add(table)
+    return file.digest
 
 
 def write_subtrees(path: Path, roots: npt.NDArray[np.uint8], *, home: Path) -> str:

@@ -40,13 +40,6 @@ def test_many_slices_on_many_cores_keep_the_order(monkeypatch: pytest.MonkeyPatc
     assert as_list(sha256_rows(rows)) == by_hashlib(rows)
 
 
-def test_rows_too_wide_for_one_slice_are_hashed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashing, "FEW_ROWS", 10)
-    monkeypatch.setattr(hashing, "_SLICE_BYTES", 1 << 20)
-    rows = rows_of(300, 10_000)
-    assert as_list(sha256_rows(rows)) == by_hashlib(rows)
-
-
 def test_rows_without_bytes_and_rows_taken_out_of_a_wider_array_are_hashed() -> None:
     assert as_list(sha256_rows(rows_of(20_000, 0))) == [sha256(b"").digest()] * 20_000
     columns = rows_of(20_000, 80)[::-1, 3:70]

@@ -22,7 +22,8 @@ from tanzhang.core.record import (
     salt,
     salt_seed,
 )
-from tanzhang.engine import leaves
+from tanzhang.engine import hashing
+from tanzhang.engine.columns import fixed_bytes
 from tanzhang.engine.kernel import connect
 from tanzhang.engine.leaves import layouts, leaf_hashes, salt_seeds
 from tanzhang.stores.records import read_slice, to_record, write_table
@@ -102,7 +103,7 @@ def expected_leaves(records: list[Record], first_index: int = 0) -> list[bytes]:
 
 
 def leaves_of(table: pa.Table, first_index: int = 0) -> list[bytes]:
-    seeds = salt_seeds(table["account"], SEAL_KEY)
+    seeds = salt_seeds(fixed_bytes(table["account"], 16), SEAL_KEY)
     return [bytes(row) for row in leaf_hashes(table, seeds, first_index=first_index)]
 
 
@@ -129,7 +130,7 @@ def test_pieces_of_a_table_give_the_leaves_of_the_whole(con, records: list[Recor
 def test_record_files_read_back_give_the_same_leaves_and_records(con, tmp_path_factory, records: list[Record]):
     folder = tmp_path_factory.mktemp("home")
     table = table_of(con, records)
-    seeds = salt_seeds(table["account"], SEAL_KEY)
+    seeds = salt_seeds(fixed_bytes(table["account"], 16), SEAL_KEY)
     seed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(seeds), [None, pa.py_buffer(seeds)])
     write_table(folder / "records.parquet", table.append_column("seed", seed), home=folder)
     in_duckdb = con.sql(f"SELECT * FROM read_parquet('{folder}/records.parquet')").to_arrow_table()
@@ -140,7 +141,8 @@ def test_record_files_read_back_give_the_same_leaves_and_records(con, tmp_path_f
 
 
 def test_rows_are_hashed_in_chunks_without_a_seam(con, monkeypatch):
-    monkeypatch.setattr(leaves, "_CHUNK", 7)
+    monkeypatch.setattr(hashing, "FEW_ROWS", 5)
+    monkeypatch.setattr(hashing, "_SLICE_ROWS", 7)
     records = [BARE] * 10 + [
         Record(**{name: getattr(BARE, name) for name in Record.__slots__} | {"variant": "x", "ended": n})
         for n in range(20)

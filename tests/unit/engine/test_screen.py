@@ -83,7 +83,19 @@ class Verdicts:
         con.register("given", pa.table(columns))
         con.execute("CREATE OR REPLACE TEMP TABLE raw AS SELECT * FROM given")
         con.unregister("given")
-        screened = screen(con, "raw", programme=programme, partner=partner, identity_key=KEY, now=now, resolve=resolve)
+        taken: list[pa.Table] = []
+        screened = screen(
+            con,
+            "raw",
+            programme=programme,
+            partner=partner,
+            identity_key=KEY,
+            now=now,
+            resolve=resolve,
+            accept=taken.append,
+        )
+        assert not taken[0].num_rows
+        con.register("accepted", pa.concat_tables(taken))
         names = [name for name, *_ in con.execute("DESCRIBE accepted").fetchall()]
         self.accepted = {
             row[0]: dict(zip(names, row, strict=True)) for row in con.execute("SELECT * FROM accepted").fetchall()

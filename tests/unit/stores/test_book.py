@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
@@ -30,11 +31,16 @@ def report(number: int) -> dict[str, Any]:
 COUNTS = ("rows", "accepted", "refused")
 
 
-def commit(book: Book, postings: Sequence[tuple[bytes, str, int, int]], heads: Any = None) -> int:
+POSTINGS = pa.schema({"account": pa.binary(16), "unit": pa.string(), "amount": pa.int64()})
+
+
+def commit(book: Book, postings: Sequence[tuple[bytes, str, int]], heads: Any = None, number: int = 0) -> None:
     names = [column.name for column in batch.c if column.name not in ("seq", "chain", "records")]
     values = {**dict.fromkeys(names, "text"), "records": 1}
     consumed = [{"submission": 0, "through": "2025-06-05", "rows": 1}]
-    return book.commit_batch(values, consumed, postings, b"next", heads or book.heads())
+    rows = [dict(zip(POSTINGS.names, each, strict=True)) for each in postings]
+    table = pa.Table.from_pylist(rows, schema=POSTINGS)
+    book.commit_batch(lambda: values, number, consumed, table, b"next", heads or book.heads())
 
 
 def test_a_new_book_knows_what_it_was_set_up_with_and_is_empty(book: Book, tmp_path: Path) -> None:
@@ -60,8 +66,8 @@ def test_a_book_of_another_schema_version_stays_closed(tmp_path: Path, monkeypat
 
 def test_postings_that_do_not_sum_to_zero_in_each_unit_are_refused_whole(book: Book) -> None:
     for postings in (
-        [(ONE.bytes, "co2e_mg", 0, 5)],
-        [(ONE.bytes, "co2e_mg", 0, 5), (OTHER.bytes, "footprint_mg", 0, -5)],
+        [(ONE.bytes, "co2e_mg", 5)],
+        [(ONE.bytes, "co2e_mg", 5), (OTHER.bytes, "footprint_mg", -5)],
     ):
         with pytest.raises(TanzhangError, match="unbalanced"):
             commit(book, postings)
@@ -69,8 +75,8 @@ def test_postings_that_do_not_sum_to_zero_in_each_unit_are_refused_whole(book: B
 
 
 def test_balances_are_the_sums_of_postings_by_account_and_unit(book: Book) -> None:
-    commit(book, [(ONE.bytes, "co2e_mg", 0, 5), (OTHER.bytes, "co2e_mg", 0, -5)])
-    commit(book, [(ONE.bytes, "co2e_mg", 1, -2), (OTHER.bytes, "co2e_mg", 1, 2)])
+    commit(book, [(ONE.bytes, "co2e_mg", 5), (OTHER.bytes, "co2e_mg", -5)])
+    commit(book, [(ONE.bytes, "co2e_mg", -2), (OTHER.bytes, "co2e_mg", 2)], number=1)
     assert book.balances() == {(ONE, "co2e_mg"): 3, (OTHER, "co2e_mg"): -3}
     assert book.balances(ONE) == {(ONE, "co2e_mg"): 3}
     assert book.next_seal_key() == (2, b"next")
@@ -80,7 +86,7 @@ def test_balances_are_the_sums_of_postings_by_account_and_unit(book: Book) -> No
 def test_a_posting_of_another_batch_undoes_the_whole_commit(book: Book) -> None:
     for number in (1, 7):
         with pytest.raises(Exception, match="append-only"):
-            commit(book, [(ONE.bytes, "co2e_mg", number, 5), (OTHER.bytes, "co2e_mg", number, -5)])
+            commit(book, [(ONE.bytes, "co2e_mg", 5), (OTHER.bytes, "co2e_mg", -5)], number=number)
     assert (book.rows(batch), book.rows(consumption), book.balances()) == ([], [], {})
     assert book.next_seal_key() == (0, bytes(32))
 

@@ -17,7 +17,7 @@ from tanzhang.stores.records import digest_of, read_slice, read_subtrees, write_
 def test_any_slice_of_a_table_is_read_across_row_groups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
-    monkeypatch.setattr(records, "_ROW_GROUP", 4)
+    monkeypatch.setattr(records, "ROW_GROUP", 4)
     path = tmp_path / "a" / "table.parquet"
     digest = write_table(
         path, pa.table({"row": range(rows), "plan": [f"p{row % 2}" for row in range(rows)]}), home=tmp_path

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tanzhang.core.claim import Span, keep_greedily, overlap_conflict
 from tanzhang.core.settlement import Rules
+from tanzhang.engine.contest import keep_in_order
 from tanzhang.engine.kernel import connect
-from tanzhang.engine.settle import keep_in_order
 
 from ...agreement.worlds import KEY, PLANS, RECIPES, report, settle_columns
 

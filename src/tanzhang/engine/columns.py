@@ -1,0 +1,81 @@
+"""Arrow columns as numpy arrays and back: fixed-width identities, texts of few values, whole numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Bytes = npt.NDArray[np.uint8]
+Numbers = npt.NDArray[np.int64]
+
+IDENTITY_BYTES = 16
+
+
+def one_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """A column as one array; copied only if it comes in several chunks."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # pyarrow keeps zero chunks of some types as a chunked array
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=array.type)
+    return array
+
+
+def fixed_bytes(column: pa.ChunkedArray | pa.Array, width: int) -> Bytes:
+    """A column of identities as (n, width) bytes; NULL is zero bytes."""
+    array = one_array(column)
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    if array.null_count:
+        array = pc.fill_null(array, bytes(width))
+    data = np.frombuffer(array.buffers()[1] or b"", dtype=np.uint8)
+    return data[array.offset * width : (array.offset + len(array)) * width].reshape(-1, width)
+
+
+def identities(values: Bytes, valid: npt.NDArray[np.bool_] | None = None) -> pa.ExtensionArray:
+    """(n, 16) bytes as a column of UUIDs; NULL where ``valid`` is False."""
+    mask = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    data = pa.py_buffer(np.ascontiguousarray(values))
+    storage = pa.FixedSizeBinaryArray.from_buffers(pa.binary(IDENTITY_BYTES), len(values), [mask, data])
+    return pa.ExtensionArray.from_storage(pa.uuid(), storage)
+
+
+def integers(column: pa.ChunkedArray | pa.Array, wanted: pa.DataType) -> npt.NDArray[Any]:
+    """A column of numbers, times or days as whole numbers; NULL is 0."""
+    whole = column.cast(wanted)
+    return np.asarray(pc.fill_null(whole, 0) if whole.null_count else whole)
+
+
+def text_codes(column: pa.ChunkedArray | pa.Array) -> tuple[Numbers, list[str | None]]:
+    """Codes of a text column and the texts they stand for; NULL is a text of its own."""
+    chunked = column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
+    if not isinstance(chunked.type, pa.DictionaryType):
+        chunked = chunked.dictionary_encode(null_encoding="mask")
+    chunked = chunked.unify_dictionaries()
+    if chunked.num_chunks == 0:
+        return np.zeros(0, dtype=np.int64), []
+    texts: list[str | None] = chunked.chunk(0).dictionary.to_pylist()
+    codes = pa.chunked_array([chunk.indices for chunk in chunked.chunks])
+    if codes.null_count:
+        codes = pc.fill_null(codes.cast(pa.int64()), len(texts))
+        texts.append(None)
+    return np.asarray(codes).astype(np.int64), texts
+
+
+def text_column(codes: npt.NDArray[np.uint8], texts: Sequence[str]) -> pa.DictionaryArray:
+    """Codes into a few texts as a text column."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(texts, pa.string()))
+
+
+def runs(sorted_identities: Bytes) -> Numbers:
+    """The number of the run of equal identities that each row belongs to."""
+    halves = np.ascontiguousarray(sorted_identities).view(np.uint64).reshape(-1, 2)
+    changes = (halves[1:] != halves[:-1]).any(axis=1)
+    return np.concatenate([np.zeros(min(len(halves), 1), dtype=np.int64), np.cumsum(changes, dtype=np.int64)])

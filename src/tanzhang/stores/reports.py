@@ -1,0 +1,118 @@
+"""Report files: the accepted rows of a submission, in row groups of one closing day each.
+
+A day's settlement reads only the row groups whose window closes on it, so a file whose reports close on several days
+is not read whole each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tanzhang.stores.records import ROW_GROUP, TableFile, writing_table
+
+REPORTS = "accepted.parquet"
+_TEXTS = ("partner", "behaviour", "region", "variant", "evidence", "plan")  # few values, many rows
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFile:
+    """A submission's file and the days of closing that are wanted of it: ``after < close_day <= through``."""
+
+    path: Path
+    submission: int
+    received: date
+    after: date | None
+    through: date | None
+
+
+class ReportWriter:
+    """Report rows being written; those that close on one day are kept together until they fill a row group."""
+
+    def __init__(self, file: TableFile) -> None:
+        self._file = file
+        self._waiting: dict[date, list[pa.Table]] = {}
+
+    def add(self, table: pa.Table) -> None:
+        """Accepted rows, in the order they came."""
+        if not table.num_rows:
+            self._file.add(table)
+        days = pc.unique(table["close_day"]).to_pylist()
+        for day in sorted(days):
+            part = table if len(days) == 1 else table.filter(pc.equal(table["close_day"], pa.scalar(day)))
+            waiting = self._waiting.setdefault(day, [])
+            waiting.append(part)
+            if sum(each.num_rows for each in waiting) >= ROW_GROUP:
+                self._flush(day)
+
+    def finish(self) -> None:
+        """Write what still waits."""
+        for day in sorted(self._waiting):
+            self._flush(day)
+
+    def _flush(self, day: date) -> None:
+        self._file.add(pa.concat_tables(self._waiting.pop(day)))
+
+
+@contextmanager
+def writing_reports(path: Path, *, home: Path) -> Iterator[tuple[ReportWriter, TableFile]]:
+    """A report file that is there, whole and durable, when the block ends without an error."""
+    with writing_table(path, home=home) as file:
+        writer = ReportWriter(file)
+        yield writer, file
+        writer.finish()
+
+
+def read_reports(files: Iterable[ReportFile]) -> tuple[pa.Table, dict[int, int]]:
+    """The wanted rows of all files with the local day each was ``received``, and how many by submission.
+
+    Columns in which no row has a value are left out; memory is that of the rest.
+    """
+    parts, counts = [], {}
+    for file in files:
+        table = _read(file)
+        if table is not None and table.num_rows:
+            received = pa.repeat(pa.scalar(file.received, pa.date32()), table.num_rows)
+            parts.append(table.append_column("received", received))
+            counts[file.submission] = table.num_rows
+    if not parts:
+        return pa.table({}), {}
+    return pa.concat_tables(parts, promote_options="default").combine_chunks(), counts
+
+
+def _read(file: ReportFile) -> pa.Table | None:
+    with pq.ParquetFile(file.path, read_dictionary=list(_TEXTS), memory_map=True) as parquet:
+        place = parquet.schema_arrow.names.index("close_day")
+        wanted, mixed = [], False
+        empty = set(parquet.schema_arrow.names)
+        for number in range(parquet.num_row_groups):
+            group = parquet.metadata.row_group(number)
+            days = group.column(place).statistics
+            if (file.through is not None and days.min > file.through) or (
+                file.after is not None and days.max <= file.after
+            ):
+                continue
+            wanted.append(number)
+            mixed |= file.through is not None and days.max > file.through
+            mixed |= file.after is not None and days.min <= file.after
+            for position, name in enumerate(parquet.schema_arrow.names):
+                known = group.column(position).statistics
+                if known is None or not known.has_null_count or known.null_count < group.num_rows:
+                    empty.discard(name)
+        if not wanted:
+            return None
+        columns = [name for name in parquet.schema_arrow.names if name not in empty]
+        table = parquet.read_row_groups(wanted, columns=columns)
+    if not mixed:
+        return table
+    inside = [pc.field("close_day") > pa.scalar(file.after)] if file.after is not None else []
+    inside += [pc.field("close_day") <= pa.scalar(file.through)] if file.through is not None else []
+    condition = inside[0] if len(inside) == 1 else inside[0] & inside[1]
+    return table.filter(condition)
