@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from tanzhang.cli.simulate import simulate
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 
 if TYPE_CHECKING:
@@ -230,6 +231,9 @@ def demo(
         with progress_line("demo") as progress:
             result = service(home, seed=seed, people=people, progress=progress)
         _answer(as_json, result, show.demo)
+
+
+app.command()(simulate)
 
 
 @catalogue_app.command("check")

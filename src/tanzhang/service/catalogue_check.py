@@ -79,6 +79,8 @@ class _Check(Registers):
             self._cases(relative, document)
         for relative, document in self.found.of_kind("programme"):
             self._programme(relative, document)
+        for relative, document in self.found.of_kind("scenario"):
+            self._scenario(relative, document)
         self._unused()
         if not self.problems and len(self.known.folders) == 1:
             self._snapshot()

@@ -21,6 +21,7 @@ from tanzhang.core.methodology import Methodology
 from tanzhang.core.region import contains
 from tanzhang.service.catalogue_numbers import SNAPSHOT
 from tanzhang.stores.catalogue import Survey, kind_of
+from tanzhang.stores.scenario import read_scenario
 from tanzhang.stores.yaml_text import Document
 
 SLOTS = 40  # T/ACEF 031-2022 recommends 40 behaviours
@@ -303,6 +304,26 @@ class Registers:
                     document.where("methodologies", index),
                     "take it out of the list, or correct the region",
                 )
+
+    # -- scenarios
+
+    def _scenario(self, relative: str, document: Document) -> None:
+        """What a scenario refers to; whether its acts can be quantified is found when it is simulated."""
+        self._path(document, "id", document.data["id"], Path(relative).stem)
+        try:
+            read_scenario(document)
+        except TanzhangError as error:
+            self.problems += error.problems
+        for place, behaviour in enumerate(document.data["mix"]["behaviours"]):
+            self._behaviour(behaviour["id"], document.where("mix", "behaviours", place, "id"))
+        for key, part in document.data.items():
+            if isinstance(part, dict) and part.get("basis") == "published":
+                self._source(part["source"], document.where(key, "source"), f"{key} of {document.data['id']}")
+        programme = document.data["programme"]
+        if f"programmes/{programme}.yaml" not in self.files:
+            near = or_near(programme, self.known.programme_ids())
+            where = document.where("programme")
+            self._note("unknown-programme", f"no programme {programme}", where, f"correct the id{near}")
 
     # -- the whole
 

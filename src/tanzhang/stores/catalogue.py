@@ -54,6 +54,7 @@ KINDS: Mapping[str, str] = {
     "cases": r"methodologies/[a-z0-9_]+/[a-z]+\.[a-z0-9_]+/v[1-9][0-9]*\.cases\.yaml",
     "methodology": r"methodologies/[a-z0-9_]+/[a-z]+\.[a-z0-9_]+/v[1-9][0-9]*\.yaml",
     "programme": r"programmes/[a-z0-9]+(-[a-z0-9]+)*\.yaml",
+    "scenario": r"scenarios/[a-z0-9]+(-[a-z0-9]+)*\.yaml",
 }
 """What a relative path must look like to be a file of that kind; other YAML is not read."""
 

@@ -163,6 +163,7 @@ def test_a_region_has_one_spelling(text: str) -> None:
         ("methodologies/cainiao/use.parcel_box_return/v1.yaml", "methodology"),
         ("methodologies/cainiao/use.parcel_box_return/v12.cases.yaml", "cases"),
         ("programmes/green-life-season-2022.yaml", "programme"),
+        ("scenarios/green-life-season-2022.yaml", "scenario"),
         ("sources/use.yaml", "sources"),
         ("methodologies/cainiao/use.parcel_box_return/v1.draft.yaml", None),
         ("methodologies/cainiao/use.parcel_box_return/v0.yaml", None),
