@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from tanzhang.cli.replay import replay
 from tanzhang.cli.simulate import simulate
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 
@@ -234,6 +235,7 @@ def demo(
 
 
 app.command()(simulate)
+app.command()(replay)
 
 
 @catalogue_app.command("check")
