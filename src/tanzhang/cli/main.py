@@ -327,9 +327,9 @@ def account_list(
         from tanzhang.cli import show
         from tanzhang.service.accounts import balances
 
-        rows = balances(_home(home))
+        count, rows = balances(_home(home), limit)
         result = {
-            "accounts": len(rows),
+            "accounts": count,
             "shown": [
                 {
                     "account": str(row.account),
@@ -338,7 +338,7 @@ def account_list(
                     "provisional_reduction_mg": str(row.provisional_reduction_mg),
                     "provisional_footprint_mg": str(row.provisional_footprint_mg),
                 }
-                for row in rows[:limit]
+                for row in rows
             ],
         }
         _answer(as_json, result, show.accounts)

@@ -16,7 +16,7 @@ def replay(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
 ) -> None:
-    """Take in and settle a season day by day; started again after a kill, it goes on."""
+    """Settle a season of report files day by day."""
     from tanzhang.cli.main import _answer, _folder, answering
 
     with answering(as_json):

@@ -24,10 +24,11 @@ import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.methodology import canonical_json
-from tanzhang.engine.columns import IDENTITY_BYTES, fixed_bytes
+from tanzhang.core.record import UNIT_OF_KIND
 from tanzhang.stores.files import rename_durably, step
+from tanzhang.stores.postings import amount_in, pages, postings_of
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _metadata = sa.MetaData()
 
 
@@ -107,16 +108,18 @@ consumption = _chained(
     sa.Column("through", sa.Text, nullable=False),
     sa.Column("rows", sa.Integer, nullable=False),
 )
-# Double entry: per batch and unit the amounts sum to zero.
+# Double entry: per batch and unit the amounts sum to zero. A row is a page of many accounts: stores/postings.py.
 posting = sa.Table(
     "posting",
     _metadata,
-    sa.Column("account", sa.LargeBinary, nullable=False),
-    sa.Column("unit", sa.Text, nullable=False),
     sa.Column("batch", sa.Integer, nullable=False),
+    sa.Column("unit", sa.Text, nullable=False),
+    sa.Column("first", sa.LargeBinary, nullable=False),
+    sa.Column("last", sa.LargeBinary, nullable=False),
+    sa.Column("accounts", sa.Integer, nullable=False),
     sa.Column("amount", sa.Integer, nullable=False),
-    sa.PrimaryKeyConstraint("batch", "account", "unit"),
-    sqlite_with_rowid=False,
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    sa.PrimaryKeyConstraint("batch", "unit", "first"),
 )
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
@@ -199,10 +202,10 @@ class Book:
         """All rows of a chained table in order."""
         return self.query(sa.select(table).order_by(table.c.seq))
 
-    def query(self, statement: sa.Select[Any]) -> list[Any]:
+    def query(self, statement: sa.Select[Any], values: Mapping[str, Any] | None = None) -> list[Any]:
         """The rows of a query, as named tuples."""
         with self._engine.connect() as con:
-            return list(con.execute(statement))
+            return list(con.execute(statement, values))
 
     def next_submission(self) -> int:
         """The number the next submission will get, under the home's write lock."""
@@ -237,14 +240,45 @@ class Book:
         """Every plan document by digest."""
         return {row.digest: row.document for row in self.query(sa.select(plan.c.digest, plan.c.document))}
 
-    def balances(self, account: uuid.UUID | None = None) -> dict[tuple[uuid.UUID, str], int]:
-        """(account, unit) -> sum of its postings; of one account or of all."""
-        total = sa.func.sum(posting.c.amount)
-        statement = sa.select(posting.c.account, posting.c.unit, total).group_by(posting.c.account, posting.c.unit)
-        if account is not None:
-            # One look-up in each batch; the table is in the order of batches, so that a batch is appended to it.
-            statement = statement.where(posting.c.batch.in_(sa.select(batch.c.seq)), posting.c.account == account.bytes)
-        return {(uuid.UUID(bytes=row[0]), row[1]): row[2] for row in self.query(statement)}
+    def postings(self, number: int) -> pa.Table:
+        """A batch's postings (account, unit, amount), sorted by unit and account."""
+        statement = sa.select(posting).where(posting.c.batch == number).order_by(posting.c.unit, posting.c.first)
+        return postings_of(self.query(statement))
+
+    def balance(self, account: uuid.UUID) -> dict[str, int]:
+        """Unit -> sum of an account's postings, of the units it has any of. One look-up in each batch."""
+        page, others = posting.alias(), posting.alias()
+        first = (
+            sa.select(sa.func.max(others.c.first))
+            .where(
+                others.c.batch == batch.c.seq, others.c.unit == sa.bindparam("unit"), others.c.first <= account.bytes
+            )
+            .scalar_subquery()
+        )
+        statement = sa.select(page).where(
+            page.c.batch == batch.c.seq,
+            page.c.unit == sa.bindparam("unit"),
+            page.c.first == first,
+            page.c.last >= account.bytes,
+        )
+        found = {}
+        for unit in UNIT_OF_KIND.values():
+            amounts = [amount_in(row, account.bytes) for row in self.query(statement, {"unit": unit})]
+            if any(amounts):
+                found[unit] = sum(amounts)
+        return found
+
+    def balances(self) -> pa.Table:
+        """The sum of every account's postings by unit: account, unit, amount; memory is that of all accounts."""
+        tables = [self.postings(row.seq) for row in self.query(sa.select(batch.c.seq))]
+        if not tables:
+            return postings_of([])
+        everything = pa.concat_tables(tables)
+        storage = pa.table(
+            {"account": everything["account"].cast(pa.binary(16)), **{n: everything[n] for n in ("unit", "amount")}}
+        )
+        sums = storage.group_by(["account", "unit"]).aggregate([("amount", "sum")])
+        return pa.table({"account": sums["account"], "unit": sums["unit"], "amount": sums["amount_sum"]})
 
     def heads(self) -> dict[str, dict[str, str]]:
         """Table -> number of rows and chain head, of every chained table."""
@@ -285,14 +319,20 @@ class Book:
     ) -> None:
         """The one commit point of a settlement, batch ``number``.
 
-        ``postings`` has account (16 bytes), unit and amount. ``finish`` waits for the batch's files and returns its
-        row; it is called with the postings inserted and nothing committed. Refuses postings that do not sum to zero
+        ``postings`` has account, unit and amount, sorted by account. ``finish`` waits for the batch's files and returns
+        its row; it is called with the postings inserted and nothing committed. Refuses postings that do not sum to zero
         per unit (``unbalanced``) and a book that changed since ``heads`` were read (``book-moved``), so two settlements
         at once cannot both commit.
         """
         units: list[str] = pc.unique(postings["unit"]).to_pylist()
-        by_unit = {unit: postings.filter(pc.field("unit") == unit) for unit in sorted(units)}
-        sums = {unit: sum(part["amount"].to_pylist()) for unit, part in by_unit.items()}
+        rows = [
+            {"batch": number, **page}
+            for unit in sorted(units)
+            for page in pages(postings.filter(pc.field("unit") == unit), unit)
+        ]
+        sums = dict.fromkeys(units, 0)
+        for row in rows:
+            sums[row["unit"]] += row["amount"]
         if any(sums.values()):
             raise refuse("unbalanced", f"postings sum to {sums}", where="settlement", remedy="report this as a bug")
         with self._begin() as con:
@@ -302,11 +342,11 @@ class Book:
                     raise refuse(
                         "book-moved", f"{table.name} changed meanwhile", where="settlement", remedy="settle again"
                     )
-            for unit, part in by_unit.items():
-                _insert_postings(con.connection.cursor(), number, unit, part)
+            if rows:
+                con.execute(posting.insert(), rows)
             _append(con, batch, finish())  # from here on the batch takes no more postings
-            for row in consumed:
-                _append(con, consumption, {**row, "batch": number})
+            for each in consumed:
+                _append(con, consumption, {**each, "batch": number})
             con.execute(seal_key.update().values(batch=number + 1, key=next_key))
 
     def _refuse(self, context: sa.ExceptionContext) -> None:
@@ -398,17 +438,6 @@ def _guards() -> Iterator[tuple[str, str, str]]:
             if column.unique
         ]
         yield table.name, "no_other_insert", f"INSERT ON {table.name} WHEN {' OR '.join(taken)}"
-
-
-def _insert_postings(cursor: Any, number: int, unit: str, postings: pa.Table) -> None:
-    """Add a batch's postings of one unit in one statement, without a step of Python for each."""
-    accounts = fixed_bytes(postings["account"], IDENTITY_BYTES)
-    amounts = json.dumps(postings["amount"].to_pylist())
-    cursor.execute(
-        f"INSERT INTO posting (account, unit, batch, amount) SELECT substr(?, key * {IDENTITY_BYTES} + 1, "
-        f"{IDENTITY_BYTES}), ?, ?, value FROM json_each(?)",
-        (accounts.tobytes(), unit, number, amounts),
-    )
 
 
 def _append(con: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> int:
