@@ -25,9 +25,13 @@ from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.home import Home
 
 SCENARIO = "green-life-season-2022"
-_RUN = "import sys; from pathlib import Path; from tanzhang.core.record import OUTCOMES
-from tanzhang.service.replay import replay; \
-from tanzhang.stores.home import Home; replay(Home(Path(sys.argv[1])), Path(sys.argv[2]))"
+_RUN = """
+import sys
+from pathlib import Path
+from tanzhang.service import replay
+from tanzhang.stores.home import Home
+replay.replay(Home(Path(sys.argv[1])), Path(sys.argv[2]))
+"""
 
 
 @pytest.fixture(scope="module")
