@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_benchmarks_run_and_settle_every_simulated_action():
     answer = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--rows", "5000", "--runs", "1"],
+        [sys.executable, "-m", "benchmarks", "--rows", "5000", "--runs", "1", "--season", "0"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -21,3 +21,21 @@ def test_the_benchmarks_run_and_settle_every_simulated_action():
     assert sum(int(count) for count in batch["outcomes"].values()) == 5000
     lost = int(batch["outcomes"]["duplicate_of"]) + int(batch["outcomes"]["overlap_of"])
     assert 0.02 < lost / 5000 < 0.08, "about 4 % of the acts are reported twice"
+
+
+SEASON = """
+import json, sys
+from pathlib import Path
+from benchmarks.__main__ import season_lines
+from benchmarks.season import season
+found = season(Path(sys.argv[1]), people=300, actions=1_500, days=2)
+print(json.dumps({**found, "lines": season_lines(found)}))
+"""
+
+
+def test_the_benchmark_of_a_season_runs_on_a_small_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SEASON, str(tmp_path)]
+    found = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert found["verified"] == "verified"
+    assert found["rows"] > 1_500
+    assert any(f"{found['rows']:,} rows" in line for line in found["lines"])
