@@ -70,8 +70,9 @@ class Home:
         It is a home from the moment its book is there, which is written last. What an interrupted call left is cleared
         away by the next one. ``seed`` makes every key reproducible (demonstrations and tests); otherwise keys come from
         the system. ``book`` is the address of a book on PostgreSQL, kept as it is in ``keys/book.url`` and nowhere
-        else; ``book_access`` is used and not kept, or, if it is the only one, kept without its password. Raises: ``home-exists``, ``home-busy``,
-        ``origin-malformed``, ``unknown-programme``, ``book-unusable``, ``book-address-malformed``.
+        else; ``book_access`` is used and not kept, or, if it is the only one, kept without its password.
+        Raises: ``home-exists``, ``home-busy``, ``origin-malformed``, ``unknown-programme``, ``book-unusable``,
+        ``book-address-malformed``, ``postgres-driver-missing``.
         """
         kept = None
         if book is not None:

@@ -137,8 +137,8 @@ class PostgresDatabase:
                 yield
             finally:
                 self._writer = None
-                with suppress(TanzhangError):  # a connection that is lost has lost its lock too
-                    self._locked(con, "pg_advisory_unlock")
+                if not con.invalidated:  # a connection that is lost has lost its lock too
+                    self._release_lock(con)
 
     def is_unusable(self, error: BaseException) -> bool:
         return isinstance(error, psycopg.Error) and not isinstance(error, psycopg.IntegrityError)
@@ -155,7 +155,11 @@ class PostgresDatabase:
             with self.engine.connect() as con:
                 con.exec_driver_sql("BEGIN")
                 try:
-                    return [*self._constraints(con), *guard_problems(con, self._schema, self.name), *self._pages(con)]
+                    return [
+                        *guard_problems(con, self._schema, self.name),
+                        *self._invalid_indexes(con),
+                        *self._pages(con),
+                    ]
                 finally:
                     con.exec_driver_sql("ROLLBACK")
         except TanzhangError as error:
@@ -206,20 +210,24 @@ class PostgresDatabase:
                 )
             time.sleep(0.05)
 
-    def _constraints(self, con: sa.Connection) -> list[Problem]:
-        """Constraints and indexes that the database itself does not hold to be valid."""
+    def _release_lock(self, con: sa.Connection) -> None:
+        """Give the home's lock back, or else the connection, and the lock with it."""
+        try:
+            self._locked(con, "pg_advisory_unlock")
+        except TanzhangError:
+            con.invalidate()
+
+    def _invalid_indexes(self, con: sa.Connection) -> list[Problem]:
+        """Indexes that the database itself does not hold to be valid."""
         invalid = sa.text(
             """
-            SELECT c.conrelid::regclass::text, c.conname::text FROM pg_constraint c
-            JOIN pg_namespace n ON n.oid = c.connamespace WHERE n.nspname = :schema AND NOT c.convalidated
-            UNION ALL
-            SELECT i.indrelid::regclass::text, i.indexrelid::regclass::text FROM pg_index i
+            SELECT t.relname::text, c.relname::text FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid
             JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE n.nspname = :schema AND NOT i.indisvalid
             """
         )
         found = con.execute(invalid, {"schema": self._schema})
-        return [self._damaged(table, f"{constraint} is not valid") for table, constraint in found]
+        return [self._damaged(table, f"index {index} is not valid") for table, index in found]
 
     def _pages(self, con: sa.Connection) -> list[Problem]:
         schema = _amcheck(con)

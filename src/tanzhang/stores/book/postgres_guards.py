@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem
-from tanzhang.stores.book.schema import APPEND_ONLY, CHAINED, batch, home, posting, refusal_of
+from tanzhang.stores.book.schema import APPEND_ONLY, CHAINED, batch, home, metadata, posting, refusal_of
 
 # pg_trigger.tgtype
 _ROW, _BEFORE, _INSERT, _DELETE, _UPDATE, _TRUNCATE = 1, 2, 4, 8, 16, 32
@@ -82,7 +82,10 @@ def guards(schema: str) -> Iterator[Guard]:
 
 
 def guard_problems(con: sa.Connection, schema: str, name: str) -> list[Problem]:
-    """A guard that is missing, switched off, or not the one that was made. ``name`` is the book's in ``where``."""
+    """Triggers and constraints that are missing, switched off or not as they were made.
+
+    ``name`` is what the book is called in ``where``.
+    """
     statement = sa.text(
         """
         SELECT c.relname::text, t.tgname::text, t.tgtype::int, p.prosrc FROM pg_trigger t
@@ -92,13 +95,29 @@ def guard_problems(con: sa.Connection, schema: str, name: str) -> list[Problem]:
         """
     )
     standing = {tuple(row) for row in con.execute(statement, {"schema": schema})}
-    return [
-        Problem(
-            "book-unguarded",
-            f"trigger {each.name} of table {each.table} is missing, switched off or another one",
-            f"{name}: {each.table}",
-            "find out who changed it; restore the schema's definition from a backup",
-        )
+    missing = [
+        (each.table, f"trigger {each.name} of table {each.table} is missing, switched off or another one")
         for each in guards(schema)
         if (each.table, each.name, each.kind, each.body) not in standing
     ]
+    statement = sa.text(
+        """
+        SELECT c.relname::text, k.contype::text, count(*) FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = :schema AND k.convalidated GROUP BY 1, 2
+        """
+    )
+    counts = {(table, kind): count for table, kind, count in con.execute(statement, {"schema": schema})}
+    for table in metadata.sorted_tables:
+        for kind, letter, wanted in _constraints(table):
+            if counts.get((table.name, letter), 0) != wanted:
+                missing.append((table.name, f"not every {kind} of table {table.name} is there and valid"))
+    remedy = "find out who changed it; restore the schema's definition from a backup"
+    return [Problem("book-unguarded", message, f"{name}: {table}", remedy) for table, message in missing]
+
+
+def _constraints(table: sa.Table) -> Iterator[tuple[str, str, int]]:
+    """Kind of constraint in words, its letter in pg_constraint, and how many of it a table has."""
+    kinds = {"primary key": "p", "unique constraint": "u", "check": "c"}
+    classes = (sa.PrimaryKeyConstraint, sa.UniqueConstraint, sa.CheckConstraint)
+    for (kind, letter), wanted in zip(kinds.items(), classes, strict=True):
+        yield kind, letter, sum(isinstance(each, wanted) for each in table.constraints)

@@ -115,9 +115,10 @@ posting = sa.Table(
 seal_key = sa.Table(
     "seal_key",
     metadata,
-    sa.Column("only", sa.Integer, sa.CheckConstraint('"only" = 1'), primary_key=True, autoincrement=False),
+    sa.Column("only", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("batch", sa.Integer, nullable=False),
     sa.Column("key", sa.LargeBinary, nullable=False),
+    sa.CheckConstraint('"only" = 1', name="seal_key_only_check"),
 )
 
 CHAINED: tuple[sa.Table, ...] = (plan, submission, link, link_file, batch, consumption)
