@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .postgres import MISSING, Server, programs, running_server
+from .postgres import MISSING, QUICK, Server, programs, running_server
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
@@ -33,5 +33,5 @@ def postgres() -> Iterator[Server]:
     """A PostgreSQL server of this worker's own; skipped where there is none, a failure where all tests must run."""
     if programs() is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(MISSING)
-    with running_server() as server:
+    with running_server(QUICK) as server:
         yield server

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,7 @@ from tanzhang.stores.home import Home
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 MISSING = "PostgreSQL is not installed: no initdb in PATH or in /usr/lib/postgresql/*/bin"
 # A process is killed in these tests, never the machine, so that nothing has to reach a disk.
-_OPTIONS = {
-    "listen_addresses": "''",
-    "fsync": "off",
-    "full_page_writes": "off",
-    "max_connections": "200",
-    "shared_buffers": "64MB",
-    "autovacuum": "off",
-}
+QUICK = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_connections": "200"}
 PASSWORD = "s3cret/@:"  # noqa: S105 - with everything that an address has to escape
 _LOGIN = "local all guarded scram-sha-256\nlocal all all trust\n"
 
@@ -82,23 +75,24 @@ class Server:
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
+def running_server(settings: Mapping[str, str], *, in_memory: bool = True) -> Iterator[Server]:
     """Start a server of our own and stop it at the end; a user of its own runs it where we are root."""
     found = programs()
     assert found is not None, MISSING
     as_user: dict[str, Any] = {}
-    folder = Path(tempfile.mkdtemp(prefix="tanzhang-pg-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
+    where = MEMORY if in_memory and os.access(MEMORY, os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="tanzhang-pg-", dir=where))
     try:
         if os.geteuid() == 0:  # PostgreSQL refuses to be run by root
             owner = _unprivileged()
             os.chown(folder, owner.pw_uid, owner.pw_gid)
             as_user = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
-        settings = [part for name, value in _OPTIONS.items() for part in ("-c", f"{name}={value.strip(chr(39))}")]
+        options = [f"--{name}={value}" for name, value in {"listen_addresses": "", **settings}.items()]
         initdb = [found / "initdb", "-D", folder / "data", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]
         subprocess.run(initdb, check=True, capture_output=True, cwd=folder, **as_user)
         (folder / "data" / "pg_hba.conf").write_text(_LOGIN)
         with (folder / "log").open("wb") as log:
-            command = [found / "postgres", "-D", folder / "data", "-k", folder, *settings]
+            command = [found / "postgres", "-D", folder / "data", "-k", folder, *options]
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **as_user)
         server = Server(folder)
         try:

@@ -126,7 +126,7 @@ class _Verification:
                 yield Check(name, "could not be completed", 0, [problem])
 
     def _pages(self) -> Check:
-        return Check("book file", "the database's own integrity check", 1, self.book.check_pages())
+        return Check("book file", self.book.integrity_check, 1, self.book.check_pages())
 
     def _chains(self) -> Check:
         """Rows of the book against their chains, and the chains against what the manifests say of them."""
