@@ -134,7 +134,7 @@ def account(home: Home, source: str, subject: str) -> uuid.UUID:
 def balance(home: Home, source: str, subject: str, unit: str = "co2e_mg") -> int:
     """What is booked in a platform account."""
     own = account(home, source, subject)
-    return home.book.balances(own).get((own, unit), 0)
+    return home.book.balance(own).get(unit, 0)
 
 
 def settle_on(home: Home, day: int) -> dict[str, Any]:

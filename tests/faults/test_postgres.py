@@ -120,7 +120,8 @@ def codes(home: Home) -> set[str]:
 def test_the_same_reports_leave_the_same_book_records_and_log_on_both_databases(base: Path, model: Path) -> None:
     assert state(base) == state(model)
     books = [Home(folder).book for folder in (base, model)]
-    assert books[0].balances() == books[1].balances() != {}
+    assert books[0].balances().equals(books[1].balances())
+    assert books[0].balances().num_rows > 3
     assert books[0].heads() == books[1].heads()
     assert books[0].values() == books[1].values()
     for table in CHAINED:
@@ -228,7 +229,7 @@ def test_whoever_writes_keeps_other_machines_waiting_until_the_end_and_readers_n
     with opened.writing():
         with pytest.raises(TanzhangError, match="home-busy: another process is writing to this book"):
             settle(other, now=on(15))
-        assert other.book.balances() == opened.book.balances() != {}
+        assert other.book.balances().equals(opened.book.balances())
     assert settle(other, now=on(15))["batch"] == 2
 
 
@@ -331,7 +332,9 @@ def test_nothing_can_be_added_to_a_sealed_batch_nor_to_a_later_one(home: Path) -
     for number in (0, 1, 3):
         with pytest.raises(psycopg.IntegrityError, match="posting is append-only"):
             con.execute(
-                "INSERT INTO posting VALUES (%s, 'co2e_mg', 2, 1), (%s, 'co2e_mg', %s, 1)", (b"a", b"b", number)
+                "INSERT INTO posting SELECT v.n, unit, 'x', 'x', 0, 0, '' FROM posting, (VALUES (2), (%s)) AS v(n) "
+                "WHERE batch = 0 AND unit = 'co2e_mg'",
+                (number,),
             )
     con.close()
 

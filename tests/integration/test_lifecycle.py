@@ -307,7 +307,7 @@ def test_balances_are_provisional_until_the_window_closes_and_confirmed_after(ho
 
     def seen(source: str) -> tuple[int, ...]:
         own = account(home, source, "anna")
-        (row,) = [row for row in balances(home) if row.account == own]
+        (row,) = [row for row in balances(home)[1] if row.account == own]
         return row.reduction_mg, row.footprint_mg, row.provisional_reduction_mg, row.provisional_footprint_mg
 
     assert seen("amap") == (0, 0, METRO_MG, 0)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from tanzhang.cli.replay import replay
 from tanzhang.cli.simulate import simulate
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 
@@ -244,6 +245,7 @@ def demo(
 
 
 app.command()(simulate)
+app.command()(replay)
 
 
 @catalogue_app.command("check")
@@ -335,9 +337,9 @@ def account_list(
         from tanzhang.cli import show
         from tanzhang.service.accounts import balances
 
-        rows = balances(_home(home))
+        count, rows = balances(_home(home), limit)
         result = {
-            "accounts": len(rows),
+            "accounts": count,
             "shown": [
                 {
                     "account": str(row.account),
@@ -346,7 +348,7 @@ def account_list(
                     "provisional_reduction_mg": str(row.provisional_reduction_mg),
                     "provisional_footprint_mg": str(row.provisional_footprint_mg),
                 }
-                for row in rows[:limit]
+                for row in rows
             ],
         }
         _answer(as_json, result, show.accounts)

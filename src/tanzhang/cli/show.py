@@ -38,6 +38,17 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
 
 
+def tonnes(mg: str | int) -> str:
+    """Milligrams as tonnes with two digits, cut and not rounded.
+
+    >>> tonnes("92992240000000"), tonnes(-5_000_000)
+    ('92,992.24 t', '-0.00 t')
+    """
+    amount = int(mg)
+    hundredths = abs(amount) // 10_000_000
+    return f"{'-' if amount < 0 else ''}{hundredths // 100:,}.{hundredths % 100:02d} t"
+
+
 def _table(*columns: str, title: str | None = None) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
     for column in columns:
@@ -366,3 +377,33 @@ def demo(answer: Mapping[str, Any]) -> None:
 
 def _codes(codes: Mapping[str, int]) -> str:
     return ", ".join(f"{code} {count}" for code, count in codes.items())
+
+
+def season(answer: Mapping[str, Any]) -> None:
+    """What a replayed season came to."""
+    seconds, sizes = answer["seconds"], answer["bytes"]
+    _console.print(
+        f"[bold]{answer['rows']:,} rows of {answer['days']} days in {seconds['total']:,.1f} s"
+        f" ({answer['rows_per_s']:,} rows/s)[/bold]"
+    )
+    _pairs(
+        [
+            ("records", f"{answer['records']:,} in {answer['batches']} batches"),
+            ("people", f"about {answer['people_about']:,}"),
+            *((_UNITS[unit], tonnes(amount)) for unit, amount in answer["net"].items()),
+            ("seconds", ", ".join(f"{step} {value:,.1f}" for step, value in seconds.items() if step != "total")),
+            ("peak memory", f"{answer['peak_memory_mb']:,} MB"),
+            *((f"{part} on disk", f"{size / 1e6:,.1f} MB") for part, size in sizes.items()),
+        ]
+    )
+    table = _table("behaviour", "acts credited>", "net>")
+    for row in answer["by_behaviour"]:
+        table.add_row(row["behaviour"], f"{row['acts']:,}", tonnes(row["net_mg"]))
+    _console.print()
+    _console.print(table)
+    for title, counts in (("outcome", answer["outcomes"]), ("refused because", answer["refused_by_code"])):
+        table = _table(title, "rows>")
+        for name, count in counts.items():
+            table.add_row(name, f"{count:,}")
+        _console.print()
+        _console.print(table)

@@ -137,7 +137,13 @@ def screen(
     numbered = [plans[digest] for digest in sorted(plans)]
     _judged(con, numbered, of_row)
     doubtful, accepted_rows = _sift(con, numbered, programme, identity_key, accept)
-    _problems(con, raw, numbered, [*of_kind, *of_row], doubtful)
+    if len(doubtful):  # of these few everything is asked again, one rule after the other
+        con.register("doubtful_rows", pa.table({"row": doubtful}))
+        con.execute(f"CREATE OR REPLACE TEMP TABLE raw_suspects AS FROM {raw} SEMI JOIN doubtful_rows USING (row)")
+        con.unregister("doubtful_rows")
+        _typed(con, "raw_suspects", programme, partner, now)
+        _judged(con, numbered, of_row)
+    _problems(con, numbered, [*of_kind, *of_row], some=len(doubtful) > 0)
     (refused,) = _one(con, "SELECT count(DISTINCT row) FROM problems")
     if refused != len(doubtful):
         raise AssertionError(f"{len(doubtful)} rows are in doubt, but {refused} are refused with a reason")
@@ -313,25 +319,21 @@ def _defaults(plans: Sequence[Plan]) -> dict[str, str]:
     return {name: f"CASE plan_no {' '.join(cases)} END" for name, cases in found.items()}
 
 
-def _problems(
-    con: duckdb.DuckDBPyConnection, raw: str, plans: Sequence[Plan], rules: Sequence[Rule], doubtful: pa.Array
-) -> None:
-    """Table ``problems``: row, reference, code, field, message, remedy; every mistake of every refused row."""
+def _problems(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan], rules: Sequence[Rule], *, some: bool) -> None:
+    """Table ``problems``: row, reference, code, field, message, remedy; every mistake of every row in ``judged``."""
     con.execute(
         "CREATE OR REPLACE TEMP TABLE problems (row BIGINT, reference VARCHAR, code VARCHAR, field VARCHAR, "
         "message VARCHAR, remedy VARCHAR)"
     )
-    if not len(doubtful):
+    if not some:
         return
-    con.register("doubtful_rows", pa.table({"row": doubtful}))
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE suspects AS
         SELECT d.*, {", ".join(f'r."{name}" AS raw_{name}' for name in RAW_COLUMNS[1:])}
-        FROM (FROM judged SEMI JOIN doubtful_rows USING (row)) d JOIN {raw} r ON d.row = r.row
+        FROM judged d JOIN raw_suspects r ON d.row = r.row
         """
     )
-    con.unregister("doubtful_rows")
 
     def add(code: str, field: str, condition: str, message: str, remedy: str) -> None:
         con.execute(
@@ -340,7 +342,7 @@ def _problems(
         )
 
     add("objection", "raw_problem_field", "objection IS NOT NULL", "raw_problem_message", quote(FIX_ROW))
-    for code, field, condition, message, remedy in [*reading_rules(_types(con, raw)), *rules]:
+    for code, field, condition, message, remedy in [*reading_rules(_types(con, "raw_suspects")), *rules]:
         add(quote(code), quote(field), f"{READABLE} AND ({condition})", message, quote(remedy))
     con.execute(
         f"""

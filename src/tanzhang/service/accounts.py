@@ -36,33 +36,47 @@ class Balance:
     provisional_footprint_mg: int
 
 
-def balances(home: Home) -> list[Balance]:
-    """Every person's account, most reductions first. Counter-accounts of partners are left out."""
-    confirmed, provisional = _unmoved(home, lambda: (home.book.balances(), _provisional(home, connect())))
-    partners = {system_account(f"partner:{name}") for name in home.programme.partners}
-    accounts = {account for account, _ in confirmed.keys() | provisional.keys()} - partners
-    rows = [
-        Balance(
-            account,
-            confirmed.get((account, "co2e_mg"), 0),
-            confirmed.get((account, "footprint_mg"), 0),
-            provisional.get((account, "reduction"), 0),
-            provisional.get((account, "emission"), 0),
+def balances(home: Home, limit: int | None = None) -> tuple[int, list[Balance]]:
+    """How many persons' accounts there are, and those with most reductions (all if ``limit`` is None), best first.
+
+    Counter-accounts of partners are left out.
+    """
+    con = connect()
+    confirmed, _ = _unmoved(home, lambda: (home.book.balances(), _provisional(home, con)))
+    con.register("confirmed", confirmed)
+    partners = ", ".join(quote(str(system_account(f"partner:{name}"))) for name in home.programme.partners) or "NULL"
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE balance AS
+        WITH booked AS (
+            SELECT account::UUID AS account, sum(amount) FILTER (unit = 'co2e_mg') AS reduction,
+                sum(amount) FILTER (unit = 'footprint_mg') AS footprint FROM confirmed GROUP BY 1
+        ), open AS (
+            SELECT account, sum(granted_mg - reversed_mg) FILTER (kind = 'reduction') AS reduction,
+                sum(granted_mg - reversed_mg) FILTER (kind = 'emission') AS footprint FROM preview GROUP BY 1
         )
-        for account in accounts
-    ]
-    return sorted(rows, key=lambda row: (-row.reduction_mg, -row.provisional_reduction_mg, row.account))
+        SELECT coalesce(b.account, o.account) AS account, coalesce(b.reduction, 0)::VARCHAR AS reduction_mg,
+            coalesce(b.footprint, 0)::VARCHAR AS footprint_mg, coalesce(o.reduction, 0)::VARCHAR AS open_reduction_mg,
+            coalesce(o.footprint, 0)::VARCHAR AS open_footprint_mg
+        FROM booked b FULL JOIN open o ON b.account = o.account
+        WHERE coalesce(b.account, o.account)::VARCHAR NOT IN ({partners})
+        """
+    )
+    ((count,),) = con.execute("SELECT count(*) FROM balance").fetchall()
+    rows = con.execute(
+        "SELECT * FROM balance ORDER BY reduction_mg::HUGEINT DESC, open_reduction_mg::HUGEINT DESC, account "
+        f"{'' if limit is None else f'LIMIT {limit}'}"
+    ).fetchall()
+    return count, [Balance(account, *map(int, amounts)) for account, *amounts in rows]
 
 
 def partner_totals(home: Home) -> dict[str, dict[str, int]]:
     """What each partner's citizens were granted through it, by unit: its side of the double entry."""
-    everything = home.book.balances()
-    totals: dict[str, dict[str, int]] = {}
+    totals = {}
     for name in home.programme.partners:
-        own = system_account(f"partner:{name}")
-        amounts = {unit: -amount for (account, unit), amount in everything.items() if account == own}
+        amounts = home.book.balance(system_account(f"partner:{name}"))
         if amounts:
-            totals[name] = amounts
+            totals[name] = {unit: -amount for unit, amount in amounts.items()}
     return totals
 
 
@@ -96,13 +110,13 @@ def _statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
             where="account",
             remedy="see 'tanzhang account list'; PARTNER:SUBJECT names a platform account too",
         )
-    confirmed = home.book.balances(account)
+    confirmed = home.book.balance(account)
     return {
         "account": str(account),
         "programme": home.programme.id,
         "confirmed": {
-            "reduction_mg": str(confirmed.get((account, "co2e_mg"), 0)),
-            "footprint_mg": str(confirmed.get((account, "footprint_mg"), 0)),
+            "reduction_mg": str(confirmed.get("co2e_mg", 0)),
+            "footprint_mg": str(confirmed.get("footprint_mg", 0)),
         },
         "provisional": {
             "reduction_mg": str(provisional.get((account, "reduction"), 0)),

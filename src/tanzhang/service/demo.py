@@ -70,7 +70,7 @@ def demo(folder: Path | None, *, seed: int, people: int, progress: Progress = si
     box = action_named(home, "cainiao:box-0")
     receipt = create_receipt(home, box)
     (root / "box.receipt").write_bytes(receipt)
-    ranking = [{"account": str(row.account), "reduction_mg": str(row.reduction_mg)} for row in balances(home)[:10]]
+    ranking = [{"account": str(row.account), "reduction_mg": str(row.reduction_mg)} for row in balances(home, 10)[1]]
     explained = quantify(
         home.catalogue, "use.parcel_box_return", region="CN-110000", on=DAY, inputs={"count": 1}, programme="beijing"
     )

@@ -136,7 +136,7 @@ def batch_totals(con: duckdb.DuckDBPyConnection, records: str) -> dict[str, Any]
 def batch_postings(con: duckdb.DuckDBPyConnection, records: str) -> pa.Table:
     """The double entry of a batch: each account's net amount by unit, against the partners who reported it.
 
-    Columns account (16 bytes), unit and amount, sorted by account and unit; amounts of one unit sum to zero; no zero
+    Columns account, unit and amount, sorted by unit and account; amounts of one unit sum to zero; no zero
     amounts.
     """
     unit = "CASE kind " + " ".join(f"WHEN '{kind}' THEN '{name}'" for kind, name in UNIT_OF_KIND.items()) + " END"
@@ -151,6 +151,6 @@ def batch_postings(con: duckdb.DuckDBPyConnection, records: str) -> pa.Table:
         UNION ALL
         SELECT CASE partner {own} END AS account, {unit} AS unit, -{net} AS amount FROM {records}
         GROUP BY ALL HAVING amount <> 0
-        ORDER BY account, unit
+        ORDER BY unit, account
         """
     ).to_arrow_table()

@@ -25,7 +25,7 @@ from tanzhang.service.seal import seal
 from tanzhang.stores.book import batch, submission
 from tanzhang.stores.home import Home
 from tanzhang.stores.records import RECORDS
-from tanzhang.stores.reports import ReportFile, read_reports
+from tanzhang.stores.reports import ReportFile, last_close_day, read_reports
 
 if TYPE_CHECKING:
     import duckdb
@@ -74,8 +74,17 @@ class OpenReports:
 
 def open_reports(home: Home, through: date | None) -> OpenReports:
     """Accepted reports not settled yet whose window closes by ``through`` (None: all of them)."""
+    table, counts = read_reports(_report_files(home, through))
+    consumed = [
+        {"submission": number, "through": None if through is None else through.isoformat(), "rows": count}
+        for number, count in counts.items()
+    ]
+    return OpenReports(table, consumed)
+
+
+def _report_files(home: Home, through: date | None) -> list[ReportFile]:
     done = home.book.settled_through()
-    files = [
+    return [
         ReportFile(
             path=home.folder / row.file,
             submission=row.seq,
@@ -86,12 +95,11 @@ def open_reports(home: Home, through: date | None) -> OpenReports:
         for row in home.book.rows(submission)
         if row.accepted
     ]
-    table, counts = read_reports(files)
-    consumed = [
-        {"submission": number, "through": None if through is None else through.isoformat(), "rows": count}
-        for number, count in counts.items()
-    ]
-    return OpenReports(table, consumed)
+
+
+def last_closing_day(home: Home) -> date | None:
+    """The day on which the last of the open reports closes, None if none is open."""
+    return last_close_day(_report_files(home, None))
 
 
 def decide_pending(home: Home, con: duckdb.DuckDBPyConnection, pending: OpenReports) -> Decision:

@@ -7,11 +7,12 @@ changed is named once and left out of the checks that would read it.
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
@@ -28,6 +29,7 @@ from tanzhang.service.seal import batch_postings, batch_totals
 from tanzhang.stores.book import batch, consumption, link_file, manifest_of, plan, posting, submission
 from tanzhang.stores.home import Home, key_check
 from tanzhang.stores.log import Log
+from tanzhang.stores.postings import pages, postings_of
 from tanzhang.stores.records import RECORDS, SUBTREES, digest_of
 
 if TYPE_CHECKING:
@@ -235,26 +237,16 @@ class _Verification:
     def _postings(self) -> Check:
         """Postings against the records they book, batch by batch, and the zero sum of every unit."""
         check = Check("postings", "postings against the sums of the records; every unit sums to zero")
-        columns = (posting.c.account, posting.c.unit, posting.c.amount)
         for row in self.sound:
-            booked = [tuple(found) for found in self.book.query(sa.select(*columns).where(posting.c.batch == row.seq))]
-            sums = batch_postings(self.con, self._file(row))
-            accounts = [each.tobytes() for each in fixed_bytes(sums["account"], 16)]
-            wanted = list(zip(accounts, sums["unit"].to_pylist(), sums["amount"].to_pylist(), strict=True))
-            check.count += len(wanted)
-            for account, unit, amount in sorted(set(booked) ^ set(wanted), key=repr)[:_FEW]:
-                named = uuid.UUID(bytes=account) if isinstance(account, bytes) and len(account) == 16 else repr(account)
-                where = f"book.sqlite: posting of account {named}, batch {row.seq}"
-                side = "is booked" if (account, unit, amount) in booked else "is not booked"
-                check.problems.append(_wrong("posting-mismatch", f"{amount} {unit} {side}, against the records", where))
+            self._booked(check, row.seq, batch_postings(self.con, self._file(row)))
         strays = self.book.query(
-            sa.select(posting.c.batch, sa.func.count())
+            sa.select(posting.c.batch, sa.func.sum(posting.c.accounts))
             .where(posting.c.batch.not_in([row.seq for row in self.batches]))
             .group_by(posting.c.batch)
         )
         for number, count in strays:
             check.problems.append(
-                _wrong("posting-stray", f"{count} postings of no batch", f"book.sqlite: batch {number}")
+                _wrong("posting-stray", f"{count} postings of no batch", f"book.sqlite: posting of batch {number}")
             )
         total = sa.func.sum(posting.c.amount)
         for unit, amount in self.book.query(sa.select(posting.c.unit, total).group_by(posting.c.unit)):
@@ -262,6 +254,38 @@ class _Verification:
             if amount != 0:
                 check.problems.append(_wrong("unbalanced", f"{unit} sums to {amount}", "book.sqlite: posting"))
         return check
+
+    def _booked(self, check: Check, number: int, wanted: pa.Table) -> None:
+        """A batch's pages against what its records sum to, page by page and account by account."""
+        check.count += wanted.num_rows
+        statement = sa.select(posting).where(posting.c.batch == number).order_by(posting.c.unit, posting.c.first)
+        found = self.book.query(statement)
+        where = f"book.sqlite: posting of batch {number}"
+        try:
+            booked = postings_of(found)
+        except TanzhangError as error:
+            check.problems += error.problems
+            return
+        if not booked.equals(wanted):
+            self.con.register("booked", booked)
+            self.con.register("wanted", wanted)
+            differing = self.con.execute(
+                f"""
+                SELECT coalesce(b.account, w.account), coalesce(b.unit, w.unit), b.amount, w.amount
+                FROM booked b FULL JOIN wanted w ON b.account = w.account AND b.unit = w.unit
+                WHERE b.amount IS DISTINCT FROM w.amount ORDER BY 1, 2 LIMIT {_FEW}
+                """
+            ).fetchall()
+            for account, unit, said, right in differing:
+                message = f"{unit}: {said or 'nothing'} is booked, the records sum to {right or 'nothing'}"
+                check.problems.append(_wrong("posting-mismatch", message, f"{where}, account {account}"))
+            if not differing:
+                check.problems.append(_wrong("posting-mismatch", "postings are not in order, or not once each", where))
+        units = sorted(set(booked["unit"].to_pylist())) if found else []
+        right_pages = [page for unit in units for page in pages(booked.filter(pc.field("unit") == unit), unit)]
+        said_pages = [{name: getattr(row, name) for name in right_pages[0]} for row in found] if right_pages else []
+        if said_pages != right_pages:
+            check.problems.append(_wrong("posting-mismatch", "a page does not say what it holds", where))
 
     def _file(self, row: Any) -> str:
         return f"read_parquet({quote(str(self.home.folder / row.folder / RECORDS))})"

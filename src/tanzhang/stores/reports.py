@@ -87,6 +87,19 @@ def read_reports(files: Iterable[ReportFile]) -> tuple[pa.Table, dict[int, int]]
     return pa.concat_tables(parts, promote_options="default").combine_chunks(), counts
 
 
+def last_close_day(files: Iterable[ReportFile]) -> date | None:
+    """The latest day of closing that is wanted of any file, from the files' footers alone."""
+    latest: date | None = None
+    for file in files:
+        metadata = pq.read_metadata(file.path)
+        place = metadata.schema.to_arrow_schema().names.index("close_day")
+        for number in range(metadata.num_row_groups):
+            day = metadata.row_group(number).column(place).statistics.max
+            if (file.after is None or day > file.after) and (latest is None or day > latest):
+                latest = day
+    return latest
+
+
 def _read(file: ReportFile) -> pa.Table | None:
     with pq.ParquetFile(file.path, read_dictionary=list(_TEXTS), memory_map=True) as parquet:
         place = parquet.schema_arrow.names.index("close_day")

@@ -61,7 +61,7 @@ def commit(book: Book, postings: Sequence[tuple[bytes, str, int]], heads: Any = 
 def test_a_new_book_knows_what_it_was_set_up_with_and_is_empty(book: Book, tmp_path: Path) -> None:
     assert book.values()["programme"] == "x"
     assert book.next_seal_key() == (0, bytes(32))
-    assert (book.next_submission(), book.rows(batch), book.balances()) == (0, [], {})
+    assert (book.next_submission(), book.rows(batch), book.balances().num_rows) == (0, [], 0)
     assert book.check_chains()[1] == []
     assert book.check_pages() == []
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("book.sqlite")] == []
@@ -87,14 +87,17 @@ def test_postings_that_do_not_sum_to_zero_in_each_unit_are_refused_whole(book: B
     ):
         with pytest.raises(TanzhangError, match="unbalanced"):
             commit(book, postings)
-    assert (book.rows(batch), book.balances()) == ([], {})
+    assert (book.rows(batch), book.balances().num_rows) == ([], 0)
 
 
 def test_balances_are_the_sums_of_postings_by_account_and_unit(book: Book) -> None:
     commit(book, [(ONE.bytes, "co2e_mg", 5), (OTHER.bytes, "co2e_mg", -5)])
     commit(book, [(ONE.bytes, "co2e_mg", -2), (OTHER.bytes, "co2e_mg", 2)], number=1)
-    assert book.balances() == {(ONE, "co2e_mg"): 3, (OTHER, "co2e_mg"): -3}
-    assert book.balances(ONE) == {(ONE, "co2e_mg"): 3}
+    assert sorted(map(tuple, (row.values() for row in book.balances().to_pylist()))) == [
+        (ONE.bytes, "co2e_mg", 3),
+        (OTHER.bytes, "co2e_mg", -3),
+    ]
+    assert (book.balance(ONE), book.balance(uuid.UUID(int=9))) == ({"co2e_mg": 3}, {})
     assert book.next_seal_key() == (2, b"next")
     assert book.settled_through() == {0: "2025-06-05"}
 
@@ -103,7 +106,7 @@ def test_a_posting_of_another_batch_undoes_the_whole_commit(book: Book) -> None:
     for number in (1, 7):
         with pytest.raises(Exception, match="append-only"):
             commit(book, [(ONE.bytes, "co2e_mg", 5), (OTHER.bytes, "co2e_mg", -5)], number=number)
-    assert (book.rows(batch), book.rows(consumption), book.balances()) == ([], [], {})
+    assert (book.rows(batch), book.rows(consumption), book.balances().num_rows) == ([], [], 0)
     assert book.next_seal_key() == (0, bytes(32))
 
 
@@ -176,12 +179,12 @@ def test_what_interrupts_a_transaction_leaves_nothing_of_it_and_the_next_one_wor
         book.commit_batch(interrupt, 0, [], table, b"next", book.heads())
     assert book.query(sa.select(posting)) == []
     commit(book, [(ONE.bytes, "co2e_mg", 5), (OTHER.bytes, "co2e_mg", -5)])
-    assert book.balances(ONE) == {(ONE, "co2e_mg"): 5}
+    assert book.balance(ONE) == {"co2e_mg": 5}
 
 
 def test_postings_of_every_unit_and_size_come_back_as_they_were(book: Book) -> None:
-    """Two units, the whole range of 63 bits, more rows than one piece of the stream, a table in several chunks."""
-    amounts = [2**63 - 1, -(2**63) + 1, *range(1, 20_000), -sum(range(1, 20_000))]
+    """Two units, the whole range of 63 bits, many pages, a table in several chunks."""
+    amounts = [2**63 - 1, -(2**63) + 1, *range(1, 5_000), -sum(range(1, 5_000))]
     accounts = [uuid.UUID(int=number).bytes for number in range(len(amounts))]
     many = pa.table([accounts, ["co2e_mg"] * len(amounts), amounts], schema=POSTINGS)
     few = pa.table([accounts[8:10], ["points:北京"] * 2, [3, -3]], schema=POSTINGS)
@@ -189,9 +192,16 @@ def test_postings_of_every_unit_and_size_come_back_as_they_were(book: Book) -> N
     values = {**dict.fromkeys(names, "text"), "records": 2**40}
     table = pa.concat_tables([many.slice(0, 7), few, many.slice(7)])
     book.commit_batch(lambda: values, 0, [], table, b"next", book.heads())
-    found = {(row.account, row.unit): row.amount for row in book.query(sa.select(posting))}
-    wanted = {(account, "co2e_mg"): amount for account, amount in zip(accounts, amounts, strict=True)}
-    assert found == wanted | {(accounts[8], "points:北京"): 3, (accounts[9], "points:北京"): -3}
-    assert all(type(total) is int for total in book.balances().values())
+    found = book.postings(0)
+    assert found["account"].cast(pa.binary(16)).to_pylist() == [*accounts, *accounts[8:10]]
+    assert found["unit"].to_pylist() == ["co2e_mg"] * len(amounts) + ["points:北京"] * 2
+    assert found["amount"].to_pylist() == [*amounts, 3, -3]
+    assert book.balance(uuid.UUID(int=0)) == {"co2e_mg": 2**63 - 1}
+    assert book.balance(uuid.UUID(int=4_000)) == {"co2e_mg": amounts[4_000]}
+    totals = book.query(sa.select(posting.c.unit, sa.func.sum(posting.c.amount)).group_by(posting.c.unit))
+    assert [(unit, total, type(total)) for unit, total in sorted(totals)] == [
+        ("co2e_mg", 0, int),
+        ("points:北京", 0, int),
+    ]
     assert book.rows(batch)[0].records == 2**40
     assert book.check_pages() == []

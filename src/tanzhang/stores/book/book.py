@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, refuse
+from tanzhang.core.record import UNIT_OF_KIND
 from tanzhang.stores.book.address import BookAddress
 from tanzhang.stores.book.database import Database, committing, shown
 from tanzhang.stores.book.schema import (
@@ -35,6 +36,7 @@ from tanzhang.stores.book.schema import (
     submission,
 )
 from tanzhang.stores.book.sqlite import SqliteDatabase
+from tanzhang.stores.postings import amount_in, pages, postings_of
 
 
 def database_at(place: Path | BookAddress) -> Database:
@@ -128,10 +130,10 @@ class Book:
         """All rows of a chained table in order."""
         return self.query(sa.select(table).order_by(table.c.seq))
 
-    def query(self, statement: sa.Select[Any]) -> list[Any]:
+    def query(self, statement: sa.Select[Any], values: Mapping[str, Any] | None = None) -> list[Any]:
         """The rows of a query, as named tuples."""
         with self._engine.connect() as con:
-            return list(con.execute(statement))
+            return list(con.execute(statement, values))
 
     def next_submission(self) -> int:
         """The number the next submission will get, under the home's write lock."""
@@ -166,14 +168,48 @@ class Book:
         """Every plan document by digest."""
         return {row.digest: row.document for row in self.query(sa.select(plan.c.digest, plan.c.document))}
 
-    def balances(self, account: uuid.UUID | None = None) -> dict[tuple[uuid.UUID, str], int]:
-        """(account, unit) -> sum of its postings; of one account or of all."""
-        total = sa.func.sum(posting.c.amount)
-        statement = sa.select(posting.c.account, posting.c.unit, total).group_by(posting.c.account, posting.c.unit)
-        if account is not None:
-            # One look-up in each batch; the table is in the order of batches, so that a batch is appended to it.
-            statement = statement.where(posting.c.batch.in_(sa.select(batch.c.seq)), posting.c.account == account.bytes)
-        return {(uuid.UUID(bytes=row[0]), row[1]): row[2] for row in self.query(statement)}
+    def postings(self, number: int) -> pa.Table:
+        """A batch's postings (account, unit, amount), sorted by unit and account."""
+        statement = sa.select(posting).where(posting.c.batch == number).order_by(posting.c.unit, posting.c.first)
+        return postings_of(self.query(statement))
+
+    def balance(self, account: uuid.UUID) -> dict[str, int]:
+        """Unit -> sum of an account's postings, of the units it has any of. One look-up in each batch."""
+        page, others = posting.alias(), posting.alias()
+        first = (
+            sa.select(others.c.first)
+            .where(
+                others.c.batch == batch.c.seq, others.c.unit == sa.bindparam("unit"), others.c.first <= account.bytes
+            )
+            .order_by(others.c.first.desc())
+            .limit(1)
+            .correlate(batch)
+            .scalar_subquery()
+        )
+        statement = sa.select(page).where(
+            page.c.batch == batch.c.seq,
+            page.c.unit == sa.bindparam("unit"),
+            page.c.first == first,
+            page.c.last >= account.bytes,
+        )
+        found = {}
+        for unit in UNIT_OF_KIND.values():
+            amounts = [amount_in(row, account.bytes) for row in self.query(statement, {"unit": unit})]
+            if any(amounts):
+                found[unit] = sum(amounts)
+        return found
+
+    def balances(self) -> pa.Table:
+        """The sum of every account's postings by unit: account, unit, amount; memory is that of all accounts."""
+        tables = [self.postings(row.seq) for row in self.query(sa.select(batch.c.seq))]
+        if not tables:
+            return postings_of([])
+        everything = pa.concat_tables(tables)
+        storage = pa.table(
+            {"account": everything["account"].cast(pa.binary(16)), **{n: everything[n] for n in ("unit", "amount")}}
+        )
+        sums = storage.group_by(["account", "unit"]).aggregate([("amount", "sum")])
+        return pa.table({"account": sums["account"], "unit": sums["unit"], "amount": sums["amount_sum"]})
 
     def heads(self) -> dict[str, dict[str, str]]:
         """Table -> number of rows and chain head, of every chained table."""
@@ -214,14 +250,20 @@ class Book:
     ) -> None:
         """The one commit point of a settlement, batch ``number``.
 
-        ``postings`` has account (16 bytes), unit and amount. ``finish`` waits for the batch's files and returns its
-        row; it is called with the postings inserted and nothing committed. Refuses postings that do not sum to zero
+        ``postings`` has account, unit and amount, sorted by account. ``finish`` waits for the batch's files and returns
+        its row; it is called with the postings inserted and nothing committed. Refuses postings that do not sum to zero
         per unit (``unbalanced``) and a book that changed since ``heads`` were read (``book-moved``), so two settlements
         at once cannot both commit.
         """
         units: list[str] = pc.unique(postings["unit"]).to_pylist()
-        by_unit = {unit: postings.filter(pc.field("unit") == unit) for unit in sorted(units)}
-        sums = {unit: sum(part["amount"].to_pylist()) for unit, part in by_unit.items()}
+        rows = [
+            {"batch": number, **page}
+            for unit in sorted(units)
+            for page in pages(postings.filter(pc.field("unit") == unit), unit)
+        ]
+        sums = dict.fromkeys(units, 0)
+        for row in rows:
+            sums[row["unit"]] += row["amount"]
         if any(sums.values()):
             raise refuse("unbalanced", f"postings sum to {sums}", where="settlement", remedy="report this as a bug")
         with self._begin() as con:
@@ -231,11 +273,11 @@ class Book:
                     raise refuse(
                         "book-moved", f"{table.name} changed meanwhile", where="settlement", remedy="settle again"
                     )
-            for unit, part in by_unit.items():
-                self._database.insert_postings(con, number, unit, part)
+            if rows:
+                con.execute(posting.insert(), rows)
             append(con, batch, finish())  # from here on the batch takes no more postings
-            for row in consumed:
-                append(con, consumption, {**row, "batch": number})
+            for each in consumed:
+                append(con, consumption, {**each, "batch": number})
             con.execute(seal_key.update().values(batch=number + 1, key=next_key))
 
     def writing(self) -> AbstractContextManager[None]:

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-import pyarrow as pa
 import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
@@ -43,10 +42,6 @@ class Database(Protocol):
         """Begin a transaction that writes, alone; waits at most ten seconds for another one."""
         ...
 
-    def insert_postings(self, con: sa.Connection, number: int, unit: str, postings: pa.Table) -> None:
-        """Add a batch's postings of one unit, without a step of Python for each."""
-        ...
-
     def session(self) -> AbstractContextManager[sa.Connection]:
         """A connection to write by: the one that holds the write lock, if there is one."""
         ...
@@ -74,17 +69,6 @@ def shown(place: Path | BookAddress) -> str:
     return place.shown if isinstance(place, BookAddress) else str(place)
 
 
-@contextmanager
-def in_our_words(database: Database) -> Iterator[None]:
-    """A database that cannot be used is said in our words; a broken constraint is a bug and stays as it is."""
-    try:
-        yield
-    except Exception as error:
-        if database.is_unusable(error):
-            raise unusable(database.place, error) from None
-        raise
-
-
 def unusable(place: Path | BookAddress, error: object) -> TanzhangError:
     """``book-unusable`` with the first line of what the database said."""
     reason = str(error).strip().partition("\n")[0]
@@ -98,7 +82,7 @@ def unusable(place: Path | BookAddress, error: object) -> TanzhangError:
 
 
 def listen_for_errors(database: Database) -> None:
-    """Say errors of statements in our words too."""
+    """A database that cannot be used is said in our words; a broken constraint is a bug and stays as it is."""
 
     def refuse_unusable(context: sa.ExceptionContext) -> None:
         if database.is_unusable(context.original_exception):

@@ -13,13 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.stores.book.address import BookAddress
-from tanzhang.stores.book.database import committing, in_our_words, listen_for_errors, unusable
-from tanzhang.stores.book.postgres_copy import COPY_POSTINGS, copy_stream
+from tanzhang.stores.book.database import committing, listen_for_errors, unusable
 from tanzhang.stores.book.postgres_guards import guard_problems, guards
 from tanzhang.stores.book.schema import metadata
 
@@ -114,11 +112,6 @@ class PostgresDatabase:
             with suppress(Exception):
                 con.connection.rollback()
             raise
-
-    def insert_postings(self, con: sa.Connection, number: int, unit: str, postings: pa.Table) -> None:
-        with in_our_words(self), con.connection.cursor().copy(COPY_POSTINGS) as copy:
-            for piece in copy_stream(number, unit, postings):
-                copy.write(piece)
 
     @contextmanager
     def session(self) -> Iterator[sa.Connection]:

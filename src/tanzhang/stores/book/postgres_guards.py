@@ -46,7 +46,7 @@ class Guard:
 def guards(schema: str) -> Iterator[Guard]:
     """Every guard: no update, delete or truncation, nothing added to ``home``, no row and no posting out of turn.
 
-    Postings are looked at once a statement: a function called for each row made a batch three times as slow.
+    Postings are looked at once a statement, whose rows may be many.
     """
 
     def following(table: sa.Table) -> str:

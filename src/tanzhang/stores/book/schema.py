@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from tanzhang.core.methodology import canonical_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 EMPTY_HEAD = {"rows": "0", "head": "0" * 64}
 metadata = sa.MetaData()
 
@@ -100,16 +100,18 @@ consumption = _chained(
     sa.Column("through", _TEXT, nullable=False),
     sa.Column("rows", sa.BigInteger, nullable=False),
 )
-# Double entry: per batch and unit the amounts sum to zero.
+# Double entry: per batch and unit the amounts sum to zero. A row is a page of many accounts: stores/postings.py.
 posting = sa.Table(
     "posting",
     metadata,
-    sa.Column("account", sa.LargeBinary, nullable=False),
-    sa.Column("unit", _TEXT, nullable=False),
     sa.Column("batch", sa.Integer, nullable=False),
+    sa.Column("unit", _TEXT, nullable=False),
+    sa.Column("first", sa.LargeBinary, nullable=False),
+    sa.Column("last", sa.LargeBinary, nullable=False),
+    sa.Column("accounts", sa.Integer, nullable=False),
     sa.Column("amount", sa.BigInteger, nullable=False),
-    sa.PrimaryKeyConstraint("batch", "account", "unit"),
-    sqlite_with_rowid=False,
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    sa.PrimaryKeyConstraint("batch", "unit", "first"),
 )
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
-from tanzhang.engine.columns import IDENTITY_BYTES, fixed_bytes
-from tanzhang.stores.book.database import committing, in_our_words, listen_for_errors
+from tanzhang.stores.book.database import committing, listen_for_errors
 from tanzhang.stores.book.schema import APPEND_ONLY, CHAINED, refusal_of
 from tanzhang.stores.files import rename_durably
 
@@ -57,16 +54,6 @@ class SqliteDatabase:
 
     def begin(self, con: sa.Connection) -> None:
         con.exec_driver_sql("BEGIN IMMEDIATE")
-
-    def insert_postings(self, con: sa.Connection, number: int, unit: str, postings: pa.Table) -> None:
-        accounts = fixed_bytes(postings["account"], IDENTITY_BYTES)
-        amounts = json.dumps(postings["amount"].to_pylist())
-        with in_our_words(self):
-            con.connection.cursor().execute(
-                f"INSERT INTO posting (account, unit, batch, amount) SELECT substr(?, key * {IDENTITY_BYTES} + 1, "
-                f"{IDENTITY_BYTES}), ?, ?, value FROM json_each(?)",
-                (accounts.tobytes(), unit, number, amounts),
-            )
 
     def session(self) -> AbstractContextManager[sa.Connection]:
         return self.engine.connect()

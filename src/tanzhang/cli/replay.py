@@ -1,0 +1,30 @@
+"""``tanzhang replay``: settle a season of report files day by day."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def replay(
+    folder: Annotated[Path, typer.Argument(help="Folder with reports/<day>/<partner>.parquet.")],
+    home: Annotated[
+        Path | None,
+        typer.Option("--home", envvar="TANZHANG_HOME", help="Folder of the programme; set up if there is none."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
+) -> None:
+    """Settle a season of report files day by day."""
+    from tanzhang.cli.main import _answer, _folder, answering
+
+    with answering(as_json):
+        from tanzhang.cli.progress import progress_line
+        from tanzhang.cli.show import season
+        from tanzhang.service.replay import home_for
+        from tanzhang.service.replay import replay as service
+
+        with progress_line("replay") as progress:
+            result = service(home_for(folder, _folder(home)), folder, progress=progress)
+        _answer(as_json, result, season)
