@@ -1,7 +1,8 @@
 """Postings and commit of one batch on both databases, in one run: ``python -m benchmarks.postings``.
 
 SQLite and a PostgreSQL server of its own, both with everything synced to the same disk, take the same batches in turn.
-What is timed is :meth:`Book.commit_batch` alone: checks, postings, the rows of the batch and the commit.
+What is timed is :meth:`Book.commit_batch` alone: checks, postings, the rows of the batch and the commit; and at the end
+one account's balance over all batches.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,8 @@ def measure(postings: int, batches: int) -> dict[str, Any]:
                 start = time.perf_counter()
                 book.commit_batch(batch_row, number, [], table, bytes(32), heads)
                 spent[name].append(time.perf_counter() - start)
+        own = uuid.UUID(bytes=table["account"][postings // 2].as_py())
+        balance_ms = {name: round(1000 * seconds_of(book, own), 1) for name, book in books.items()}
         problems = [problem.message for book in books.values() for problem in book.check_pages()]
         for book in books.values():
             book.close()
@@ -48,11 +52,23 @@ def measure(postings: int, batches: int) -> dict[str, Any]:
     return {
         "postings": postings,
         "batches": batches,
-        "seconds": {name: [round(each, 2) for each in times] for name, times in spent.items()},
+        "seconds": {name: [round(each, 3) for each in times] for name, times in spent.items()},
         "median_s": {name: round(each, 3) for name, each in median.items()},
         "postgresql_to_sqlite": round(median["postgresql"] / median["sqlite"], 2),
+        "balance_ms": balance_ms,
         "problems": problems,
     }
+
+
+def seconds_of(book: Book, account: uuid.UUID) -> float:
+    """How long an account's balance takes, the median of nine."""
+    times = []
+    for _ in range(9):
+        start = time.perf_counter()
+        found = book.balance(account)
+        times.append(time.perf_counter() - start)
+        assert found
+    return statistics.median(times)
 
 
 def one_batch(postings: int, *, seed: int) -> pa.Table:
