@@ -13,7 +13,7 @@ from tanzhang.core.record import Record, to_json
 from tanzhang.engine.kernel import connect, quote
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.links import children_of
-from tanzhang.service.settle import decide_pending, open_reports, settled_records
+from tanzhang.service.settle import decide_pending, open_reports, open_reports_near, settled_records
 from tanzhang.stores.book import system_account
 from tanzhang.stores.home import Home
 from tanzhang.stores.records import to_record
@@ -97,7 +97,7 @@ def _statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
     ).fetchall()
     outcomes = con.execute(f"SELECT outcome, count(*) FROM {own} GROUP BY 1 ORDER BY 1").fetchall()
     latest = read_records(con, f"SELECT * FROM {own} ORDER BY ended DESC, action_id LIMIT {_RECENT}")
-    provisional = _provisional(home, con)
+    provisional = _provisional(home, con, account)
     pending = read_records(
         con,
         f"SELECT * FROM preview WHERE account = {quote(str(account))}::UUID ORDER BY ended DESC LIMIT {_RECENT}",
@@ -158,10 +158,15 @@ def _unmoved(home: Home, read: Callable[[], Result]) -> Result:
             return result
 
 
-def _provisional(home: Home, con: duckdb.DuckDBPyConnection) -> dict[tuple[uuid.UUID, str], int]:
-    """(account, kind) -> what settling every open report now would add; leaves view ``preview``."""
-    pending = open_reports(home, None)
-    if not pending.rows:
+def _provisional(
+    home: Home, con: duckdb.DuckDBPyConnection, account: uuid.UUID | None = None
+) -> dict[tuple[uuid.UUID, str], int]:
+    """(account, kind) -> what settling every open report now would add; leaves view ``preview``.
+
+    With ``account``, of that one alone: only reports that can touch it are decided.
+    """
+    pending = open_reports(home, None).table if account is None else open_reports_near(home, con, account)
+    if not pending.num_rows:
         columns = ", ".join(f"NULL::{kind} AS {name}" for name, kind in RECORD_COLUMNS.items())
         con.execute(f"CREATE OR REPLACE TEMP VIEW preview AS SELECT {columns} WHERE false")
         return {}

@@ -227,6 +227,11 @@ def links_relation(home: Home, con: duckdb.DuckDBPyConnection) -> str | None:
     return "links"
 
 
+def linked_to(home: Home, con: duckdb.DuckDBPyConnection, account: uuid.UUID) -> list[uuid.UUID]:
+    """The platform accounts that are or were linked to an account."""
+    return sorted({uuid.UUID(each["child"]) for each in children_of(home, con, account)})
+
+
 def children_of(home: Home, con: duckdb.DuckDBPyConnection, account: uuid.UUID) -> list[dict[str, Any]]:
     """The platform accounts linked to an account, with the days of consent."""
     consents = links_relation(home, con)

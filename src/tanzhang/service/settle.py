@@ -6,6 +6,7 @@ that finds nothing to settle still brings the log up to the book, so recovery af
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from tanzhang.core.settlement import rules_of
 from tanzhang.engine.kernel import connect, quote
 from tanzhang.engine.records import RECORD_COLUMNS, Decision
 from tanzhang.engine.settle import settle as decide
-from tanzhang.service.links import links_relation
+from tanzhang.service.links import linked_to, links_relation
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.seal import seal
 from tanzhang.stores.book import batch, submission
@@ -54,7 +55,7 @@ def settle(home: Home, *, through: date | None = None, now: datetime, progress: 
             return {"batch": None, "through": last.isoformat(), "records": 0, "outcomes": {}}
         con = connect()
         progress("deciding", 10, pending.rows)
-        decision = decide_pending(home, con, pending)
+        decision = decide_pending(home, con, pending.table)
         progress("booking and sealing", 60, pending.rows)
         return seal(home, con, decision, consumed=pending.consumed, through=last, now=now)
 
@@ -82,19 +83,48 @@ def open_reports(home: Home, through: date | None) -> OpenReports:
     return OpenReports(table, consumed)
 
 
+def open_reports_near(home: Home, con: duckdb.DuckDBPyConnection, account: uuid.UUID) -> pa.Table:
+    """Open reports that can end up in an account, and those of others that claim the same acts or references."""
+    files = _report_files(home, None)
+    if not files:
+        return pa.table({})
+    con.execute("CREATE OR REPLACE TEMP TABLE open_files (filename VARCHAR, received DATE, after DATE)")
+    con.executemany(
+        "INSERT INTO open_files VALUES (?, ?, ?)", [(str(file.path), file.received, file.after) for file in files]
+    )
+    named = ", ".join(quote(str(file.path)) for file in files)
+    reports = (
+        f"(SELECT r.* EXCLUDE (filename), f.received FROM read_parquet([{named}], filename = true, "
+        "union_by_name = true) r JOIN open_files f USING (filename) WHERE f.after IS NULL OR close_day > f.after)"
+    )
+    children = ", ".join(f"{quote(str(each))}::UUID" for each in [account, *linked_to(home, con, account)])
+    con.execute(f"CREATE OR REPLACE TEMP TABLE own_reports AS FROM {reports} WHERE child IN ({children})")
+    return con.sql(
+        f"""
+        FROM own_reports UNION ALL BY NAME
+        SELECT * FROM {reports} WHERE child NOT IN ({children}) AND (claim IN (SELECT claim FROM own_reports)
+            OR action_id IN (SELECT action_id FROM own_reports))
+        """
+    ).to_arrow_table()
+
+
 def _report_files(home: Home, through: date | None) -> list[ReportFile]:
+    """Files of submissions that have reports which are not settled yet."""
+    files = []
     done = home.book.settled_through()
-    return [
-        ReportFile(
-            path=home.folder / row.file,
-            submission=row.seq,
-            received=date.fromisoformat(row.received_day),
-            after=date.fromisoformat(done[row.seq]) if row.seq in done else None,
-            through=through,
-        )
-        for row in home.book.rows(submission)
-        if row.accepted
-    ]
+    for row in home.book.rows(submission):
+        last, settled = done.get(row.seq, (None, 0))
+        if settled < row.accepted:
+            files.append(
+                ReportFile(
+                    path=home.folder / row.file,
+                    submission=row.seq,
+                    received=date.fromisoformat(row.received_day),
+                    after=None if last is None else date.fromisoformat(last),
+                    through=through,
+                )
+            )
+    return files
 
 
 def last_closing_day(home: Home) -> date | None:
@@ -102,11 +132,11 @@ def last_closing_day(home: Home) -> date | None:
     return last_close_day(_report_files(home, None))
 
 
-def decide_pending(home: Home, con: duckdb.DuckDBPyConnection, pending: OpenReports) -> Decision:
+def decide_pending(home: Home, con: duckdb.DuckDBPyConnection, pending: pa.Table) -> Decision:
     """Run the decision over open reports. Also what a preview calls."""
     return decide(
         con,
-        pending=pending.table,
+        pending=pending,
         settled=settled_records(home, con) if home.book.rows(batch) else None,
         links=links_relation(home, con),
         recipes=recipes_of(home),

@@ -398,7 +398,7 @@ class _Verification:
                 continue
             check.count += row.accepted
             file = f"read_parquet({quote(str(self.home.folder / row.file))})"
-            settled = f"close_day <= DATE '{through[row.seq]}'" if row.seq in through else "false"
+            settled = f"close_day <= DATE '{through[row.seq][0]}'" if row.seq in through else "false"
             ((rows, done),) = self.con.execute(f"SELECT count(*), count(*) FILTER ({settled}) FROM {file}").fetchall()
             if rows != row.accepted or done != consumed.get(row.seq, 0):
                 message = f"{row.accepted} accepted, {rows} in the file, {done} due, {consumed.get(row.seq, 0)} settled"

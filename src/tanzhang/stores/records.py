@@ -29,6 +29,8 @@ RECORDS, SUBTREES = "records.parquet", "subtrees.bin"
 SUBTREE_LEAVES = 256
 ROW_GROUP = 256 * 480  # whole subtrees
 _RANDOM = ("action_id", "child", "group_id", "claim", "withdraws", "related")  # hashes: nothing to compress
+_LOOKED_UP = ("action_id",)  # one row is wanted by its value: a filter tells in which row group it may be
+_FILTER = {"ndv": ROW_GROUP, "fpp": 0.01}
 _REPEATED = ("account", "seed")  # long runs, one per account
 
 
@@ -62,6 +64,7 @@ class TableFile:
                 compression={name: "none" if name in _RANDOM else "zstd" for name in names},
                 use_dictionary=[*texts, *(name for name in _REPEATED if name in names)],
                 write_statistics=[name for name in names if name not in _RANDOM],
+                bloom_filter_options={name: _FILTER for name in _LOOKED_UP if name in names},
             )
         if table.num_rows:
             self._parquet.write_table(table, row_group_size=ROW_GROUP)

@@ -88,15 +88,14 @@ def read_reports(files: Iterable[ReportFile]) -> tuple[pa.Table, dict[int, int]]
 
 
 def last_close_day(files: Iterable[ReportFile]) -> date | None:
-    """The latest day of closing that is wanted of any file, from the files' footers alone."""
+    """The last day of closing of any file's rows, from the files' footers alone."""
     latest: date | None = None
     for file in files:
         metadata = pq.read_metadata(file.path)
         place = metadata.schema.to_arrow_schema().names.index("close_day")
         for number in range(metadata.num_row_groups):
             day = metadata.row_group(number).column(place).statistics.max
-            if (file.after is None or day > file.after) and (latest is None or day > latest):
-                latest = day
+            latest = day if latest is None else max(latest, day)
     return latest
 
 

@@ -99,7 +99,7 @@ def test_balances_are_the_sums_of_postings_by_account_and_unit(book: Book) -> No
     ]
     assert (book.balance(ONE), book.balance(uuid.UUID(int=9))) == ({"co2e_mg": 3}, {})
     assert book.next_seal_key() == (2, b"next")
-    assert book.settled_through() == {0: "2025-06-05"}
+    assert book.settled_through() == {0: ("2025-06-05", 2)}
 
 
 def test_a_posting_of_another_batch_undoes_the_whole_commit(book: Book) -> None:

@@ -157,12 +157,12 @@ class Book:
             )
         return rows[0].batch, rows[0].key
 
-    def settled_through(self) -> dict[int, str]:
-        """Submission -> last day through which its reports are settled; a submission without any is left out."""
-        statement = sa.select(consumption.c.submission, sa.func.max(consumption.c.through)).group_by(
-            consumption.c.submission
-        )
-        return {row[0]: row[1] for row in self.query(statement)}
+    def settled_through(self) -> dict[int, tuple[str, int]]:
+        """Submission -> last day through which its reports are settled, and how many are; others are left out."""
+        statement = sa.select(
+            consumption.c.submission, sa.func.max(consumption.c.through), sa.func.sum(consumption.c.rows)
+        ).group_by(consumption.c.submission)
+        return {row[0]: (row[1], int(row[2])) for row in self.query(statement)}
 
     def plans(self) -> dict[str, str]:
         """Every plan document by digest."""
