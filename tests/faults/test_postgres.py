@@ -264,7 +264,8 @@ def seen(home: Path) -> list[dict[str, str]]:
 
 def named(found: list[dict[str, str]], table: str) -> bool:
     closed = table == "home" and [problem["code"] for problem in found] == ["schema-unknown"]
-    return closed or any(f": {table}" in problem["where"] or f'"{table}"' in problem["message"] for problem in found)
+    place = f"schema tanzhang_beijing: {table}"
+    return closed or any(place in problem["where"] or f'"{table}"' in problem["message"] for problem in found)
 
 
 def where(names: list[str]) -> str:
