@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -231,6 +232,23 @@ def test_whoever_writes_keeps_other_machines_waiting_until_the_end_and_readers_n
             settle(other, now=on(15))
         assert other.book.balances().equals(opened.book.balances())
     assert settle(other, now=on(15))["batch"] == 2
+
+
+def test_a_home_is_opened_and_read_while_a_batch_is_about_to_be_committed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def look(point: str, path: Path) -> None:
+        if point == "before commit":
+            start = time.monotonic()
+            seen.append((len(Home(home).book.rows(batch)), time.monotonic() - start < 1))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "on_write", look)
+        assert settle_on(Home(home), 15)["batch"] == 2
+    assert seen == [(2, True)]
+    assert len(Home(home).book.rows(batch)) == 3
 
 
 def test_two_homes_of_one_database_know_nothing_of_each_other(quick: Path, postgres: Server) -> None:

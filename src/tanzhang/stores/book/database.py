@@ -26,8 +26,8 @@ class Database(Protocol):
         """Its file, or its address on a server."""
         ...
 
-    def exists(self) -> bool:
-        """Whether there is a book, whole; waits for one that is being made at this moment."""
+    def exists(self, *, after_writers: bool = False) -> bool:
+        """Whether there is a book, whole; if ``after_writers``, once nobody is making one at this moment."""
         ...
 
     def making(self) -> AbstractContextManager[sa.Connection]:

@@ -70,13 +70,12 @@ class PostgresDatabase:
         sa.event.listen(self.engine, "connect", self._settle_connection)
         listen_for_errors(self)
 
-    def exists(self) -> bool:
+    def exists(self, *, after_writers: bool = False) -> bool:
         with self.engine.connect() as con:
-            self.begin(con)
-            try:
-                return self._relations(con, "AND c.relname = ANY(:tables)") > 0
-            finally:
-                con.exec_driver_sql("ROLLBACK")
+            if after_writers:
+                self.begin(con)
+                con.exec_driver_sql("COMMIT")
+            return self._relations(con, "AND c.relname = ANY(:tables)") > 0
 
     @contextmanager
     def making(self) -> Iterator[sa.Connection]:
@@ -161,8 +160,7 @@ class PostgresDatabase:
     def _settle_connection(self, connection: Any, _record: Any) -> None:
         settings = [f'search_path = "{self._schema}", pg_temp', *_SETTINGS]
         cursor = connection.cursor()
-        for setting in settings:
-            cursor.execute(f"SET {setting}")
+        cursor.execute("; ".join(f"SET {setting}" for setting in settings))
         ((durable,),) = cursor.execute("SELECT current_setting('synchronous_commit')")
         if durable == "off":  # what is acknowledged is on the disk; anything stricter stays
             cursor.execute("SET synchronous_commit = on")

@@ -28,7 +28,7 @@ class SqliteDatabase:
         sa.event.listen(self.engine, "connect", _pragmas)
         listen_for_errors(self)
 
-    def exists(self) -> bool:
+    def exists(self, *, after_writers: bool = False) -> bool:
         return self.place.is_file()
 
     @contextmanager
