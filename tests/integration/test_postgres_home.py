@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -160,6 +161,21 @@ def test_a_server_that_forgets_to_wait_for_the_disk_is_told_to(quick: Path, post
     home = new_home(quick / "home", book=postgres.address(database))
     with home.book._engine.connect() as con:
         assert con.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+
+
+def test_a_home_that_is_no_longer_used_leaves_no_connection_behind(quick: Path, postgres: Server) -> None:
+    database = postgres.database()
+    home = new_home(quick / "home", book=postgres.address(database))
+    intake(home, write(quick / "a.ndjson", [box("b1")]), now=on(6))
+    settle_on(home, 9)
+    del home
+    with postgres.connect() as con:
+        for _ in range(100):  # a server process needs a moment to end
+            open_ones = con.execute("SELECT query FROM pg_stat_activity WHERE datname = %s", (database,)).fetchall()
+            if not open_ones:
+                break
+            time.sleep(0.02)
+    assert open_ones == []
 
 
 def test_the_driver_is_loaded_for_an_address_only(quick: Path) -> None:

@@ -93,7 +93,8 @@ class Book:
     @staticmethod
     def is_at(place: Path | BookAddress) -> bool:
         """Whether there is a book at a place; waits for one that is being made there at this moment."""
-        return Book(database_at(place))._database.exists(after_writers=True)
+        book = Book(database_at(place))
+        return book._database.exists(after_writers=True)
 
     @staticmethod
     def check_free(place: Path | BookAddress) -> None:
