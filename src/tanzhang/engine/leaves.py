@@ -5,6 +5,7 @@ Equal to ``leaf(salt(salt_seed(key, account), index), encode(record))`` row by r
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -76,10 +77,29 @@ def leaf_hashes(records: pa.Table, seeds: Bytes, *, first_index: int = 0) -> Byt
 
 def leaf_hashes_here(records: pa.Table, seeds: Bytes, *, first_index: int) -> Bytes:
     """:func:`leaf_hashes` on the core that calls it."""
-    rows = np.zeros(records.num_rows, dtype=_LEAF)
-    rows["salt"] = _salts(seeds, first_index).view(f"V{SALT_BYTES}").ravel()
-    _fill(rows["layout"], records)
-    return sha256_here(rows.view(np.uint8).reshape(len(rows), _LEAF.itemsize))
+    leaves = np.empty((records.num_rows, 32), dtype=np.uint8)
+    for start in range(0, records.num_rows, _SLICE_ROWS):
+        part = records.slice(start, _SLICE_ROWS)
+        rows = _scratch(part.num_rows)
+        rows["salt"] = _salts(seeds[start : start + _SLICE_ROWS], first_index + start).view(f"V{SALT_BYTES}").ravel()
+        _fill(rows["layout"], part)
+        leaves[start : start + _SLICE_ROWS] = sha256_here(rows.view(np.uint8).reshape(len(rows), _LEAF.itemsize))
+    return leaves
+
+
+# Rows are 317 bytes: few enough at a time to stay near the core, and in the same memory each time, since memory that
+# is new to a process costs more than the hashing.
+_SLICE_ROWS = 1 << 15
+_own = threading.local()
+
+
+def _scratch(count: int) -> npt.NDArray[np.void]:
+    """Rows of zeros that this thread may use until it asks again."""
+    rows: npt.NDArray[np.void] | None = getattr(_own, "rows", None)
+    if rows is None:
+        rows = _own.rows = np.empty(_SLICE_ROWS, dtype=_LEAF)
+    rows[:count].view(np.uint8).fill(0)
+    return rows[:count]
 
 
 def _salts(seeds: Bytes, first_index: int) -> Bytes:

@@ -45,8 +45,8 @@ def intake(
     """Take in one file. Returns counts, refusals by code, the first problems and where the verdicts are.
 
     Sending a file again returns the first answer again and takes nothing in twice; only a file with rows from the
-    future is looked at anew, since time may have made them good. Raises if the file as a whole cannot be taken; then
-    nothing of it landed.
+    future is looked at anew when time has passed, since that may have made them good. Raises if the file as a whole
+    cannot be taken; then nothing of it landed.
     """
     if partner is not None and partner not in home.programme.partners:
         raise refuse(
@@ -59,7 +59,7 @@ def intake(
         before = _stamp(path)
         foreign = None if mapping is None else _allowed(home, load_mapping(mapping))
         fingerprint = _fingerprint(home, path, partner, foreign, tables or {})
-        earlier = home.book.find_submission(fingerprint)
+        earlier = home.book.find_submission(fingerprint, _received_at(now))
         if earlier is not None:
             return _answer(home, earlier.answer)
         con = connect()
@@ -171,7 +171,7 @@ def _land(
         {
             "partner": partner,
             "name": path.name,
-            "received_at": now.astimezone(UTC).isoformat(timespec="microseconds"),
+            "received_at": _received_at(now),
             "received_day": local.isoformat(),
             "rows": screened.rows,
             "accepted": screened.accepted_rows,
@@ -186,6 +186,10 @@ def _land(
         {plan.digest: plan.document for plan in screened.plans.values()},
     )
     return _answer(home, json.dumps(answer, ensure_ascii=False))
+
+
+def _received_at(now: datetime) -> str:
+    return now.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _answer(home: Home, counts: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from tanzhang.service.intake import intake
 from tanzhang.service.links import link_many
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.settle import last_closing_day, settle, settled_records
-from tanzhang.stores.book import batch
+from tanzhang.stores.book import batch, submission
 from tanzhang.stores.home import Home
 
 LINKS, SIMULATION, REPORT_FOLDER = "links.parquet", "simulation.json", "reports"
@@ -76,7 +76,8 @@ def replay(home: Home, folder: Path, *, progress: Progress = silent) -> dict[str
             for code, count in answer["refused_by_code"].items():
                 refused[code] = refused.get(code, 0) + count
         before = timed("intake", before)
-        settle(home, through=day.day, now=_morning_after(day.day, zone))
+        if not _went_on(home, _morning_after(day.day, zone)):
+            settle(home, through=day.day, now=_morning_after(day.day, zone))
         before = timed("settle", before)
     last = last_closing_day(home)
     if last is not None:
@@ -171,6 +172,14 @@ def peak_memory_mb() -> int:
 
 def _morning_after(day: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(day + timedelta(days=1), _MORNING, tzinfo=zone)
+
+
+def _went_on(home: Home, morning: datetime) -> bool:
+    """Whether a replay that was killed had taken in later days' files, so that this morning's settlement is done.
+
+    What those files report of days before would else be settled before its turn.
+    """
+    return any(row.received_day > morning.date().isoformat() for row in home.book.rows(submission))
 
 
 def _check_programme(home: Home, folder: Path) -> None:

@@ -28,10 +28,13 @@ from tanzhang.stores.files import durable_file, write_durably
 RECORDS, SUBTREES = "records.parquet", "subtrees.bin"
 SUBTREE_LEAVES = 256
 ROW_GROUP = 256 * 480  # whole subtrees
-_RANDOM = ("action_id", "child", "group_id", "claim", "withdraws", "related")  # hashes: nothing to compress
+_RANDOM = ("action_id", "group_id", "claim", "withdraws", "related")  # hashes: nothing to compress
+_TWINS = ("account", "child", "seed")  # hashes that often stand twice in a row
+_FEW_VALUES = ("quantified_mg", "granted_mg")  # many acts are worth the same
+_MOMENTS = ("started", "ended")  # their bytes compress better place by place
 _LOOKED_UP = ("action_id",)  # one row is wanted by its value: a filter tells in which row group it may be
 _FILTER = {"ndv": ROW_GROUP, "fpp": 0.01}
-_REPEATED = ("account", "seed")  # long runs, one per account
+_CODEC = {**dict.fromkeys(_RANDOM, "none"), **dict.fromkeys(_TWINS, "lz4")}
 
 
 class TableFile:
@@ -61,8 +64,9 @@ class TableFile:
             self._parquet = pq.ParquetWriter(
                 pa.PythonFile(self, mode="w"),
                 table.schema,
-                compression={name: "none" if name in _RANDOM else "zstd" for name in names},
-                use_dictionary=[*texts, *(name for name in _REPEATED if name in names)],
+                compression={name: _CODEC.get(name, "zstd") for name in names},
+                use_dictionary=[*texts, *(name for name in _FEW_VALUES if name in names)],
+                use_byte_stream_split=[name for name in _MOMENTS if name in names],
                 write_statistics=[name for name in names if name not in _RANDOM],
                 bloom_filter_options={name: _FILTER for name in _LOOKED_UP if name in names},
             )

@@ -120,10 +120,10 @@ def test_a_batch_made_on_an_older_state_of_the_book_is_refused(book: Book) -> No
 
 def test_submissions_are_numbered_in_order_and_found_by_fingerprint(book: Book) -> None:
     assert [book.add_submission(report(number), {"d": "doc"}) for number in range(3)] == [0, 1, 2]
-    found = book.find_submission("fingerprint 1")
+    found = book.find_submission("fingerprint 1", "x")
     assert found is not None
     assert found.seq == 1
-    assert book.find_submission("fingerprint 9") is None
+    assert book.find_submission("fingerprint 9", "x") is None
     assert book.plans() == {"d": "doc"}  # kept once
     with pytest.raises(Exception, match="append-only"):
         book.add_submission(report(1), {})

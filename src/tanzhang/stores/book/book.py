@@ -141,9 +141,14 @@ class Book:
         ((last,),) = self.query(sa.select(sa.func.max(submission.c.seq)))
         return 0 if last is None else last + 1
 
-    def find_submission(self, fingerprint: str) -> Any | None:
-        """The submission of the same bytes, if there is one whose verdicts no passing of time can change."""
-        rows = self.query(sa.select(submission).where(submission.c.fingerprint == fingerprint))
+    def find_submission(self, fingerprint: str, received_at: str) -> Any | None:
+        """The submission of the same bytes, if there is one whose verdicts the time since cannot have changed.
+
+        One with rows from the future, whose fingerprint has its number behind it, is such only up to when it came.
+        """
+        same = submission.c.fingerprint == fingerprint
+        dated = submission.c.fingerprint.startswith(f"{fingerprint}-") & (submission.c.received_at >= received_at)
+        rows = self.query(sa.select(submission).where(same | dated).order_by(submission.c.seq))
         return rows[0] if rows else None
 
     def next_seal_key(self) -> tuple[int, bytes]:
