@@ -101,7 +101,7 @@ def running_server(settings: Mapping[str, str], *, in_memory: bool = True) -> It
                 con.execute(f"CREATE ROLE guarded LOGIN PASSWORD '{PASSWORD}'")
             yield server
         finally:
-            process.send_signal(signal.SIGQUIT)  # at once, whoever is connected
+            process.send_signal(signal.SIGINT)  # whoever is connected is sent away, shared memory is given back
             process.wait()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
