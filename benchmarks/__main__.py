@@ -19,6 +19,7 @@ import duckdb
 import psutil
 
 from benchmarks.actions import DUPLICATE_SHARE, write_actions
+from benchmarks.season import FULL, season
 
 HERE = Path(__file__).parent
 _ONE_RUN = """
@@ -126,6 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--season", type=int, default=10, help="replay 1/N of the season (0: none, 1: all of it)")
     parser.add_argument("--keep", action="store_true", help="write results.json and results.md")
     given = parser.parse_args()
     results = {
@@ -133,6 +135,10 @@ def main() -> None:
         "file_to_sealed_batch": bulk(given.rows, given.runs),
         "quantify_command": quantify_command(max(given.runs, 5)),
     }
+    if given.season:
+        with tempfile.TemporaryDirectory(prefix="tanzhang-season-") as scratch:
+            size = {name: max(value // (1 if name == "days" else given.season), 1) for name, value in FULL.items()}
+            results["season"] = season(Path(scratch), **size)
     print(json.dumps(results, indent=2))
     if given.keep:
         (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -168,7 +174,43 @@ def as_markdown(results: dict[str, Any]) -> str:
         "|---|---|",
         *(f"| {what} | {figure} |" for what, figure in rows),
     ]
+    if "season" in results:
+        lines += season_lines(results["season"])
     return "\n".join(lines) + "\n"
+
+
+def season_lines(found: dict[str, Any]) -> list[str]:
+    """The season's figures as a table."""
+    seconds, stored = found["replay_s"], found["bytes_per_row"]
+    rows = [
+        ("simulated", f"{found['simulate_rows_per_s']:,} rows/s"),
+        (
+            "replayed, from report files to sealed batches",
+            f"{seconds['total']:,} s, {found['rows_per_s']:,} rows/s (links {seconds['links']} s, "
+            f"intake {seconds['intake']} s, settling and sealing {seconds['settle']} s)",
+        ),
+        (
+            "DuckDB copying the same files sorted, day by day",
+            f"{found['sorted_copy_s']} s; ratio {found['ratio']} (aim: at most 3)",
+        ),
+        ("peak memory", f"{found['peak_mb']:,} MB (aim: at most 12,000)"),
+        (
+            "on disk",
+            f"{found['stored_bytes_per_row']} bytes a row (aim: 40): "
+            + ", ".join(f"{name} {size}" for name, size in stored.items()),
+        ),
+        ("verified again from the files", f"{found['verify_s']} s: {found['verified']}"),
+        *(
+            (name, f"{found[key]['median_s']} s, at worst {found[key]['worst_s']} s")
+            for key, name in (
+                ("receipt", "a receipt for any record"),
+                ("statement", "an account's statement"),
+                ("balance", "an account's balance"),
+            )
+        ),
+    ]
+    title = f"## A season of {found['rows']:,} rows, {found['people']:,} people, {found['days']} days"
+    return ["", title, "", "| what | figure |", "|---|---|", *(f"| {what} | {figure} |" for what, figure in rows)]
 
 
 if __name__ == "__main__":

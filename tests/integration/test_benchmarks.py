@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_benchmarks_run_and_settle_every_simulated_action():
     answer = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--rows", "5000", "--runs", "1"],
+        [sys.executable, "-m", "benchmarks", "--rows", "5000", "--runs", "1", "--season", "0"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -30,3 +30,21 @@ def test_the_benchmark_of_postings_books_every_batch_on_both_databases(postgres:
     answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     assert {name: len(times) for name, times in answer["seconds"].items()} == {"sqlite": 2, "postgresql": 2}
     assert answer["problems"] == []
+
+
+SEASON = """
+import json, sys
+from pathlib import Path
+from benchmarks.__main__ import season_lines
+from benchmarks.season import season
+found = season(Path(sys.argv[1]), people=300, actions=1_500, days=2)
+print(json.dumps({**found, "lines": season_lines(found)}))
+"""
+
+
+def test_the_benchmark_of_a_season_runs_on_a_small_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SEASON, str(tmp_path)]
+    found = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert found["verified"] == "verified"
+    assert found["rows"] > 1_500
+    assert any(f"{found['rows']:,} rows" in line for line in found["lines"])
