@@ -1,4 +1,5 @@
-# Everything a developer or a newcomer runs. Needs python3.11+, pip, make and git; nothing else has to be installed.
+# Everything a developer or a newcomer runs. Needs python3.11+, pip, make and git; nothing else has to be installed
+# (tests of PostgreSQL are skipped where it is missing and may not be installed).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -24,6 +25,7 @@ demo: $(READY) ## Settle a small simulated city day and show it from all sides
 	@echo 'The command is $(BIN)/tanzhang; ". $(BIN)/activate" puts it on your PATH.'
 
 test: $(READY) ## Run all tests
+	@scripts/system_packages.sh
 	$(BIN)/pytest -n auto --dist worksteal
 
 check: $(READY) ## Format, lint, types, catalogue and the health of the repository

@@ -30,7 +30,7 @@ _ALSO = {
     "record-file-missing": "service/verify.py",
     "report-file-changed": "service/verify.py",
     "report-file-missing": "service/verify.py",
-    "unbalanced": "stores/book.py service/verify.py",
+    "unbalanced": "stores/book/book.py service/verify.py",
 }
 _MADE = "<!-- Written by scripts/make_reference.py; do not edit. -->\n"
 
@@ -124,7 +124,9 @@ def commands_page() -> str:
         _MADE,
         "# Commands\n",
         "Every command ends with 0, or with 1 and a coded message; `--json` gives the same answer as JSON. Amounts in",
-        "JSON are text, so that no reader rounds them. `TANZHANG_HOME` names the home where `--home` is left out.\n",
+        "JSON are text, so that no reader rounds them. `TANZHANG_HOME` names the home where `--home` is left out.",
+        "`TANZHANG_BOOK` is the address of a [book on PostgreSQL](../postgresql.md) with the password that the home",
+        "does not keep.\n",
     ]
     for words, command in _commands(("tanzhang",), typer.main.get_command(app)):
         lines += [f"## {' '.join(words)}\n", f"{_one_line(command.help)}\n"]

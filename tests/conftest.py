@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from .postgres import MISSING, QUICK, Server, programs, running_server
+
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
@@ -24,3 +26,12 @@ def in_memory() -> Iterator[Path]:
     """A folder on a file system in memory where there is one: what dies is a process, so syncing need not cost."""
     with tempfile.TemporaryDirectory(prefix="tanzhang-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server of this worker's own; skipped where there is none, a failure where all tests must run."""
+    if programs() is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(MISSING)
+    with running_server(QUICK) as server:
+        yield server

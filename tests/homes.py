@@ -33,8 +33,9 @@ def on(day: int, hour: int = 2) -> datetime:
     return datetime(2025, 6, day, hour, tzinfo=UTC)
 
 
-def new_home(folder: Path, programme: str = "beijing", seed: bytes = b"test") -> Home:
-    return Home.create(folder, programme=programme, origin=f"log.example/{programme}", now=CREATED, seed=seed)
+def new_home(folder: Path, programme: str = "beijing", seed: bytes = b"test", book: str | None = None) -> Home:
+    origin = f"log.example/{programme}"
+    return Home.create(folder, programme=programme, origin=origin, now=CREATED, seed=seed, book=book)
 
 
 def event(source: str, reference: str, behaviour: str, subject: str, time: datetime, **data: Any) -> Event:

@@ -43,21 +43,33 @@ class Dying:
             text=True,
         )
 
-    def do(self, what: str, home: Path, now: datetime, die_at: int | None = None, file: Path | None = None) -> Any:
+    def do(
+        self,
+        what: str,
+        home: Path,
+        now: datetime,
+        die_at: int | None = None,
+        file: Path | None = None,
+        book: str | None = None,
+    ) -> Any:
         assert self._process.stdin
         assert self._process.stdout
-        job = {"do": what, "home": str(home), "now": now.isoformat(), "die_at": die_at, "file": str(file)}
+        job = {"do": what, "home": str(home), "now": now.isoformat(), "die_at": die_at, "file": str(file), "book": book}
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def points(self, what: str, home: Path, now: datetime, file: Path | None = None) -> list[str]:
-        answer = self.do(what, home, now, file=file)
+    def points(
+        self, what: str, home: Path, now: datetime, file: Path | None = None, book: str | None = None
+    ) -> list[str]:
+        answer = self.do(what, home, now, file=file, book=book)
         assert answer["code"] == FINISHED
         return list(answer["points"])
 
-    def die(self, what: str, home: Path, now: datetime, at: int, file: Path | None = None) -> None:
-        assert self.do(what, home, now, at, file)["code"] == DIED
+    def die(
+        self, what: str, home: Path, now: datetime, at: int, file: Path | None = None, book: str | None = None
+    ) -> None:
+        assert self.do(what, home, now, at, file, book)["code"] == DIED
 
     def close(self) -> None:
         assert self._process.stdin

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ..postgres import Server
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -21,6 +23,13 @@ def test_the_benchmarks_run_and_settle_every_simulated_action():
     assert sum(int(count) for count in batch["outcomes"].values()) == 5000
     lost = int(batch["outcomes"]["duplicate_of"]) + int(batch["outcomes"]["overlap_of"])
     assert 0.02 < lost / 5000 < 0.08, "about 4 % of the acts are reported twice"
+
+
+def test_the_benchmark_of_postings_books_every_batch_on_both_databases(postgres: Server):
+    command = [sys.executable, "-m", "benchmarks.postings", "--postings", "3000", "--batches", "2"]
+    answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert {name: len(times) for name, times in answer["seconds"].items()} == {"sqlite": 2, "postgresql": 2}
+    assert answer["problems"] == []
 
 
 SEASON = """

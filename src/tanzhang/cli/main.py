@@ -86,6 +86,14 @@ def init(
     home: HomeOption = None,
     catalogue: Overlays = None,
     origin: Annotated[str | None, typer.Option("--origin", help="Name of the log, best its public URL.")] = None,
+    book: Annotated[
+        str | None,
+        typer.Option(
+            "--book",
+            help="postgresql://user@host/database?schema=NAME for a book on a server (default: a file in the home); "
+            "TANZHANG_BOOK does the same and keeps the password out of the home.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Set up a new home: book, keys and an empty log."""
@@ -98,8 +106,10 @@ def init(
             origin=origin or f"tanzhang.local/{programme}",
             overlays=tuple(catalogue or ()),
             now=_now(),
+            book=book,
+            book_access=_book_access(),
         )
-        values = {"status": "created", "home": str(created.folder), **created.values}
+        values = {"status": "created", "home": str(created.folder), **created.values, "book": created.book.name}
         from tanzhang.cli import show
 
         _answer(as_json, values, show.created)
@@ -500,7 +510,14 @@ def _folder(home: Path | None) -> Path:
 def _home(home: Path | None) -> Home:
     from tanzhang.stores.home import Home
 
-    return Home(_folder(home))
+    return Home(_folder(home), book_access=_book_access())
+
+
+def _book_access() -> str | None:
+    """How the book on PostgreSQL is reached, where that is not in the home: see docs/postgresql.md."""
+    from tanzhang.stores.home import ACCESS_VARIABLE
+
+    return os.environ.get(ACCESS_VARIABLE) or None
 
 
 def _catalogue(overlays: list[Path] | None) -> Catalogue:

@@ -85,6 +85,7 @@ def created(answer: Mapping[str, Any]) -> None:
             ("home", answer["home"]),
             ("programme", answer["programme"]),
             ("log", answer["origin"]),
+            ("book", answer["book"]),
         ],
         "Home created",
     )

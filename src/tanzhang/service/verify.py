@@ -128,7 +128,7 @@ class _Verification:
                 yield Check(name, "could not be completed", 0, [problem])
 
     def _pages(self) -> Check:
-        return Check("book file", "the database's own integrity check", 1, self.book.check_pages())
+        return Check("book file", self.book.integrity_check, 1, self.book.check_pages())
 
     def _chains(self) -> Check:
         """Rows of the book against their chains, and the chains against what the manifests say of them."""
@@ -142,7 +142,7 @@ class _Verification:
                         _wrong(
                             "book-history-changed",
                             f"the first {rows} rows of {table} are not those that batch {row.seq} sealed",
-                            f"book.sqlite: {table}",
+                            f"{self.book.name}: {table}",
                         )
                     )
         return Check("book rows", "rows of the book against their chain and the sealed heads", count, problems)
@@ -158,7 +158,7 @@ class _Verification:
         last = _manifest(self.batches[-1]) if self.batches else {"next_seal_check": self.home.values["seal_check"]}
         if key_check(key) != last.get("next_seal_check") or number != len(self.batches):
             check.problems.append(
-                _wrong("key-changed", "the next salt key is not the one committed to", "book.sqlite: seal_key")
+                _wrong("key-changed", "the next salt key is not the one committed to", f"{self.book.name}: seal_key")
             )
         return check
 
@@ -168,7 +168,7 @@ class _Verification:
             check.count += 1
             if hashlib.sha256(row.document.encode()).hexdigest() != row.digest:
                 check.problems.append(
-                    _wrong("plan-changed", f"plan {row.digest} has another text", f"book.sqlite: plan {row.seq}")
+                    _wrong("plan-changed", f"plan {row.digest} has another text", f"{self.book.name}: plan {row.seq}")
                 )
         return check
 
@@ -246,13 +246,13 @@ class _Verification:
         )
         for number, count in strays:
             check.problems.append(
-                _wrong("posting-stray", f"{count} postings of no batch", f"book.sqlite: posting of batch {number}")
+                _wrong("posting-stray", f"{count} postings of no batch", f"{self.book.name}: posting of batch {number}")
             )
         total = sa.func.sum(posting.c.amount)
         for unit, amount in self.book.query(sa.select(posting.c.unit, total).group_by(posting.c.unit)):
             check.count += 1
             if amount != 0:
-                check.problems.append(_wrong("unbalanced", f"{unit} sums to {amount}", "book.sqlite: posting"))
+                check.problems.append(_wrong("unbalanced", f"{unit} sums to {amount}", f"{self.book.name}: posting"))
         return check
 
     def _booked(self, check: Check, number: int, wanted: pa.Table) -> None:
@@ -260,7 +260,7 @@ class _Verification:
         check.count += wanted.num_rows
         statement = sa.select(posting).where(posting.c.batch == number).order_by(posting.c.unit, posting.c.first)
         found = self.book.query(statement)
-        where = f"book.sqlite: posting of batch {number}"
+        where = f"{self.book.name}: posting of batch {number}"
         try:
             booked = postings_of(found)
         except TanzhangError as error:
@@ -387,7 +387,9 @@ class _Verification:
             check.count += 1
             if by_batch.get(row.seq, 0) != row.records:
                 message = f"batch {row.seq} consumed {by_batch.get(row.seq, 0)} reports and has {row.records} records"
-                check.problems.append(_wrong("reports-lost", message, f"book.sqlite: consumption of batch {row.seq}"))
+                check.problems.append(
+                    _wrong("reports-lost", message, f"{self.book.name}: consumption of batch {row.seq}")
+                )
         through = self.book.settled_through()
         sound = {row.seq for row in self.sound}
         complete = len(sound) == len(self.batches)
@@ -433,10 +435,10 @@ class _Verification:
             if found != expected:
                 what = "home" if number == 0 else f"batch {number - 1}"
                 message = f"log entry {number} is not what table {what.split()[0]} of the book says"
-                check.problems.append(_wrong("log-book-mismatch", message, f"book.sqlite: {what}"))
+                check.problems.append(_wrong("log-book-mismatch", message, f"{self.book.name}: {what}"))
         if len(published) > len(wanted):
             message = f"the log has {len(published)} entries, the book knows {len(wanted)}: the book is an old copy"
-            check.problems.append(_wrong("book-behind-log", message, "book.sqlite: batch"))
+            check.problems.append(_wrong("book-behind-log", message, f"{self.book.name}: batch"))
         if len(published) < len(wanted):
             message = f"the book has {len(wanted)} entries, the log {len(published)}"
             check.problems.append(

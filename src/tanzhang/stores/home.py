@@ -2,7 +2,7 @@
 
 ::
 
-    book.sqlite        what is decided (stores/book.py)
+    book.sqlite        what is decided (stores/book); on PostgreSQL, keys/book.url says where instead
     reports/           accepted reports and the verdicts beside them
     records/<batch>/   settled records (stores/records.py)
     log/               the transparency log, publishable as it is (stores/log.py)
@@ -17,6 +17,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -30,18 +31,25 @@ from tanzhang.core.methodology import canonical_json
 from tanzhang.core.note import VerifierKey, is_key_name
 from tanzhang.core.programme import Programme
 from tanzhang.engine.signing import NoteSigner, NoteVerifier
-from tanzhang.stores.book import Book, batch
+from tanzhang.stores.book import Book, BookAddress, batch
 from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.files import make_folder, sync_again, write_durably
 from tanzhang.stores.log import Log
+
+ACCESS_VARIABLE = "TANZHANG_BOOK"
+"""Names the environment variable that the command line takes the address of a book on PostgreSQL from."""
 
 
 class Home:
     """An opened home. Its parts are opened when they are first used."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, book_access: str | None = None) -> None:
+        """Open a home. ``book_access`` is another address of the same book on PostgreSQL, such as one with a password.
+
+        Raises: ``home-missing``, ``schema-unknown``, ``book-unusable``, ``book-address-malformed``.
+        """
         self.folder = folder
-        self.book = Book.open(folder / "book.sqlite")
+        self.book = Book.open(_place_of_book(folder, book_access))
         self.values = self.book.values()
 
     @classmethod
@@ -54,14 +62,26 @@ class Home:
         overlays: tuple[Path, ...] = (),
         now: datetime,
         seed: bytes | None = None,
+        book: str | None = None,
+        book_access: str | None = None,
     ) -> Home:
         """Set up a new home; a home is created by this alone, never by a missing file.
 
         It is a home from the moment its book is there, which is written last. What an interrupted call left is cleared
         away by the next one. ``seed`` makes every key reproducible (demonstrations and tests); otherwise keys come from
-        the system. Raises: ``home-exists``, ``home-busy``, ``origin-malformed``, ``unknown-programme``.
+        the system. ``book`` is the address of a book on PostgreSQL, kept as it is in ``keys/book.url`` and nowhere
+        else; ``book_access`` is used and not kept, or, if it is the only one, kept without its password.
+        Raises: ``home-exists``, ``home-busy``, ``origin-malformed``, ``unknown-programme``, ``book-unusable``,
+        ``book-address-malformed``, ``postgres-driver-missing``.
         """
-        _check_free(folder)
+        kept = None
+        if book is not None:
+            kept = BookAddress.parse(book, where="--book", schema=_default_schema(programme))
+        elif book_access is not None:
+            kept = BookAddress.parse(book_access, where=ACCESS_VARIABLE, schema=_default_schema(programme))
+            kept = kept.without_password()
+        place = folder / _BOOK if kept is None else _accessed(kept, book_access)
+        _check_free(folder, book_access)
         if not is_key_name(origin):
             raise refuse(
                 "origin-malformed",
@@ -88,9 +108,10 @@ class Home:
             "identity_check": key_check(identity),
             "seal_check": key_check(first_seal_key),
         }
+        Book.check_free(place)
         make_folder(folder)
         with _locked(folder):
-            _check_free(folder)
+            _check_free(folder, book_access)
             (folder / _UNFINISHED).touch()
             sync_again(folder / _UNFINISHED)
             for name in (*_PRIVATE, "log"):
@@ -102,9 +123,11 @@ class Home:
             _write_secret(keys / "log.key", signer.to_text(), folder)
             write_durably(keys / "log.vkey", signer.verifier_key.to_text().encode() + b"\n", up_to=folder)
             Log.create(folder / "log", origin, signer)
-            Book.create(folder / "book.sqlite", values, first_seal_key)
+            if kept is not None:
+                _write_secret(keys / _BOOK_ADDRESS, kept.text, folder)
+            Book.create(place, values, first_seal_key)
             (folder / _UNFINISHED).unlink()
-            home = cls(folder)
+            home = cls(folder, book_access=book_access)
             home.publish()
         return home
 
@@ -178,7 +201,7 @@ class Home:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the home's write lock; ``home-busy`` if another process holds it."""
-        with _locked(self.folder):
+        with _locked(self.folder), self.book.writing():
             yield
 
     def check_public_key(self) -> None:
@@ -206,14 +229,32 @@ def key_check(key: bytes) -> str:
 
 _PRIVATE = ("keys", "reports", "records", "links")  # the log is what others may read
 _LOCK, _UNFINISHED = ".lock", "unfinished-init"
+_BOOK, _BOOK_ADDRESS = "book.sqlite", "book.url"
 
 
-def _check_free(folder: Path) -> None:
+def _default_schema(programme: str) -> str:
+    return "tanzhang_" + re.sub("[^a-z0-9]", "_", programme.lower())
+
+
+def _accessed(kept: BookAddress, access: str | None) -> BookAddress:
+    return kept if access is None else kept.reached_by(access, where=ACCESS_VARIABLE)
+
+
+def _place_of_book(folder: Path, access: str | None) -> Path | BookAddress:
+    """Where a home's book is: on the server that ``keys/book.url`` names, or else in its file."""
+    kept = folder / "keys" / _BOOK_ADDRESS
+    if (folder / _BOOK).exists() or not kept.is_file():
+        return folder / _BOOK
+    text = kept.read_text(encoding="utf-8", errors="replace").removesuffix("\n")
+    return _accessed(BookAddress.parse(text, where=str(kept)), access)
+
+
+def _check_free(folder: Path, access: str | None) -> None:
     """Refuse a folder that holds anything but what an interrupted setting up left: its mark, no book, nothing in it."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     names.discard(_LOCK)
-    if _UNFINISHED in names and "book.sqlite" not in names:
-        names -= {name for name in names if name in (_UNFINISHED, "keys", "log") or name.startswith(".book.sqlite.new")}
+    if _UNFINISHED in names and not Book.is_at(_place_of_book(folder, access)):
+        names -= {name for name in names if name in (_UNFINISHED, "keys", "log") or name.startswith(f".{_BOOK}.new")}
         names -= {name for name in ("reports", "records", "links") if not any((folder / name).glob("*"))}
     if names or folder.is_file():
         raise refuse(

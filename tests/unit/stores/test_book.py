@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,30 @@ import pytest
 import sqlalchemy as sa
 
 from tanzhang.core.errors import TanzhangError
-from tanzhang.stores.book import Book, batch, consumption, link, submission, system_account
+from tanzhang.stores.book import Book, BookAddress, batch, consumption, link, posting, submission, system_account
+
+from ...postgres import Server
 
 ONE, OTHER = (uuid.UUID(int=number) for number in (1, 2))
 LINK = {"child": "c", "account": "a", "valid_from": "2025-01-01", "valid_until": None, "recorded_at": "now"}
 
 
+Place = Callable[[str], Path | BookAddress]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Where a book of a name can be, on each of the databases."""
+    if request.param == "sqlite":
+        return lambda name: tmp_path / f"{name}.sqlite"
+    server: Server = request.getfixturevalue("postgres")
+    database = server.database()
+    return lambda name: BookAddress.parse(server.address(database, name), where="test")
+
+
 @pytest.fixture
-def book(tmp_path: Path) -> Book:
-    return Book.create(tmp_path / "book.sqlite", {"programme": "x"}, bytes(32))
+def book(place: Place) -> Book:
+    return Book.create(place("book"), {"programme": "x"}, bytes(32))
 
 
 def report(number: int) -> dict[str, Any]:
@@ -48,20 +63,21 @@ def test_a_new_book_knows_what_it_was_set_up_with_and_is_empty(book: Book, tmp_p
     assert book.next_seal_key() == (0, bytes(32))
     assert (book.next_submission(), book.rows(batch), book.balances().num_rows) == (0, [], 0)
     assert book.check_chains()[1] == []
+    assert book.check_pages() == []
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("book.sqlite")] == []
 
 
 def test_a_book_is_never_made_over_another(book: Book) -> None:
     with pytest.raises(TanzhangError, match="home-exists"):
-        Book.create(book.path, {}, bytes(32))
+        Book.create(book.place, {}, bytes(32))
 
 
-def test_a_book_of_another_schema_version_stays_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tanzhang.stores.book.SCHEMA_VERSION", 999)
-    Book.create(tmp_path / "book.sqlite", {}, bytes(32))
+def test_a_book_of_another_schema_version_stays_closed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tanzhang.stores.book.book.SCHEMA_VERSION", 999)
+    Book.create(place("book"), {}, bytes(32))
     monkeypatch.undo()
     with pytest.raises(TanzhangError, match="schema-unknown: the book has schema version 999"):
-        Book.open(tmp_path / "book.sqlite")
+        Book.open(place("book"))
 
 
 def test_postings_that_do_not_sum_to_zero_in_each_unit_are_refused_whole(book: Book) -> None:
@@ -114,8 +130,8 @@ def test_submissions_are_numbered_in_order_and_found_by_fingerprint(book: Book) 
     assert book.next_submission() == 3
 
 
-def test_each_row_of_a_chain_depends_on_those_before_it(book: Book, tmp_path: Path) -> None:
-    other = Book.create(tmp_path / "other.sqlite", {"programme": "x"}, bytes(32))
+def test_each_row_of_a_chain_depends_on_those_before_it(book: Book, place: Place) -> None:
+    other = Book.create(place("other"), {"programme": "x"}, bytes(32))
     for number in range(3):
         book.add_link({**LINK, "child": f"c{number}"})
         other.add_link({**LINK, "child": f"c{0 if number == 0 else 9}"})
@@ -131,9 +147,61 @@ def test_system_accounts_are_the_same_everywhere_and_differ_by_name() -> None:
 
 
 def test_a_database_that_is_locked_for_long_is_an_error_with_a_code(book: Book) -> None:
-    other = Book.open(book.path)
-    with book._begin() as con, other._engine.connect() as waiting:
-        con.execute(sa.text("SELECT 1"))
-        waiting.exec_driver_sql("PRAGMA busy_timeout = 10")
-        with pytest.raises(TanzhangError, match="book-unusable: the book cannot be used: database is locked"):
-            waiting.exec_driver_sql("BEGIN IMMEDIATE")
+    other = Book.open(book.place)
+    with book._begin(), other._engine.connect() as waiting:
+        if isinstance(book.place, Path):
+            waiting.exec_driver_sql("PRAGMA busy_timeout = 10")
+            reason = "database is locked"
+        else:
+            waiting.exec_driver_sql("SET lock_timeout = 10")
+            reason = "canceling statement due to lock timeout"
+        with pytest.raises(TanzhangError, match=f"book-unusable: the book cannot be used: {reason}"):
+            other._database.begin(waiting)
+    assert other.add_link(LINK) == 0
+
+
+def test_a_book_that_is_not_there_is_missing(place: Place) -> None:
+    with pytest.raises(TanzhangError, match="home-missing"):
+        Book.open(place("book"))
+    assert not Book.is_at(place("book"))
+    Book.check_free(place("book"))
+
+
+def test_what_interrupts_a_transaction_leaves_nothing_of_it_and_the_next_one_works(book: Book) -> None:
+    def interrupt() -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    rows = [
+        {"account": account.bytes, "unit": "co2e_mg", "amount": amount} for account, amount in ((ONE, 7), (OTHER, -7))
+    ]
+    table = pa.Table.from_pylist(rows, schema=POSTINGS)
+    with pytest.raises(KeyboardInterrupt), book.writing():
+        book.commit_batch(interrupt, 0, [], table, b"next", book.heads())
+    assert book.query(sa.select(posting)) == []
+    commit(book, [(ONE.bytes, "co2e_mg", 5), (OTHER.bytes, "co2e_mg", -5)])
+    assert book.balance(ONE) == {"co2e_mg": 5}
+
+
+def test_postings_of_every_unit_and_size_come_back_as_they_were(book: Book) -> None:
+    """Two units, the whole range of 63 bits, many pages, a table in several chunks."""
+    amounts = [2**63 - 1, -(2**63) + 1, *range(1, 5_000), -sum(range(1, 5_000))]
+    accounts = [uuid.UUID(int=number).bytes for number in range(len(amounts))]
+    many = pa.table([accounts, ["co2e_mg"] * len(amounts), amounts], schema=POSTINGS)
+    few = pa.table([accounts[8:10], ["points:北京"] * 2, [3, -3]], schema=POSTINGS)
+    names = [column.name for column in batch.c if column.name not in ("seq", "chain")]
+    values = {**dict.fromkeys(names, "text"), "records": 2**40}
+    table = pa.concat_tables([many.slice(0, 7), few, many.slice(7)])
+    book.commit_batch(lambda: values, 0, [], table, b"next", book.heads())
+    found = book.postings(0)
+    assert found["account"].cast(pa.binary(16)).to_pylist() == [*accounts, *accounts[8:10]]
+    assert found["unit"].to_pylist() == ["co2e_mg"] * len(amounts) + ["points:北京"] * 2
+    assert found["amount"].to_pylist() == [*amounts, 3, -3]
+    assert book.balance(uuid.UUID(int=0)) == {"co2e_mg": 2**63 - 1}
+    assert book.balance(uuid.UUID(int=4_000)) == {"co2e_mg": amounts[4_000]}
+    totals = book.query(sa.select(posting.c.unit, sa.func.sum(posting.c.amount)).group_by(posting.c.unit))
+    assert [(unit, total, type(total)) for unit, total in sorted(totals)] == [
+        ("co2e_mg", 0, int),
+        ("points:北京", 0, int),
+    ]
+    assert book.rows(batch)[0].records == 2**40
+    assert book.check_pages() == []

@@ -1,0 +1,47 @@
+"""The book (账本): the one place where things are decided, in one SQL transaction each.
+
+It names every file that exists, holds the double-entry postings and the links between accounts, and gives the log its
+entries. Postings, batches and every other row are only ever added: the database itself refuses to change, delete or
+replace one. One schema serves two databases::
+
+    schema.py    tables, and the chain that their rows form
+    book.py      what can be asked of a book and added to it, the same on both
+    database.py  what the two have to do differently
+    sqlite.py    a file in the home, the default
+    postgres.py  a schema on a PostgreSQL server; loaded only where an address names one
+    address.py   postgresql:// addresses, and who may see their password
+"""
+
+from tanzhang.stores.book.address import BookAddress
+from tanzhang.stores.book.book import Book
+from tanzhang.stores.book.schema import (
+    CHAINED,
+    batch,
+    consumption,
+    home,
+    link,
+    link_file,
+    manifest_of,
+    plan,
+    posting,
+    seal_key,
+    submission,
+    system_account,
+)
+
+__all__ = [
+    "CHAINED",
+    "Book",
+    "BookAddress",
+    "batch",
+    "consumption",
+    "home",
+    "link",
+    "link_file",
+    "manifest_of",
+    "plan",
+    "posting",
+    "seal_key",
+    "submission",
+    "system_account",
+]

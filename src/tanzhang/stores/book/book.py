@@ -1,0 +1,338 @@
+"""What can be asked of a book and added to it, the same on every database."""
+
+from __future__ import annotations
+
+import uuid
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+
+from tanzhang.core.errors import Problem, refuse
+from tanzhang.core.record import UNIT_OF_KIND
+from tanzhang.stores.book.address import BookAddress
+from tanzhang.stores.book.database import Database, committing, shown
+from tanzhang.stores.book.schema import (
+    CHAINED,
+    EMPTY_HEAD,
+    SCHEMA_VERSION,
+    append,
+    batch,
+    chain_link,
+    consumption,
+    home,
+    link,
+    link_file,
+    metadata,
+    plan,
+    posting,
+    seal_key,
+    settings_check,
+    submission,
+)
+from tanzhang.stores.book.sqlite import SqliteDatabase
+from tanzhang.stores.postings import amount_in, pages, postings_of
+
+
+def database_at(place: Path | BookAddress) -> Database:
+    """The database of a place; PostgreSQL's driver is loaded for an address only (``postgres-driver-missing``)."""
+    if isinstance(place, BookAddress):
+        from tanzhang.stores.book.postgres import PostgresDatabase
+
+        return PostgresDatabase(place)
+    return SqliteDatabase(place)
+
+
+class Book:
+    """One book: one writer, many readers. Its connections are closed with it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._engine = database.engine
+        weakref.finalize(self, database.engine.dispose)
+
+    @classmethod
+    def create(cls, place: Path | BookAddress, values: Mapping[str, str], first_seal_key: bytes) -> Book:
+        """A new, empty book that says what it was set up with; it is there whole or not at all. ``home-exists``."""
+        book = cls(database_at(place))
+        with book._database.making() as con:
+            metadata.create_all(con)
+            everything = {**values, "schema_version": str(SCHEMA_VERSION)}
+            everything["settings_check"] = settings_check(everything)
+            con.execute(home.insert(), [{"key": key, "value": value} for key, value in everything.items()])
+            con.execute(seal_key.insert(), {"only": 1, "batch": 0, "key": first_seal_key})
+            book._database.guard(con)
+        return book
+
+    @classmethod
+    def open(cls, place: Path | BookAddress) -> Book:
+        """An existing book; ``home-missing``, ``schema-unknown`` or ``book-unusable``."""
+        book = cls(database_at(place))
+        if not book._database.exists():
+            raise refuse(
+                "home-missing",
+                f"there is no book at {shown(place)}",
+                where=shown(place),
+                remedy="run 'tanzhang init --home DIR --programme NAME' first, or give the right --home",
+            )
+        version = book.values().get("schema_version")
+        if version != str(SCHEMA_VERSION):
+            raise refuse(
+                "schema-unknown",
+                f"the book has schema version {version}, this program knows {SCHEMA_VERSION}",
+                where=shown(place),
+                remedy="use the version of Tanzhang that made it, or a newer one",
+            )
+        return book
+
+    @staticmethod
+    def is_at(place: Path | BookAddress) -> bool:
+        """Whether there is a book at a place; waits for one that is being made there at this moment."""
+        book = Book(database_at(place))
+        return book._database.exists(after_writers=True)
+
+    @staticmethod
+    def check_free(place: Path | BookAddress) -> None:
+        """Refuse a place where a book stands already (``home-exists``) or cannot be made (``book-unusable``)."""
+        if Book.is_at(place):
+            raise refuse(
+                "home-exists",
+                f"there is a book at {shown(place)} already",
+                where=shown(place),
+                remedy="choose another folder, or another schema with ?schema=NAME at the end of the address",
+            )
+
+    @property
+    def place(self) -> Path | BookAddress:
+        """The book's file, or its address on a server."""
+        return self._database.place
+
+    @property
+    def name(self) -> str:
+        """What problems call the book in ``where``."""
+        return self._database.name
+
+    def close(self) -> None:
+        """Close all connections; the next use opens new ones."""
+        self._engine.dispose()
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    def values(self) -> dict[str, str]:
+        """What the home was set up with."""
+        return {row.key: row.value for row in self.query(sa.select(home))}
+
+    def rows(self, table: sa.Table) -> list[Any]:
+        """All rows of a chained table in order."""
+        return self.query(sa.select(table).order_by(table.c.seq))
+
+    def query(self, statement: sa.Select[Any], values: Mapping[str, Any] | None = None) -> list[Any]:
+        """The rows of a query, as named tuples."""
+        with self._engine.connect() as con:
+            return list(con.execute(statement, values))
+
+    def next_submission(self) -> int:
+        """The number the next submission will get, under the home's write lock."""
+        ((last,),) = self.query(sa.select(sa.func.max(submission.c.seq)))
+        return 0 if last is None else last + 1
+
+    def find_submission(self, fingerprint: str, received_at: str) -> Any | None:
+        """The submission of the same bytes, if there is one whose verdicts the time since cannot have changed.
+
+        One with rows from the future, whose fingerprint has its number behind it, is such only up to when it came.
+        """
+        same = submission.c.fingerprint == fingerprint
+        dated = submission.c.fingerprint.startswith(f"{fingerprint}-") & (submission.c.received_at >= received_at)
+        rows = self.query(sa.select(submission).where(same | dated).order_by(submission.c.seq))
+        return rows[0] if rows else None
+
+    def next_seal_key(self) -> tuple[int, bytes]:
+        """The next batch's number and key."""
+        rows = self.query(sa.select(seal_key.c.batch, seal_key.c.key))
+        if len(rows) != 1:
+            raise refuse(
+                "book-damaged",
+                f"table seal_key has {len(rows)} rows instead of one",
+                where=f"{self.name}: seal_key",
+                remedy="restore the book from a backup",
+            )
+        return rows[0].batch, rows[0].key
+
+    def settled_through(self) -> dict[int, tuple[str, int]]:
+        """Submission -> last day through which its reports are settled, and how many are; others are left out."""
+        statement = sa.select(
+            consumption.c.submission, sa.func.max(consumption.c.through), sa.func.sum(consumption.c.rows)
+        ).group_by(consumption.c.submission)
+        return {row[0]: (row[1], int(row[2])) for row in self.query(statement)}
+
+    def plans(self) -> dict[str, str]:
+        """Every plan document by digest."""
+        return {row.digest: row.document for row in self.query(sa.select(plan.c.digest, plan.c.document))}
+
+    def postings(self, number: int) -> pa.Table:
+        """A batch's postings (account, unit, amount), sorted by unit and account."""
+        statement = sa.select(posting).where(posting.c.batch == number).order_by(posting.c.unit, posting.c.first)
+        return postings_of(self.query(statement))
+
+    def balance(self, account: uuid.UUID) -> dict[str, int]:
+        """Unit -> sum of an account's postings, of the units it has any of. One look-up in each batch."""
+        page, others = posting.alias(), posting.alias()
+        first = (
+            sa.select(others.c.first)
+            .where(
+                others.c.batch == batch.c.seq, others.c.unit == sa.bindparam("unit"), others.c.first <= account.bytes
+            )
+            .order_by(others.c.first.desc())
+            .limit(1)
+            .correlate(batch)
+            .scalar_subquery()
+        )
+        statement = sa.select(page).where(
+            page.c.batch == batch.c.seq,
+            page.c.unit == sa.bindparam("unit"),
+            page.c.first == first,
+            page.c.last >= account.bytes,
+        )
+        found = {}
+        for unit in UNIT_OF_KIND.values():
+            amounts = [amount_in(row, account.bytes) for row in self.query(statement, {"unit": unit})]
+            if any(amounts):
+                found[unit] = sum(amounts)
+        return found
+
+    def balances(self) -> pa.Table:
+        """The sum of every account's postings by unit: account, unit, amount; memory is that of all accounts."""
+        tables = [self.postings(row.seq) for row in self.query(sa.select(batch.c.seq))]
+        if not tables:
+            return postings_of([])
+        everything = pa.concat_tables(tables)
+        storage = pa.table(
+            {"account": everything["account"].cast(pa.binary(16)), **{n: everything[n] for n in ("unit", "amount")}}
+        )
+        sums = storage.group_by(["account", "unit"]).aggregate([("amount", "sum")])
+        return pa.table({"account": sums["account"], "unit": sums["unit"], "amount": sums["amount_sum"]})
+
+    def heads(self) -> dict[str, dict[str, str]]:
+        """Table -> number of rows and chain head, of every chained table."""
+        result = {}
+        for table in CHAINED:
+            rows = self.query(sa.select(table.c.seq, table.c.chain).order_by(table.c.seq.desc()).limit(1))
+            result[table.name] = {"rows": str(rows[0].seq + 1), "head": rows[0].chain} if rows else EMPTY_HEAD
+        return result
+
+    # -- writing ----------------------------------------------------------------------------------------------
+
+    def add_submission(self, values: Mapping[str, Any], plans: Mapping[str, str]) -> int:
+        """Acknowledge a submission whose file is on disk; returns its number. Keeps its plans in the same step."""
+        with self._begin() as con:
+            known = {row.digest for row in con.execute(sa.select(plan.c.digest))}
+            for digest in sorted(plans.keys() - known):
+                append(con, plan, {"digest": digest, "document": plans[digest]})
+            return append(con, submission, values)
+
+    def add_link(self, values: Mapping[str, Any]) -> int:
+        """Record a person's consent to link a child account."""
+        with self._begin() as con:
+            return append(con, link, values)
+
+    def add_link_file(self, values: Mapping[str, Any]) -> int:
+        """Acknowledge a file of consents that is on disk."""
+        with self._begin() as con:
+            return append(con, link_file, values)
+
+    def commit_batch(
+        self,
+        finish: Callable[[], Mapping[str, Any]],
+        number: int,
+        consumed: Iterable[Mapping[str, Any]],
+        postings: pa.Table,
+        next_key: bytes,
+        heads: Mapping[str, Any],
+    ) -> None:
+        """The one commit point of a settlement, batch ``number``.
+
+        ``postings`` has account, unit and amount, sorted by account. ``finish`` waits for the batch's files and returns
+        its row; it is called with the postings inserted and nothing committed. Refuses postings that do not sum to zero
+        per unit (``unbalanced``) and a book that changed since ``heads`` were read (``book-moved``), so two settlements
+        at once cannot both commit.
+        """
+        units: list[str] = pc.unique(postings["unit"]).to_pylist()
+        rows = [
+            {"batch": number, **page}
+            for unit in sorted(units)
+            for page in pages(postings.filter(pc.field("unit") == unit), unit)
+        ]
+        sums = dict.fromkeys(units, 0)
+        for row in rows:
+            sums[row["unit"]] += row["amount"]
+        if any(sums.values()):
+            raise refuse("unbalanced", f"postings sum to {sums}", where="settlement", remedy="report this as a bug")
+        with self._begin() as con:
+            for table in CHAINED:
+                last = con.execute(sa.select(table.c.chain).order_by(table.c.seq.desc()).limit(1)).scalar()
+                if (last or EMPTY_HEAD["head"]) != heads[table.name]["head"]:
+                    raise refuse(
+                        "book-moved", f"{table.name} changed meanwhile", where="settlement", remedy="settle again"
+                    )
+            if rows:
+                con.execute(posting.insert(), rows)
+            append(con, batch, finish())  # from here on the batch takes no more postings
+            for each in consumed:
+                append(con, consumption, {**each, "batch": number})
+            con.execute(seal_key.update().values(batch=number + 1, key=next_key))
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold the write lock of a book that several machines can reach; ``home-busy``.
+
+        What is added meanwhile goes through the connection that holds it, so that a lost lock is a failed commit.
+        """
+        return self._database.writing()
+
+    @contextmanager
+    def _begin(self) -> Iterator[sa.Connection]:
+        with self._database.session() as con:
+            self._database.begin(con)
+            with committing(con, self._database.written_as):
+                yield con
+
+    # -- checking ---------------------------------------------------------------------------------------------
+
+    def check_chains(self) -> tuple[int, list[Problem], dict[str, list[str]]]:
+        """Rebuild every chain; returns rows checked, what is wrong, and the heads after each row by table."""
+        problems, heads = [], {}
+        settings = self.values()
+        count = len(settings)
+        if settings.pop("settings_check", None) != settings_check(settings):
+            problems.append(_row_changed("table home is not what the home was set up with", f"{self.name}: home"))
+        for table in CHAINED:
+            head = EMPTY_HEAD["head"]
+            heads[table.name] = [head]
+            for expected, row in enumerate(self.rows(table)):
+                count += 1
+                values = {name: value for name, value in row._mapping.items() if name != "chain"}
+                if row.seq != expected or chain_link(head, table.name, values) != row.chain:
+                    what = f"row {expected} of table {table.name} is not what was written"
+                    problems.append(_row_changed(what, f"{self.name}: {table.name} {expected}"))
+                head = row.chain
+                heads[table.name].append(head)
+        return count, problems, heads
+
+    @property
+    def integrity_check(self) -> str:
+        """What :meth:`check_pages` does on this database, in words."""
+        return self._database.integrity_check
+
+    def check_pages(self) -> list[Problem]:
+        """The database's own integrity check."""
+        return self._database.check_pages()
+
+
+def _row_changed(message: str, where: str) -> Problem:
+    return Problem(
+        "book-row-changed", message, where, "restore the book from a backup; the log shows up to where it was sealed"
+    )

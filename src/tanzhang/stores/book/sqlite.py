@@ -1,0 +1,103 @@
+"""The book in one SQLite file (write-ahead log, synchronous FULL): one writer, many readers."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from tanzhang.core.errors import Problem, TanzhangError, refuse
+from tanzhang.stores.book.database import committing, listen_for_errors
+from tanzhang.stores.book.schema import APPEND_ONLY, CHAINED, refusal_of
+from tanzhang.stores.files import rename_durably
+
+
+class SqliteDatabase:
+    """A book's file."""
+
+    integrity_check = "the database's own integrity check"
+
+    def __init__(self, path: Path) -> None:
+        self.place = self.written_as = path
+        self.name = path.name
+        self.engine = sa.create_engine(f"sqlite:///{path}", isolation_level="AUTOCOMMIT")
+        sa.event.listen(self.engine, "connect", _pragmas)
+        listen_for_errors(self)
+
+    def exists(self, *, after_writers: bool = False) -> bool:
+        return self.place.is_file()
+
+    @contextmanager
+    def making(self) -> Iterator[sa.Connection]:
+        path = self.place
+        if path.exists():
+            raise refuse("home-exists", f"{path} exists already", where=str(path), remedy="choose another folder")
+        new = SqliteDatabase(path.with_name(f".{path.name}.new"))
+        for suffix in ("", "-wal", "-shm"):  # of an interrupted run
+            new.place.with_name(new.place.name + suffix).unlink(missing_ok=True)
+        with new.session() as con:
+            new.begin(con)
+            with committing(con, new.written_as):
+                yield con
+        new.engine.dispose()  # the last connection moves the write-ahead log into the file
+        new.place.chmod(0o600)
+        rename_durably(new.place, path)
+
+    def guard(self, con: sa.Connection) -> None:
+        for table, name, event in _guards():
+            answer = f"RAISE(ABORT, '{refusal_of(table)}')"
+            con.exec_driver_sql(f"CREATE TRIGGER {table.name}_{name} BEFORE {event} BEGIN SELECT {answer}; END")
+
+    def begin(self, con: sa.Connection) -> None:
+        con.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def session(self) -> AbstractContextManager[sa.Connection]:
+        return self.engine.connect()
+
+    def writing(self) -> AbstractContextManager[None]:
+        return nullcontext()  # the file is in the home, whose own lock holds
+
+    def is_unusable(self, error: BaseException) -> bool:
+        return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError)
+
+    def check_pages(self) -> list[Problem]:
+        try:
+            with self.engine.connect() as con:
+                answers = [row[0] for row in con.execute(sa.text("PRAGMA integrity_check"))]
+        except TanzhangError as error:
+            return list(error.problems)
+        return [
+            Problem("book-damaged", answer, self.name, "restore the book from a backup")
+            for answer in answers
+            if answer != "ok"
+        ]
+
+
+def _guards() -> Iterator[tuple[sa.Table, str, str]]:
+    """Table, name and event of each trigger that keeps rows as they are, against INSERT OR REPLACE too."""
+    for table in APPEND_ONLY:
+        for verb in ("UPDATE", "DELETE"):
+            yield table, f"no_{verb.lower()}", f"{verb} ON {table.name}"
+    following = "SELECT coalesce(max(seq), -1) + 1 FROM"
+    by_name = {table.name: table for table in APPEND_ONLY}
+    yield by_name["home"], "no_insert", "INSERT ON home"
+    yield by_name["posting"], "no_late_insert", f"INSERT ON posting WHEN NEW.batch <> ({following} batch)"
+    for table in CHAINED:
+        taken = [f"NEW.seq <> ({following} {table.name})"]
+        taken += [
+            f"EXISTS (SELECT 1 FROM {table.name} WHERE {column.name} = NEW.{column.name})"
+            for column in table.c
+            if column.unique
+        ]
+        yield table, "no_other_insert", f"INSERT ON {table.name} WHEN {' OR '.join(taken)}"
+
+
+def _pragmas(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "busy_timeout = 10000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
