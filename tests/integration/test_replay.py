@@ -24,6 +24,8 @@ from tanzhang.stores.book import batch
 from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.home import Home
 
+from ..postgres import Server
+
 SCENARIO = "green-life-season-2022"
 _RUN = """
 import sys
@@ -41,9 +43,10 @@ def season(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def new_home(folder: Path) -> Home:
+def new_home(folder: Path, book: str | None = None) -> Home:
     return Home.create(
         folder,
+        book=book,
         programme=SCENARIO,
         origin="simulated.example/season",
         now=datetime(2022, 8, 1, tzinfo=UTC),
@@ -107,6 +110,18 @@ def test_a_replay_that_is_killed_again_and_again_comes_to_the_same_batches(
     assert killed >= 2
     assert manifests(home) == undisturbed[0]
     assert verify(home)["status"] == "verified"
+
+
+def test_a_season_comes_to_the_same_batches_on_postgresql(
+    season: Path, undisturbed: Any, tmp_path: Path, postgres: Server
+) -> None:
+    place = postgres.address(postgres.database())
+    home = new_home(tmp_path / "home", book=place)
+    answer = replay(home, season)
+    assert manifests(home) == undisturbed[0]
+    assert answer["net"] == undisturbed[1]["net"]
+    assert answer["bytes"]["book"] > 0
+    assert home_for(season, tmp_path / "home").values == home.values
 
 
 def test_a_home_is_set_up_for_the_programme_of_the_season(season: Path, tmp_path: Path) -> None:

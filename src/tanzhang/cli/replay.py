@@ -14,10 +14,13 @@ def replay(
         Path | None,
         typer.Option("--home", envvar="TANZHANG_HOME", help="Folder of the programme; set up if there is none."),
     ] = None,
+    book: Annotated[
+        str | None, typer.Option("--book", help="postgresql://user@host/database for the book of a new home.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
 ) -> None:
     """Settle a season of report files day by day."""
-    from tanzhang.cli.main import _answer, _folder, answering
+    from tanzhang.cli.main import _answer, _book_access, _folder, answering
 
     with answering(as_json):
         from tanzhang.cli.progress import progress_line
@@ -26,5 +29,6 @@ def replay(
         from tanzhang.service.replay import replay as service
 
         with progress_line("replay") as progress:
-            result = service(home_for(folder, _folder(home)), folder, progress=progress)
+            opened = home_for(folder, _folder(home), book=book, book_access=_book_access())
+            result = service(opened, folder, progress=progress)
         _answer(as_json, result, season)

@@ -27,7 +27,7 @@ from tanzhang.service.links import link_many
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.settle import last_closing_day, settle, settled_records
 from tanzhang.stores.book import batch, submission
-from tanzhang.stores.home import Home
+from tanzhang.stores.home import Home, is_home
 
 LINKS, SIMULATION, REPORT_FOLDER = "links.parquet", "simulation.json", "reports"
 _MORNING = clock(9)
@@ -97,10 +97,13 @@ def replay(home: Home, folder: Path, *, progress: Progress = silent) -> dict[str
     }
 
 
-def home_for(folder: Path, where: Path) -> Home:
-    """The home at ``where``, set up for the programme the folder was simulated for if there is none yet."""
-    if (where / "book.sqlite").exists() or not (folder / SIMULATION).is_file():
-        return Home(where)
+def home_for(folder: Path, where: Path, *, book: str | None = None, book_access: str | None = None) -> Home:
+    """The home at ``where``, set up for the programme the folder was simulated for if there is none yet.
+
+    ``book`` and ``book_access`` as in :class:`tanzhang.stores.home.Home`.
+    """
+    if is_home(where) or not (folder / SIMULATION).is_file():
+        return Home(where, book_access=book_access)
     simulation = json.loads((folder / SIMULATION).read_text(encoding="utf-8"))
     first = season_days(folder)[0].day
     return Home.create(
@@ -108,6 +111,8 @@ def home_for(folder: Path, where: Path) -> Home:
         programme=simulation["programme"],
         origin=f"simulated.example/{simulation['scenario']}",
         now=datetime.combine(first, _MORNING, tzinfo=UTC),
+        book=book,
+        book_access=book_access,
     )
 
 
@@ -161,7 +166,7 @@ def disk_bytes(home: Home) -> dict[str, int]:
         name: sum(path.stat().st_size for path in (home.folder / place).rglob("*") if path.is_file())
         for name, place in parts.items()
     }
-    return {**sizes, "book": sum(path.stat().st_size for path in home.folder.glob("book.sqlite*"))}
+    return {**sizes, "book": home.book.disk_bytes()}
 
 
 def peak_memory_mb() -> int:

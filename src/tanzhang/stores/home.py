@@ -222,6 +222,13 @@ class Home:
         return path.read_bytes().decode("ascii", "replace").removesuffix("\n")
 
 
+def is_home(folder: Path) -> bool:
+    """Whether a home was set up in a folder, wherever its book is."""
+    return (folder / _BOOK).exists() or (
+        (folder / "keys" / _BOOK_ADDRESS).is_file() and not (folder / _UNFINISHED).exists()
+    )
+
+
 def key_check(key: bytes) -> str:
     """What is published of a secret key: enough to see that it is the same one, nothing to compute it from."""
     return hashlib.sha256(b"tanzhang key check" + key).hexdigest()

@@ -331,6 +331,10 @@ class Book:
         """The database's own integrity check."""
         return self._database.check_pages()
 
+    def disk_bytes(self) -> int:
+        """What the book takes on disk."""
+        return self._database.disk_bytes()
+
 
 def _row_changed(message: str, where: str) -> Problem:
     return Problem(

@@ -63,6 +63,10 @@ class Database(Protocol):
         """The database's own integrity check."""
         ...
 
+    def disk_bytes(self) -> int:
+        """What the book takes on disk."""
+        ...
+
 
 def shown(place: Path | BookAddress) -> str:
     """Where a book is, for messages: never with a password."""

@@ -142,6 +142,14 @@ class PostgresDatabase:
                 return "amcheck of every table and index; constraints and guards in place"
         return "rows counted by table and by index (amcheck is not there); constraints and guards in place"
 
+    def disk_bytes(self) -> int:
+        statement = (
+            "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c "
+            "JOIN pg_namespace n ON c.relnamespace = n.oid WHERE n.nspname = :schema AND c.relkind = 'r'"
+        )
+        with self.engine.connect() as con:
+            return int(con.execute(sa.text(statement), {"schema": self._schema}).scalar_one())
+
     def check_pages(self) -> list[Problem]:
         try:
             with self.engine.connect() as con:

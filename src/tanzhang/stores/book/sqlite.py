@@ -64,6 +64,9 @@ class SqliteDatabase:
     def is_unusable(self, error: BaseException) -> bool:
         return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError)
 
+    def disk_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.place.parent.glob(f"{self.place.name}*"))
+
     def check_pages(self) -> list[Problem]:
         try:
             with self.engine.connect() as con:
