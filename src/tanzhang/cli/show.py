@@ -389,7 +389,7 @@ def season(answer: Mapping[str, Any]) -> None:
     _pairs(
         [
             ("records", f"{answer['records']:,} in {answer['batches']} batches"),
-            ("people", f"about {answer['people_about']:,}"),
+            ("accounts", f"about {answer['accounts_about']:,}"),
             *((_UNITS[unit], tonnes(amount)) for unit, amount in answer["net"].items()),
             ("seconds", ", ".join(f"{step} {value:,.1f}" for step, value in seconds.items() if step != "total")),
             ("peak memory", f"{answer['peak_memory_mb']:,} MB"),

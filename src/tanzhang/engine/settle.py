@@ -84,7 +84,7 @@ def _reports(
     else:
         numbers, plans = np.zeros(pending.num_rows, dtype=np.int64), [None]
     con.execute(
-        "CREATE OR REPLACE TEMP TABLE recipes (plan_number SMALLINT PRIMARY KEY, plan VARCHAR, behaviour VARCHAR, "
+        "CREATE OR REPLACE TEMP TABLE recipes (plan_number INTEGER PRIMARY KEY, plan VARCHAR, behaviour VARCHAR, "
         "kind VARCHAR, family VARCHAR, overlap BOOLEAN, told_by VARCHAR, rank INTEGER)"
     )
     # Plans of settled records come behind those of the reports.
@@ -98,7 +98,7 @@ def _reports(
     if rows:
         con.executemany("INSERT INTO recipes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
     table = pending.append_column("n", pa.array(np.arange(pending.num_rows)))
-    con.register("pending_rows", table.append_column("plan_number", pa.array(numbers.astype(np.int16))))
+    con.register("pending_rows", table.append_column("plan_number", pa.array(numbers.astype(np.int32))))
     absent = [
         f"NULL::{kind} AS {name}"
         for name, kind in RECORD_COLUMNS.items()

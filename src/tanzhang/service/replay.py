@@ -44,8 +44,9 @@ class Day:
 def replay(home: Home, folder: Path, *, progress: Progress = silent) -> dict[str, Any]:
     """Take in and settle a folder of reports day by day; returns what was done and what the season came to.
 
-    ``progress`` is called with the share of bytes done. Raises ``replay-layout`` for a folder that is none,
-    ``replay-programme`` if it was simulated for another programme, and what intake and settlement raise.
+    ``progress`` is called with the share of bytes done and about how many rows there are in all. Raises
+    ``replay-layout`` for a folder that is no season, ``replay-programme`` if it was simulated for another programme,
+    and what intake and settlement raise.
     """
     days = season_days(folder)
     _check_programme(home, folder)
@@ -69,7 +70,7 @@ def replay(home: Home, folder: Path, *, progress: Progress = silent) -> dict[str
     for number, day in enumerate(days, start=1):
         for partner, file in day.files.items():
             where = f"day {number} of {len(days)}, {day.day}, {peak_memory_mb():,} MB"
-            progress(where, 100 * done_bytes // everything, rows)
+            progress(where, 100 * done_bytes // everything, rows * everything // max(done_bytes, 1))
             answer = intake(home, file, partner=partner, now=_morning_after(day.day, zone))
             rows += answer["rows"]
             done_bytes += sizes[file]
@@ -132,10 +133,10 @@ def season_days(folder: Path) -> list[Day]:
 
 
 def season(home: Home) -> dict[str, Any]:
-    """What the settled records of a home come to: people, outcomes and amounts by behaviour."""
+    """What the settled records of a home come to: accounts, outcomes and amounts by behaviour."""
     con = connect()
     settled = settled_records(home, con)
-    ((records, people),) = con.execute(f"SELECT count(*), approx_count_distinct(account) FROM {settled}").fetchall()
+    ((records, accounts),) = con.execute(f"SELECT count(*), approx_count_distinct(account) FROM {settled}").fetchall()
     outcomes = con.execute(f"SELECT outcome, count(*) FROM {settled} GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
     rows = con.execute(
         f"""
@@ -150,7 +151,7 @@ def season(home: Home) -> dict[str, Any]:
     return {
         "batches": len(home.book.rows(batch)),
         "records": records,
-        "people_about": people,
+        "accounts_about": accounts,
         "outcomes": dict(outcomes),
         "net": {unit: str(amount) for unit, amount in totals.items()},
         "by_behaviour": [

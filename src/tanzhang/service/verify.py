@@ -7,10 +7,12 @@ changed is named once and left out of the checks that would read it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -19,10 +21,11 @@ import sqlalchemy as sa
 from tanzhang.core.errors import Problem, TanzhangError
 from tanzhang.core.recipe import read_recipe
 from tanzhang.core.record import HOLDERS
-from tanzhang.engine.columns import fixed_bytes
+from tanzhang.engine.columns import Bytes, fixed_bytes
 from tanzhang.engine.hashing import merkle_root, subtree_roots
 from tanzhang.engine.kernel import connect, quote
-from tanzhang.engine.leaves import leaf_hashes
+from tanzhang.engine.leaves import leaf_hashes_here
+from tanzhang.engine.parallel import in_order
 from tanzhang.engine.sql import compile_mg
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.seal import batch_postings, batch_totals
@@ -51,6 +54,23 @@ def _manifest(row: Any) -> dict[str, Any]:
     except ValueError:
         return {}
     return manifest if isinstance(manifest, dict) and isinstance(manifest.get("book"), dict) else {}
+
+
+def _row_groups(path: Path) -> Iterator[tuple[int, pa.Table]]:
+    """The row groups of a record file with the index of their first record; each holds whole subtrees but the last."""
+    first = 0
+    with pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            table = file.read_row_group(number)
+            yield first, table
+            first += table.num_rows
+
+
+def _subtrees(group: tuple[int, pa.Table]) -> tuple[int, Bytes]:
+    """How many records a row group holds, and the roots of their subtrees."""
+    first, table = group
+    leaves = leaf_hashes_here(table, fixed_bytes(table["seed"], 16), first_index=first)
+    return table.num_rows, subtree_roots(leaves)
 
 
 @dataclass(slots=True)
@@ -97,7 +117,11 @@ class _Verification:
         self.con: duckdb.DuckDBPyConnection = connect()
         self.batches = self.book.rows(batch)
         self.sound: list[Any] = []
-        self.steps = (
+
+    @property
+    def steps(self) -> tuple[Callable[[], Check], ...]:
+        """Every check, in the order of the way of an action."""
+        return (
             self._pages,
             self._chains,
             self._keys,
@@ -206,10 +230,13 @@ class _Verification:
         """Every record's leaf, every subtree, every root, from the records alone."""
         check = Check("record trees", "leaves recomputed from the records, roots against the manifests")
         for row in self.sound:
-            table = pq.read_table(self.home.folder / row.folder / RECORDS)
-            leaves = leaf_hashes(table, fixed_bytes(table["seed"], 16))
-            check.count += table.num_rows
-            if merkle_root(leaves).hex() != _manifest(row).get("root"):
+            roots = []
+            for records, subtrees in in_order(_subtrees, _row_groups(self.home.folder / row.folder / RECORDS)):
+                check.count += records
+                roots.append(subtrees)
+            found = np.concatenate(roots) if roots else np.zeros((0, 32), dtype=np.uint8)
+            # A tree whose leaves are the roots of whole subtrees has the same root.
+            if merkle_root(found).hex() != _manifest(row).get("root"):
                 check.problems.append(
                     _wrong(
                         "root-mismatch",
@@ -217,7 +244,7 @@ class _Verification:
                         row.folder,
                     )
                 )
-            if subtree_roots(leaves).tobytes() != (self.home.folder / row.folder / SUBTREES).read_bytes():
+            if found.tobytes() != (self.home.folder / row.folder / SUBTREES).read_bytes():
                 check.problems.append(_wrong("subtree-mismatch", f"batch {row.seq}: subtree roots differ", row.folder))
         return check
 
