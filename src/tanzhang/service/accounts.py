@@ -88,7 +88,10 @@ def statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
 def _statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
     con = connect()
     settled = settled_records(home, con)
-    own = f"(SELECT * FROM {settled} WHERE account = {quote(str(account))}::UUID)"
+    own = "own_records"  # read once: files are many, and an account's records are few
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE {own} AS SELECT * FROM {settled} WHERE account = {quote(str(account))}::UUID"
+    )
     by_behaviour = con.execute(
         f"""
         SELECT kind, behaviour, count(*), sum(granted_mg - reversed_mg)::VARCHAR FROM {own}
