@@ -74,8 +74,8 @@ def merkle_root(leaf_hashes: Rows) -> bytes:
     return bytes(level[0])
 
 
-def subtree_roots(leaf_hashes: Rows, height: int = 8) -> Rows:
-    """Roots of the aligned subtrees of 2^height leaves; the last one may cover fewer.
+def subtree_roots(leaf_hashes: Rows, height: int = 8, *, cores: int | None = None) -> Rows:
+    """Roots of the aligned subtrees of 2^height leaves; the last one may cover fewer. On all cores, or on so many.
 
     Shape:  uint8 (n, 32) -> uint8 (ceil(n / 2^height), 32).
     Raises: ValueError if the rows are not 32 bytes.
@@ -83,11 +83,11 @@ def subtree_roots(leaf_hashes: Rows, height: int = 8) -> Rows:
     _check(leaf_hashes, HASH_BYTES)
     level = leaf_hashes
     for _ in range(height):
-        level = _parents(level)
+        level = _parents(level, cores)
     return level
 
 
-def _parents(level: Rows) -> Rows:
+def _parents(level: Rows, cores: int | None = None) -> Rows:
     pairs = len(level) // 2
     parents = np.empty((pairs + len(level) % 2, HASH_BYTES), np.uint8)
     children = level[: 2 * pairs].reshape(pairs, 2 * HASH_BYTES)
@@ -98,18 +98,19 @@ def _parents(level: Rows) -> Rows:
         rows[:, 1:] = children[start:end]
         parents[start:end] = sha256_here(rows)
 
-    in_slices(pairs, hash_slice)
+    in_slices(pairs, hash_slice, cores)
     if len(level) % 2:
         parents[-1] = level[-1]
     return parents
 
 
-def in_slices(n: int, work: Callable[[int, int], None]) -> None:
-    """Call ``work(start, end)`` over all n rows, on all cores where that pays."""
-    if n <= FEW_ROWS:
-        work(0, n)
+def in_slices(n: int, work: Callable[[int, int], None], cores: int | None = None) -> None:
+    """Call ``work(start, end)`` over all n rows, on all cores (or on so many) where that pays."""
+    cores = cores or os.cpu_count() or 1
+    if n <= FEW_ROWS or cores == 1:
+        for start in range(0, max(n, 1), _SLICE_ROWS):
+            work(start, min(start + _SLICE_ROWS, n))
         return
-    cores = os.cpu_count() or 1
     step = max(1, min(_SLICE_ROWS, -(-n // cores)))
     with ThreadPoolExecutor(cores) as pool:
         # Reading the results raises what a slice raised.

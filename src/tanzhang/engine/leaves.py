@@ -25,7 +25,7 @@ from tanzhang.core.record import (
     context_digest,
 )
 from tanzhang.engine.columns import Bytes, fixed_bytes, integers, text_codes
-from tanzhang.engine.hashing import in_slices, sha256_here
+from tanzhang.engine.hashing import sha256_here
 
 _IDENTITIES = ("action_id", "account", "child", "group_id", "claim", "withdraws", "related")
 _LAYOUT = np.dtype(
@@ -60,23 +60,11 @@ def salt_seeds(accounts: Bytes, seal_key: bytes) -> Bytes:
 
 
 def leaf_hashes(records: pa.Table, seeds: Bytes, *, first_index: int = 0) -> Bytes:
-    """The leaf of each record, 32 bytes a row.
+    """The leaf of each record, 32 bytes a row, on the core that calls it.
 
     ``records`` has the columns of :data:`tanzhang.engine.records.RECORD_COLUMNS`, in batch order from ``first_index``;
     ``seeds`` is (n, 16), of each record's account.
     """
-    leaves = np.empty((records.num_rows, 32), dtype=np.uint8)
-
-    def hash_slice(start: int, end: int) -> None:
-        part = records.slice(start, end - start)
-        leaves[start:end] = leaf_hashes_here(part, seeds[start:end], first_index=first_index + start)
-
-    in_slices(records.num_rows, hash_slice)
-    return leaves
-
-
-def leaf_hashes_here(records: pa.Table, seeds: Bytes, *, first_index: int) -> Bytes:
-    """:func:`leaf_hashes` on the core that calls it."""
     leaves = np.empty((records.num_rows, 32), dtype=np.uint8)
     for start in range(0, records.num_rows, _SLICE_ROWS):
         part = records.slice(start, _SLICE_ROWS)

@@ -25,7 +25,7 @@ from tanzhang.core.record import LAYOUT_VERSION, UNIT_OF_KIND, next_seal_key
 from tanzhang.engine.columns import Bytes, fixed_bytes, runs
 from tanzhang.engine.hashing import merkle_root, subtree_roots
 from tanzhang.engine.kernel import quote
-from tanzhang.engine.leaves import leaf_hashes_here, salt_seeds
+from tanzhang.engine.leaves import leaf_hashes, salt_seeds
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import Decision
 from tanzhang.stores.book import system_account
@@ -107,8 +107,8 @@ def write_batch(folder: Path, decision: Decision, seal_key: bytes, *, home: Path
         run = runs(accounts)
         seeds = salt_seeds(accounts[np.searchsorted(run, np.arange(run[-1] + 1))], seal_key)[run]
         column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(seeds), [None, pa.py_buffer(seeds)])
-        leaves = leaf_hashes_here(records, seeds, first_index=start)
-        return records.append_column("seed", column), subtree_roots(leaves)
+        leaves = leaf_hashes(records, seeds, first_index=start)
+        return records.append_column("seed", column), subtree_roots(leaves, cores=1)
 
     subtrees = []
     with writing_table(folder / RECORDS, home=home) as file:

@@ -24,7 +24,7 @@ from tanzhang.core.record import HOLDERS
 from tanzhang.engine.columns import Bytes, fixed_bytes
 from tanzhang.engine.hashing import merkle_root, subtree_roots
 from tanzhang.engine.kernel import connect, quote
-from tanzhang.engine.leaves import leaf_hashes_here
+from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.sql import compile_mg
 from tanzhang.service.progress import Progress, silent
@@ -69,8 +69,8 @@ def _row_groups(path: Path) -> Iterator[tuple[int, pa.Table]]:
 def _subtrees(group: tuple[int, pa.Table]) -> tuple[int, Bytes]:
     """How many records a row group holds, and the roots of their subtrees."""
     first, table = group
-    leaves = leaf_hashes_here(table, fixed_bytes(table["seed"], 16), first_index=first)
-    return table.num_rows, subtree_roots(leaves)
+    leaves = leaf_hashes(table, fixed_bytes(table["seed"], 16), first_index=first)
+    return table.num_rows, subtree_roots(leaves, cores=1)
 
 
 @dataclass(slots=True)
