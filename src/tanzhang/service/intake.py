@@ -12,7 +12,7 @@ import io
 import itertools
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -74,7 +74,7 @@ def intake(
         ((rows,),) = con.execute(f"SELECT count(*) FROM {raw}").fetchall()
         progress("checking and quantifying", 20, rows)
         folder = home.folder / "reports" / f"{home.book.next_submission():08d}-{fingerprint[:12]}"
-        with writing_reports(folder / REPORTS, home=home.folder) as (reports, file):
+        with writing_reports(folder / REPORTS, _received_day(home, now), home=home.folder) as (reports, file):
             screened = screen(
                 con,
                 raw,
@@ -166,13 +166,12 @@ def _land(
         ],
         "verdicts": str(verdicts.relative_to(home.folder)),
     }
-    local = now.astimezone(ZoneInfo(home.programme.time_zone)).date()
     home.book.add_submission(
         {
             "partner": partner,
             "name": path.name,
             "received_at": _received_at(now),
-            "received_day": local.isoformat(),
+            "received_day": _received_day(home, now).isoformat(),
             "rows": screened.rows,
             "accepted": screened.accepted_rows,
             "refused": refused,
@@ -186,6 +185,10 @@ def _land(
         {plan.digest: plan.document for plan in screened.plans.values()},
     )
     return _answer(home, json.dumps(answer, ensure_ascii=False))
+
+
+def _received_day(home: Home, now: datetime) -> date:
+    return now.astimezone(ZoneInfo(home.programme.time_zone)).date()
 
 
 def _received_at(now: datetime) -> str:

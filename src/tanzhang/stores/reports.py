@@ -1,4 +1,4 @@
-"""Report files: the accepted rows of a submission, in row groups of one closing day each.
+"""Report files: the accepted rows of a submission; those that close later, in row groups of one closing day each.
 
 A day's settlement reads only the row groups whose window closes on it, so a file whose reports close on several days
 is not read whole each time.
@@ -34,19 +34,25 @@ class ReportFile:
 
 
 class ReportWriter:
-    """Report rows being written; those that close on one day are kept together until they fill a row group."""
+    """Report rows being written; those that close on one day are kept together until they fill a row group.
 
-    def __init__(self, file: TableFile) -> None:
+    What has closed already when it is ``received`` can be settled at once, so it is kept together whatever its day: a
+    file of ten years' acts does not become thousands of row groups.
+    """
+
+    def __init__(self, file: TableFile, received: date) -> None:
         self._file = file
+        self._received = pa.scalar(received, pa.date32())
         self._waiting: dict[date, list[pa.Table]] = {}
 
     def add(self, table: pa.Table) -> None:
         """Accepted rows, in the order they came."""
         if not table.num_rows:
             self._file.add(table)
-        days = pc.unique(table["close_day"]).to_pylist()
+        due = pc.max_element_wise(table["close_day"], self._received)
+        days = pc.unique(due).to_pylist()
         for day in sorted(days):
-            part = table if len(days) == 1 else table.filter(pc.equal(table["close_day"], pa.scalar(day)))
+            part = table if len(days) == 1 else table.filter(pc.equal(due, pa.scalar(day, pa.date32())))
             waiting = self._waiting.setdefault(day, [])
             waiting.append(part)
             if sum(each.num_rows for each in waiting) >= ROW_GROUP:
@@ -62,10 +68,10 @@ class ReportWriter:
 
 
 @contextmanager
-def writing_reports(path: Path, *, home: Path) -> Iterator[tuple[ReportWriter, TableFile]]:
+def writing_reports(path: Path, received: date, *, home: Path) -> Iterator[tuple[ReportWriter, TableFile]]:
     """A report file that is there, whole and durable, when the block ends without an error."""
     with writing_table(path, home=home) as file:
-        writer = ReportWriter(file)
+        writer = ReportWriter(file, received)
         yield writer, file
         writer.finish()
 

@@ -15,6 +15,7 @@ from tanzhang.stores import reports as module
 from tanzhang.stores.reports import ReportFile, last_close_day, read_reports, writing_reports
 
 FIRST = date(2025, 6, 1)
+RECEIVED = FIRST + timedelta(days=1)
 TEXTS = ("partner", "behaviour", "region", "variant", "evidence", "plan")
 
 
@@ -32,7 +33,7 @@ def rows(days: list[int], start: int = 0) -> pa.Table:
 
 
 def write(path: Path, batches: list[list[int]]) -> Path:
-    with writing_reports(path, home=path.parent) as (reports, _):
+    with writing_reports(path, RECEIVED, home=path.parent) as (reports, _):
         start = 0
         reports.add(rows([]))
         for days in batches:
@@ -83,15 +84,18 @@ def test_the_wanted_days_are_read_and_no_others(
     assert latest == (FIRST + timedelta(days=max(days)) if days else None)
 
 
-def test_a_row_group_holds_reports_of_one_closing_day(tmp_path: Path) -> None:
-    metadata = pq.read_metadata(write(tmp_path / "accepted.parquet", [[0, 1, 0, 2], [1, 1, 0]]))
+def test_a_row_group_holds_reports_of_one_closing_day_or_what_has_closed(tmp_path: Path) -> None:
+    metadata = pq.read_metadata(write(tmp_path / "accepted.parquet", [[0, 1, 3, 2], [1, 3, 0]]))
     held = [metadata.row_group(number).column(7).statistics for number in range(metadata.num_row_groups)]
-    assert [(each.min, each.max) for each in held] == [(FIRST + timedelta(days=day),) * 2 for day in (0, 1, 2)]
+    days = [(0, 1), (2, 2), (3, 3)]
+    assert [(each.min, each.max) for each in held] == [
+        (FIRST + timedelta(days=first), FIRST + timedelta(days=last)) for first, last in days
+    ]
 
 
 def test_files_with_other_empty_columns_are_read_together(tmp_path: Path) -> None:
     first = write(tmp_path / "a.parquet", [[0, 0]])
-    with writing_reports(tmp_path / "b.parquet", home=tmp_path) as (reports, _):
+    with writing_reports(tmp_path / "b.parquet", RECEIVED, home=tmp_path) as (reports, _):
         reports.add(rows([]))
         reports.add(rows([0]).set_column(8, "steps", pa.array([9], pa.int64())))
     table, counts = read_reports([wanted(first, None, 0), ReportFile(tmp_path / "b.parquet", 8, FIRST, None, None)])
