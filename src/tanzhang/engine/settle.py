@@ -8,7 +8,7 @@ batch order, overlaps and sums. The rules are those of :mod:`tanzhang.core.settl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -278,24 +278,40 @@ def _needed_sql(rules: Rules, act: str) -> str:
 
 
 def _holders(con: duckdb.DuckDBPyConnection, settled: str, recipes: Mapping[str, Recipe], rules: Rules) -> None:
-    """Table ``holders``: settled acts that may stand against live ones, by claim, by time or within a cap."""
-    monthly = any(cap.period == "month" for recipe in recipes.values() for cap in caps_of(recipe, rules))
-    first_day = "date_trunc('month', min(day))::DATE" if monthly else "min(day)"
-    ((start, day),) = con.execute(f"SELECT min(started), {first_day} FROM live").fetchall()
-    recent = [f"day >= DATE '{day}'"] if day else []
-    recent += [f"ended > TIMESTAMP '{start}'"] if start else []
+    """Table ``holders``: settled acts that may stand against live ones, by claim, by time or within a cap.
+
+    Of all that the accounts did before only this is read: acts that had not ended when a live one began, and acts of
+    plans with a cap in the day or month of a live one.
+    """
+    ((start, day),) = con.execute("SELECT min(started), min(day) FROM live").fetchall()
+    recent = []
+    if start is not None:
+        overlapping = [plan for plan, recipe in recipes.items() if recipe.overlap]
+        recent.append(f"started IS NOT NULL AND ended > TIMESTAMP '{start}' AND plan IN ({_texts(overlapping)})")
+    if day is not None:
+        for period, first in (("day", day), ("month", day.replace(day=1))):
+            capped = [
+                plan for plan, recipe in recipes.items() if any(cap.period == period for cap in caps_of(recipe, rules))
+            ]
+            if capped:
+                recent.append(f"day >= DATE '{first}' AND plan IN ({_texts(capped)})")
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE holders AS
         WITH met AS (
             SELECT * FROM {settled} WHERE {_HOLDS} AND (claim IN (SELECT claim FROM live WHERE claim IS NOT NULL)
-                OR (({" OR ".join(recent) or "false"}) AND account IN (SELECT account FROM live)))
+                OR (({" OR ".join(f"({each})" for each in recent) or "false"})
+                    AND account IN (SELECT account FROM live)))
         )
         SELECT m.action_id, m.account, m.plan, m.claim, m.started, m.ended, m.day, m.group_id, m.granted_mg,
             r.family, r.overlap AND m.started IS NOT NULL AS by_overlap
         FROM met m JOIN recipes r ON m.plan = r.plan WHERE m.action_id NOT IN (SELECT target FROM withdrawn_ids)
         """
     )
+
+
+def _texts(texts: Iterable[str]) -> str:
+    return ", ".join(map(quote, texts)) or "NULL"
 
 
 def _held(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
@@ -418,7 +434,7 @@ def _caps(con: duckdb.DuckDBPyConnection, recipes: Mapping[str, Recipe], rules: 
         for cap in caps_of(recipe, rules):
             bound.setdefault(cap, []).append(digest)
     for cap in sorted(bound, key=cap_order):
-        _apply_cap(con, cap, ", ".join(quote(digest) for digest in bound[cap]))
+        _apply_cap(con, cap, _texts(bound[cap]))
 
 
 def _apply_cap(con: duckdb.DuckDBPyConnection, cap: CapRule, plans: str) -> None:
