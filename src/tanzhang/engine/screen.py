@@ -228,10 +228,21 @@ _TAKES_BACK = (
 )
 
 
+_ANSWER = pa.schema(
+    {
+        **{name: pa.date32() if name == "day" else pa.string() for name in QUESTION},
+        "plan_no": pa.int32(),
+        "code": pa.string(),
+        "message": pa.string(),
+        "remedy": pa.string(),
+    }
+)
+
+
 def _resolve(
     con: duckdb.DuckDBPyConnection, resolve: Callable[[Question], Plan | Problem], rules: Sequence[Rule]
 ) -> dict[str, Plan]:
-    """Table ``answers``: each distinct question with its plan's number, or with the code of the refusal.
+    """Relation ``answers``: each distinct question with its plan's number, or with the code of the refusal.
 
     Table ``kinds``: each distinct kind of row with its plan's number, and ``unfit`` where a rule of kinds is broken;
     what is asked once of a kind is not asked again of every row.
@@ -260,13 +271,11 @@ def _resolve(
             plans[answer.digest] = answer
             answered.append((*values, answer.digest, None, None, None))
     numbers = {digest: number for number, digest in enumerate(sorted(plans))}
-    rows = [(*row[:5], None if row[5] is None else numbers[row[5]], *row[6:]) for row in answered]
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE answers (behaviour VARCHAR, region VARCHAR, variant VARCHAR, evidence VARCHAR, "
-        "day DATE, plan_no INTEGER, code VARCHAR, message VARCHAR, remedy VARCHAR)"
-    )
-    if rows:
-        con.executemany("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    rows = [
+        dict(zip(_ANSWER.names, (*row[:5], None if row[5] is None else numbers[row[5]], *row[6:]), strict=True))
+        for row in answered
+    ]
+    con.register("answers", pa.Table.from_pylist(rows, schema=_ANSWER))
     con.execute(
         "CREATE OR REPLACE TEMP TABLE kinds AS SELECT k.* EXCLUDE (asks), a.plan_no FROM found_kinds k "
         f"LEFT JOIN answers a ON {_same(QUESTION, 'k', 'a')}"
