@@ -344,15 +344,23 @@ def _problems(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan], rules: Sequ
         """
     )
 
-    def add(code: str, field: str, condition: str, message: str, remedy: str) -> None:
-        con.execute(
-            f"INSERT INTO problems SELECT row, reference, {code}, {field}, {message}, {remedy} "
-            f"FROM suspects WHERE {condition}"
-        )
-
-    add("objection", "raw_problem_field", "objection IS NOT NULL", "raw_problem_message", quote(FIX_ROW))
+    found: list[Rule] = [
+        ("objection", "raw_problem_field", "objection IS NOT NULL", "raw_problem_message", quote(FIX_ROW))
+    ]
     for code, field, condition, message, remedy in [*reading_rules(_types(con, "raw_suspects")), *rules]:
-        add(quote(code), quote(field), f"{READABLE} AND ({condition})", message, quote(remedy))
+        found.append((quote(code), quote(field), f"{READABLE} AND ({condition})", message, quote(remedy)))
+    for number, plan in enumerate(plans):
+        of_plan = f"plan_no = {number} AND {READABLE}"
+        for code, field, condition, message, remedy in plan_rules(plan):
+            found.append((quote(code), quote(field), f"{of_plan} AND ({condition})", message, quote(remedy)))
+    # Most rules are broken by no row: one look at all of them saves a statement each.
+    broken = _one(con, f"SELECT {', '.join(f'bool_or({condition})' for _, _, condition, _, _ in found)} FROM suspects")
+    for (code, field, condition, message, remedy), is_broken in zip(found, broken, strict=True):
+        if is_broken:
+            con.execute(
+                f"INSERT INTO problems SELECT row, reference, {code}, {field}, {message}, {remedy} "
+                f"FROM suspects WHERE {condition}"
+            )
     con.execute(
         f"""
         INSERT INTO problems SELECT s.row, s.reference, a.code, 'type', a.message, a.remedy
@@ -360,10 +368,6 @@ def _problems(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan], rules: Sequ
         WHERE a.code IS NOT NULL AND {READABLE} AND NOT takes_back
         """
     )
-    for number, plan in enumerate(plans):
-        of_plan = f"plan_no = {number} AND {READABLE}"
-        for code, field, condition, message, remedy in plan_rules(plan):
-            add(quote(code), quote(field), f"{of_plan} AND ({condition})", message, quote(remedy))
 
 
 def _sift(
