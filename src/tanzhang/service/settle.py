@@ -99,6 +99,8 @@ def open_reports_near(home: Home, con: duckdb.DuckDBPyConnection, account: uuid.
     )
     children = ", ".join(f"{quote(str(each))}::UUID" for each in [account, *linked_to(home, con, account)])
     con.execute(f"CREATE OR REPLACE TEMP TABLE own_reports AS FROM {reports} WHERE child IN ({children})")
+    if con.execute("SELECT count(*) FROM own_reports").fetchall() == [(0,)]:
+        return pa.table({})
     return con.sql(
         f"""
         FROM own_reports UNION ALL BY NAME
