@@ -41,10 +41,15 @@ def fixed_bytes(column: pa.ChunkedArray | pa.Array, width: int) -> Bytes:
 
 def identities(values: Bytes, valid: npt.NDArray[np.bool_] | None = None) -> pa.ExtensionArray:
     """(n, 16) bytes as a column of UUIDs; NULL where ``valid`` is False."""
+    return pa.ExtensionArray.from_storage(pa.uuid(), fixed_column(values, valid))
+
+
+def fixed_column(values: Bytes, valid: npt.NDArray[np.bool_] | None = None) -> pa.FixedSizeBinaryArray:
+    """(n, width) bytes as a column of as many bytes a row; NULL where ``valid`` is False."""
+    count, width = values.shape
     mask = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
     data = pa.py_buffer(np.ascontiguousarray(values))
-    storage = pa.FixedSizeBinaryArray.from_buffers(pa.binary(IDENTITY_BYTES), len(values), [mask, data])
-    return pa.ExtensionArray.from_storage(pa.uuid(), storage)
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), count, [mask, data])
 
 
 def integers(column: pa.ChunkedArray | pa.Array, wanted: pa.DataType) -> npt.NDArray[Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def connect(*, memory_limit: str | None = None) -> duckdb.DuckDBPyConnection:
+def connect() -> duckdb.DuckDBPyConnection:
     """A private in-memory engine: UTC, no network, no extensions fetched, identities exported as 16 bytes."""
     import duckdb
     import pyarrow as pa
@@ -33,8 +33,6 @@ def connect(*, memory_limit: str | None = None) -> duckdb.DuckDBPyConnection:
     con.execute("SET TimeZone = 'UTC'")
     con.execute("SET arrow_lossless_conversion = true")
     con.execute("SET enable_progress_bar = false")
-    if memory_limit:
-        con.execute(f"SET memory_limit = {quote(memory_limit)}")
     return con
 
 

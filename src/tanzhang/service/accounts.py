@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -100,12 +100,13 @@ def _statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
     ).fetchall()
     outcomes = con.execute(f"SELECT outcome, count(*) FROM {own} GROUP BY 1 ORDER BY 1").fetchall()
     latest = read_records(con, f"SELECT * FROM {own} ORDER BY ended DESC, action_id LIMIT {_RECENT}")
-    provisional = _provisional(home, con, account)
+    children = children_of(home, con, account)
+    own_platforms = {account, *(uuid.UUID(each["child"]) for each in children)}
+    provisional = _provisional(home, con, sorted(own_platforms))
     pending = read_records(
         con,
         f"SELECT * FROM preview WHERE account = {quote(str(account))}::UUID ORDER BY ended DESC LIMIT {_RECENT}",
     )
-    children = children_of(home, con, account)
     if not by_behaviour and not pending and not children:
         raise refuse(
             "unknown-account",
@@ -162,13 +163,13 @@ def _unmoved(home: Home, read: Callable[[], Result]) -> Result:
 
 
 def _provisional(
-    home: Home, con: duckdb.DuckDBPyConnection, account: uuid.UUID | None = None
+    home: Home, con: duckdb.DuckDBPyConnection, own: Sequence[uuid.UUID] | None = None
 ) -> dict[tuple[uuid.UUID, str], int]:
     """(account, kind) -> what settling every open report now would add; leaves view ``preview``.
 
-    With ``account``, of that one alone: only reports that can touch it are decided.
+    With ``own``, of these platform accounts alone: only reports that can touch them are decided.
     """
-    pending = open_reports(home, None).table if account is None else open_reports_near(home, con, account)
+    pending = open_reports(home, None).table if own is None else open_reports_near(home, con, own)
     if not pending.num_rows:
         columns = ", ".join(f"NULL::{kind} AS {name}" for name, kind in RECORD_COLUMNS.items())
         con.execute(f"CREATE OR REPLACE TEMP VIEW preview AS SELECT {columns} WHERE false")

@@ -23,7 +23,7 @@ from tanzhang.engine.kernel import connect, quote
 from tanzhang.engine.screen import Question, Screened, screen
 from tanzhang.service.progress import Progress, silent
 from tanzhang.stores.files import write_durably
-from tanzhang.stores.formats import read_submission
+from tanzhang.stores.formats import missing, read_submission
 from tanzhang.stores.home import Home
 from tanzhang.stores.mapping import Mapping as ForeignMapping
 from tanzhang.stores.mapping import apply_mapping, load_mapping, table_files
@@ -240,7 +240,7 @@ def _fingerprint(
     state = hashlib.sha256(canonical_json([partner, home.catalogue.digest(), path.suffixes]).encode())
     for file in files:
         if not file.is_file():
-            raise refuse("file-missing", f"{file} is not a file", where=str(file), remedy="check the path")
+            raise missing(file)
         with file.open("rb") as handle:
             state.update(hashlib.file_digest(handle, "sha256").digest())
     return state.hexdigest()

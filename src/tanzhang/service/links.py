@@ -6,7 +6,6 @@ names. Settlement reads both as one relation.
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,8 +19,9 @@ from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.engine.identities import identity_column
 from tanzhang.engine.kernel import connect, identity_text_sql, quote
 from tanzhang.stores.book import link, link_file
+from tanzhang.stores.formats import missing, unreadable
 from tanzhang.stores.home import Home
-from tanzhang.stores.records import writing_table
+from tanzhang.stores.records import digest_of, write_table
 
 _COLUMNS = ("partner", "subject", "with_partner", "with_subject", "valid_from")
 _SHOWN = 20
@@ -89,10 +89,9 @@ def link_many(home: Home, path: Path, *, now: datetime) -> dict[str, Any]:
     ``link-empty``, ``link-overlaps``.
     """
     if not path.is_file():
-        raise refuse("file-missing", f"{path} is not a file", where=str(path), remedy="check the path")
+        raise missing(path)
     with home.writing():
-        with path.open("rb") as file:
-            fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
+        fingerprint = digest_of(path)
         for row in home.book.query(sa.select(link_file).where(link_file.c.fingerprint == fingerprint)):
             return {"links": row.rows, "file": row.file}
         con = connect()
@@ -110,15 +109,14 @@ def link_many(home: Home, path: Path, *, now: datetime) -> dict[str, Any]:
         ).to_arrow_table()
         number = len(home.book.rows(link_file))
         target = home.folder / "links" / f"{number:08d}.parquet"
-        with writing_table(target, home=home.folder) as written:
-            written.add(sorted_links)
+        digest = write_table(target, sorted_links, home=home.folder)
         home.book.add_link_file(
             {
                 "name": path.name,
                 "fingerprint": fingerprint,
                 "rows": sorted_links.num_rows,
                 "file": target.relative_to(home.folder).as_posix(),
-                "file_digest": written.digest,
+                "file_digest": digest,
                 "recorded_at": now.astimezone(UTC).isoformat(timespec="seconds"),
             }
         )
@@ -147,13 +145,7 @@ def _read_links(con: duckdb.DuckDBPyConnection, path: Path) -> None:
             f"valid_from::DATE AS valid_from, {until} AS valid_until FROM {source}"
         )
     except duckdb.Error as error:
-        reason = str(error).partition("\n")[0]
-        raise refuse(
-            "file-unreadable",
-            f"{path.name} cannot be read: {reason}",
-            where=str(path),
-            remedy="repair the file and send it again; nothing of it was taken",
-        ) from None
+        raise unreadable(path, error) from None
 
 
 def _check_links(home: Home, con: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -225,11 +217,6 @@ def links_relation(home: Home, con: duckdb.DuckDBPyConnection) -> str | None:
     many = f"UNION ALL FROM read_parquet([{', '.join(map(quote, files))}])" if files else ""
     con.execute(f"CREATE OR REPLACE TEMP VIEW links AS FROM link_rows {many}")
     return "links"
-
-
-def linked_to(home: Home, con: duckdb.DuckDBPyConnection, account: uuid.UUID) -> list[uuid.UUID]:
-    """The platform accounts that are or were linked to an account."""
-    return sorted({uuid.UUID(each["child"]) for each in children_of(home, con, account)})
 
 
 def children_of(home: Home, con: duckdb.DuckDBPyConnection, account: uuid.UUID) -> list[dict[str, Any]]:

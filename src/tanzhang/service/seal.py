@@ -22,7 +22,7 @@ import pyarrow as pa
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.receipt import MANIFEST_FORMAT
 from tanzhang.core.record import LAYOUT_VERSION, UNIT_OF_KIND, next_seal_key
-from tanzhang.engine.columns import Bytes, fixed_bytes, runs
+from tanzhang.engine.columns import Bytes, fixed_bytes, fixed_column, runs
 from tanzhang.engine.hashing import merkle_root, subtree_roots
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.leaves import leaf_hashes, salt_seeds
@@ -106,9 +106,8 @@ def write_batch(folder: Path, decision: Decision, seal_key: bytes, *, home: Path
         accounts = fixed_bytes(records["account"], 16)
         run = runs(accounts)
         seeds = salt_seeds(accounts[np.searchsorted(run, np.arange(run[-1] + 1))], seal_key)[run]
-        column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(seeds), [None, pa.py_buffer(seeds)])
         leaves = leaf_hashes(records, seeds, first_index=start)
-        return records.append_column("seed", column), subtree_roots(leaves, cores=1)
+        return records.append_column("seed", fixed_column(seeds)), subtree_roots(leaves, cores=1)
 
     subtrees = []
     with writing_table(folder / RECORDS, home=home) as file:

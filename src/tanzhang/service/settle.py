@@ -7,6 +7,7 @@ that finds nothing to settle still brings the log up to the book, so recovery af
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from tanzhang.core.settlement import rules_of
 from tanzhang.engine.kernel import connect, quote
 from tanzhang.engine.records import RECORD_COLUMNS, Decision
 from tanzhang.engine.settle import settle as decide
-from tanzhang.service.links import linked_to, links_relation
+from tanzhang.service.links import links_relation
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.seal import seal
 from tanzhang.stores.book import batch, submission
@@ -83,8 +84,8 @@ def open_reports(home: Home, through: date | None) -> OpenReports:
     return OpenReports(table, consumed)
 
 
-def open_reports_near(home: Home, con: duckdb.DuckDBPyConnection, account: uuid.UUID) -> pa.Table:
-    """Open reports that can end up in an account, and those of others that claim the same acts or references."""
+def open_reports_near(home: Home, con: duckdb.DuckDBPyConnection, own: Iterable[uuid.UUID]) -> pa.Table:
+    """Open reports of platform accounts, and those of others that claim the same acts or references."""
     files = _report_files(home, None)
     if not files:
         return pa.table({})
@@ -97,7 +98,7 @@ def open_reports_near(home: Home, con: duckdb.DuckDBPyConnection, account: uuid.
         f"(SELECT r.* EXCLUDE (filename), f.received FROM read_parquet([{named}], filename = true, "
         "union_by_name = true) r JOIN open_files f USING (filename) WHERE f.after IS NULL OR close_day > f.after)"
     )
-    children = ", ".join(f"{quote(str(each))}::UUID" for each in [account, *linked_to(home, con, account)])
+    children = ", ".join(f"{quote(str(each))}::UUID" for each in own)
     con.execute(f"CREATE OR REPLACE TEMP TABLE own_reports AS FROM {reports} WHERE child IN ({children})")
     if con.execute("SELECT count(*) FROM own_reports").fetchall() == [(0,)]:
         return pa.table({})

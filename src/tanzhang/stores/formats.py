@@ -43,7 +43,7 @@ def read_submission(con: duckdb.DuckDBPyConnection, path: Path) -> str:
     ``column-repeated``.
     """
     if not path.is_file():
-        raise refuse("file-missing", f"{path} is not a file", where=str(path), remedy="check the path")
+        raise missing(path)
     name = path.name.lower().removesuffix(".gz").removesuffix(".zst")
     readers = {
         ".ndjson": _read_ndjson,
@@ -65,14 +65,24 @@ def read_submission(con: duckdb.DuckDBPyConnection, path: Path) -> str:
     try:
         reader(con, path)
     except (duckdb.Error, OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise refuse(
-            "file-unreadable",
-            f"{path.name} cannot be read: {reason}",
-            where=str(path),
-            remedy="repair the file and send it again; nothing of it was taken",
-        ) from None
+        raise unreadable(path, error) from None
     return "raw"
+
+
+def missing(path: Path) -> TanzhangError:
+    """``file-missing``: a file that was named is not there."""
+    return refuse("file-missing", f"{path} is not a file", where=str(path), remedy="check the path")
+
+
+def unreadable(path: Path, error: Exception) -> TanzhangError:
+    """``file-unreadable`` with the first line of what the reader said."""
+    reason = str(error).partition("\n")[0]
+    return refuse(
+        "file-unreadable",
+        f"{path.name} cannot be read: {reason}",
+        where=str(path),
+        remedy="repair the file and send it again; nothing of it was taken",
+    )
 
 
 def _read_json(con: duckdb.DuckDBPyConnection, path: Path) -> None:
