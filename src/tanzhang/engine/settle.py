@@ -1,33 +1,44 @@
 """Settlement in columns: accepted actions in, records out. One code path for one act, a day of a city, a partition.
 
-Most acts meet no other; only the few that do are treated one step at a time, in a table of exceptions. What an act
-was reported with stays in the Arrow table it came in; SQL sees the columns that decide, and one sort by account serves
-batch order, overlaps and sums. The rules are those of :mod:`tanzhang.core.settlement`;
-:mod:`tanzhang.engine.reference` states them in plain Python, and tests hold both to the same answers.
+Most acts meet no other: they share no reference, no claim, no time and no limit with any
+(:mod:`tanzhang.engine.meeting`) and are granted as they are. Only the few that do come before the rules, in SQL. The
+rules are those of :mod:`tanzhang.core.settlement`; :mod:`tanzhang.engine.reference` states them in plain Python, and
+tests hold both to the same answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from tanzhang.core.claim import CLAIM
 from tanzhang.core.recipe import CapRule, Recipe
 from tanzhang.core.record import CONTENT, HOLDERS, OUTCOME_NUMBER
 from tanzhang.core.settlement import Rules, cap_order, caps_of, person_claim_fields, rank
-from tanzhang.engine.columns import Numbers, fixed_bytes, identities, integers, one_array, runs, text_codes
+from tanzhang.engine import meeting
+from tanzhang.engine.columns import (
+    IDENTITY_BYTES,
+    Numbers,
+    fixed_bytes,
+    identities,
+    integers,
+    one_array,
+    runs,
+    text_codes,
+)
 from tanzhang.engine.contest import keep_in_order
 from tanzhang.engine.kernel import identity_sql, quote
+from tanzhang.engine.prepare import Flags, Plans, person_claim_text_sql, prepare
 from tanzhang.engine.records import KINDS, RECORD_COLUMNS, Decision
 
 if TYPE_CHECKING:
     import duckdb
 
+SAME_REPORT = ("repeat", "conflict")  # outcomes of what is itself a second report of its reference
 _HOLDS = f"outcome IN ({', '.join(quote(outcome) for outcome in HOLDERS)})"
-_SAME_REPORT = "('repeat', 'conflict')"
 _KIND_PLACE = {kind: place for place, kind in enumerate(KINDS)}
 
 
@@ -36,117 +47,181 @@ def settle(
     *,
     pending: pa.Table,
     settled: str | None,
-    links: str | None,
+    links: str | None = None,
     recipes: Mapping[str, Recipe],
     rules: Rules,
 ) -> Decision:
     """Decide every pending action once and for all.
 
     ``pending`` has the columns of :data:`tanzhang.engine.screen.ACCEPTED_COLUMNS` and ``received`` (local day); columns
-    without a value may be missing. ``settled`` names a relation with the columns of
-    :data:`tanzhang.engine.records.RECORD_COLUMNS`: the records of earlier batches, which always win; ``links`` one of
-    child, account, valid_from, valid_until (consent, local days, never two at a time for one child); None where there
-    are none. Every plan named by a row is in ``recipes``.
+    without a value may be missing; it may have come through :func:`tanzhang.engine.prepare.prepare` already.
+    ``settled`` names a relation with the columns of :data:`tanzhang.engine.records.RECORD_COLUMNS`: the records of
+    earlier batches, which always win, at least all that share a key with a pending act, and what took those back;
+    ``links`` one of child, account, valid_from, valid_until (consent, local days, never two at a time for one child);
+    None where there are none. Every plan named by a row is in ``recipes``.
     """
-    plan_numbers, plans = _reports(con, pending, recipes)
-    _acts(con, links, rules)
+    pending = prepare(con, pending, links=links, recipes=recipes, rules=rules)
+    plans = Plans.of(pending, recipes, rules)
+    _recipes(con, plans, recipes)
     con.execute(
         "CREATE OR REPLACE TEMP TABLE exceptions (n BIGINT PRIMARY KEY, outcome VARCHAR, related UUID, "
         "granted_mg BIGINT, kind VARCHAR)"
     )
-    con.execute("CREATE OR REPLACE TEMP VIEW known AS SELECT * FROM acts LEFT JOIN recipes USING (plan_number)")
+    past = _past(con, settled, recipes, rules)
+    related = np.flatnonzero(_related(pending, past))
+    _acts(con, pending, related, plans)
+    con.execute(
+        "CREATE OR REPLACE TEMP VIEW known AS SELECT a.* EXCLUDE (behaviour), r.* EXCLUDE (plan_number) "
+        "FROM acts a LEFT JOIN recipes r USING (plan_number)"
+    )
     con.execute("CREATE OR REPLACE TEMP VIEW live AS SELECT * FROM known ANTI JOIN exceptions USING (n)")
     _earlier(con, settled, rules)
     _same_reference(con)
-    _withdrawals(con, rules)
-    order = con.sql("SELECT n, account, claim FROM acts ORDER BY account, ended, action_id").to_arrow_table()
+    pending = _withdrawals(con, pending, rules)
+    order = _batch_order(con, pending)
+    crowded = _crowded(pending, order, plans)
+    meets = _contestable(pending, past, plans) | _over_a_cap(pending, order, plans, recipes, rules)
+    meets[crowded] = True
+    if rules.report_within_days is not None:
+        meets |= _days(pending, "received") - _days(pending, "day") > rules.report_within_days
+    meets[related] = False
+    _acts(con, pending, np.flatnonzero(meets), plans, more=True)
     if rules.report_within_days is not None:
         _except(con, f"SELECT n, 'late' AS outcome FROM live WHERE received - day > {rules.report_within_days}")
-    if settled is not None:
-        _holders(con, settled, recipes, rules)
-        _held(con, rules)
-    else:
-        con.execute("CREATE OR REPLACE TEMP TABLE holders (account UUID, plan VARCHAR, day DATE, granted_mg BIGINT)")
-    _contested(con, _crowded(pending, order, plan_numbers, plans, recipes), rules)
+    _holders(con, settled)
+    _held(con, rules)
+    _contested(con, crowded, rules)
     _caps(con, recipes, rules)
-    return _decision(con, pending, order, plan_numbers, plans, recipes)
+    return _decision(con, pending, order, plans, recipes)
 
 
-def _reports(
-    con: duckdb.DuckDBPyConnection, pending: pa.Table, recipes: Mapping[str, Recipe]
-) -> tuple[Numbers, list[str | None]]:
-    """View ``reports``: the pending rows, numbered by ``n``, with ``plan_number``; table ``recipes`` by that number.
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Reports in batch order, and the number of the run of reports of one account that each is in."""
 
-    Returns each row's plan number and the plans by number; without a plan is one of them.
-    """
-    if "plan" in pending.column_names:
-        numbers, plans = text_codes(pending["plan"])
-    else:
-        numbers, plans = np.zeros(pending.num_rows, dtype=np.int64), [None]
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE recipes (plan_number INTEGER PRIMARY KEY, plan VARCHAR, behaviour VARCHAR, "
-        "kind VARCHAR, family VARCHAR, overlap BOOLEAN, told_by VARCHAR, rank INTEGER)"
-    )
+    rows: Numbers
+    run: Numbers
+
+
+def _recipes(con: duckdb.DuckDBPyConnection, plans: Plans, recipes: Mapping[str, Recipe]) -> None:
+    """Table ``recipes``: what SQL has to know of each plan, by the number that reports name it by."""
     # Plans of settled records come behind those of the reports.
-    everything = [*plans, *(plan for plan in recipes if plan not in set(plans))]
-    rows = [
-        (number, plan, r.behaviour, r.kind, r.family, r.overlap, person_claim_fields(r), rank(r))
-        for number, plan in enumerate(everything)
-        if plan is not None
-        for r in (recipes[plan],)
-    ]
-    if rows:
-        con.executemany("INSERT INTO recipes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-    table = pending.append_column("n", pa.array(np.arange(pending.num_rows)))
-    con.register("pending_rows", table.append_column("plan_number", pa.array(numbers.astype(np.int32))))
+    everything = [*plans.digests, *(plan for plan in recipes if plan not in set(plans.digests))]
+    known = [(number, plan, recipes[plan]) for number, plan in enumerate(everything) if plan is not None]
+    table = pa.table(
+        {
+            "plan_number": pa.array([number for number, _, _ in known], pa.int32()),
+            "plan": pa.array([plan for _, plan, _ in known], pa.string()),
+            "behaviour": pa.array([recipe.behaviour for _, _, recipe in known], pa.string()),
+            "kind": pa.array([recipe.kind for _, _, recipe in known], pa.string()),
+            "family": pa.array([recipe.family for _, _, recipe in known], pa.string()),
+            "overlap": pa.array([recipe.overlap for _, _, recipe in known], pa.bool_()),
+            "told_by": pa.array([person_claim_fields(recipe) for _, _, recipe in known], pa.string()),
+            "rank": pa.array([rank(recipe) for _, _, recipe in known], pa.int32()),
+        }
+    )
+    con.register("known_recipes", table)
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE recipes AS SELECT * REPLACE (overlap::BOOLEAN AS overlap) FROM known_recipes"
+    )
+    con.unregister("known_recipes")
+
+
+def _past(
+    con: duckdb.DuckDBPyConnection, settled: str | None, recipes: Mapping[str, Recipe], rules: Rules
+) -> meeting.KeyColumn:
+    """The keys by which settled records can stand against a report, sorted."""
+    if settled is None:
+        return np.zeros(0, dtype=np.uint64)
+    rows = con.sql(
+        "SELECT action_id, withdraws, claim, account, plan, started, ended, day, "
+        f"({_HOLDS})::TINYINT AS holds, (outcome NOT IN {SAME_REPORT})::TINYINT AS refers FROM {settled}"
+    ).to_arrow_table()
+    holds, refers = (np.asarray(one_array(rows[name])).astype(bool) for name in ("holds", "refers"))
+    found = meeting.of_records(rows, Plans.of(rows, recipes, rules), refers=refers, holds=holds)
+    return np.unique(np.concatenate([keys.key for keys in found]))
+
+
+def _related(pending: pa.Table, past: meeting.KeyColumn) -> Flags:
+    """Reports that share a reference with another or with a settled one, or take an act back that is known."""
+    own, taken_back = meeting.reference_keys(pending)
+    marked = np.zeros(pending.num_rows, dtype=bool)
+    marked[own.row[meeting.twice(own.key) | meeting.among(own.key, past)]] = True
+    marked[own.row[meeting.among(own.key, np.unique(taken_back.key))]] = True
+    marked[taken_back.row] = True
+    return marked
+
+
+def _contestable(pending: pa.Table, past: meeting.KeyColumn, plans: Plans) -> Flags:
+    """Acts that share a claim with another, or a claim, a time or a limit with a settled one."""
+    claims = meeting.claim_keys(pending)
+    marked = np.zeros(pending.num_rows, dtype=bool)
+    marked[claims.row[meeting.twice(claims.key)]] = True
+    if len(past):
+        for keys in (claims, meeting.trip_keys(pending, plans), *meeting.cap_keys(pending, plans)):
+            marked[keys.row[meeting.among(keys.key, past)]] = True
+    return marked
+
+
+def _over_a_cap(pending: pa.Table, order: _Order, plans: Plans, recipes: Mapping[str, Recipe], rules: Rules) -> Flags:
+    """Acts of accounts whose reports of this batch alone may come over a limit, whatever day or month they are of."""
+    marked = np.zeros(pending.num_rows, dtype=bool)
+    for cap, bound in _bound(recipes, rules).items():
+        chosen = np.array([digest in bound for digest in plans.digests], dtype=bool)[plans.number][order.rows]
+        rows, run = order.rows[chosen], order.run[chosen]
+        if not len(rows):
+            continue
+        starts = np.flatnonzero(np.concatenate([[True], run[1:] != run[:-1]]))
+        counts = np.diff(np.concatenate([starts, [len(rows)]]))
+        if cap.limit_count is not None:
+            over = counts > cap.limit_count
+        else:
+            # Rounded, so that no sum overflows; one at the limit may be looked at in vain.
+            over = np.add.reduceat(_quantified(pending)[rows].astype(float), starts) >= float(cap.limit_mg or 0)
+        marked[rows[np.repeat(over, counts)]] = True
+    return marked
+
+
+def _bound(recipes: Mapping[str, Recipe], rules: Rules) -> dict[CapRule, set[str]]:
+    """Each cap with the plans it binds."""
+    bound: dict[CapRule, set[str]] = {}
+    for digest, recipe in recipes.items():
+        for cap in caps_of(recipe, rules):
+            bound.setdefault(cap, set()).add(digest)
+    return bound
+
+
+def _quantified(pending: pa.Table) -> Numbers:
+    if "quantified_mg" not in pending.column_names:
+        return np.zeros(pending.num_rows, dtype=np.int64)
+    amounts: Numbers = integers(one_array(pending["quantified_mg"]), pa.int64())
+    return amounts
+
+
+def _days(pending: pa.Table, name: str) -> Numbers:
+    return integers(one_array(pending[name]), pa.int32()).astype(np.int64)
+
+
+def _acts(
+    con: duckdb.DuckDBPyConnection, pending: pa.Table, rows: Numbers, plans: Plans, *, more: bool = False
+) -> None:
+    """Table ``acts``: some of the reports, as they are, with number ``n``, ``plan_number`` and ``by_overlap``."""
+    table = pending.drop_columns([name for name in ("plan", "row", "partner") if name in pending.column_names])
+    table = table.take(pa.array(rows)).append_column("n", pa.array(rows))
+    con.register("some_reports", table.append_column("plan_number", pa.array(plans.number[rows].astype(np.int32))))
     absent = [
         f"NULL::{kind} AS {name}"
         for name, kind in RECORD_COLUMNS.items()
-        if name in (*CONTENT, "plan", "quantified_mg") and name not in table.column_names
+        if name in (*CONTENT, "quantified_mg") and name not in table.column_names
     ]
-    con.execute(f"CREATE OR REPLACE TEMP VIEW reports AS SELECT {', '.join(['*', *absent])} FROM pending_rows")
-    return numbers, plans
-
-
-def _acts(con: duckdb.DuckDBPyConnection, links: str | None, rules: Rules) -> None:
-    """Table ``acts``: the columns of the reports that decide, with account and final claim (``reported``: as it came).
-
-    Claims are made only where no issuer's identifier came with the act.
-    """
-    linked = (
-        ""
-        if links is None
-        else f"LEFT JOIN {links} l ON p.child = l.child AND p.day >= l.valid_from "
-        "AND (l.valid_until IS NULL OR p.day < l.valid_until)"
-    )
     con.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE acts AS
-        WITH owned AS (
-            SELECT p.n, p.action_id, {"p.child" if links is None else "coalesce(l.account, p.child)"} AS account,
-                p.plan_number, p.started, p.ended, p.day, p.quantified_mg, p.group_id, p.claim AS reported,
-                p.withdraws {", p.received" if rules.report_within_days is not None else ""},
-                r.family, r.behaviour, r.told_by, r.overlap AND p.started IS NOT NULL AS by_overlap
-            FROM reports p LEFT JOIN recipes r USING (plan_number) {linked}
-        )
-        SELECT * EXCLUDE (family, behaviour, told_by), coalesce(reported, {_person_claim_sql(rules)}) AS claim
-        FROM owned
+        {"INSERT INTO acts BY NAME" if more else "CREATE OR REPLACE TEMP TABLE acts AS"}
+        SELECT {", ".join(["p.*", *absent])}, coalesce(r.overlap, false) AND started IS NOT NULL AS by_overlap
+        FROM some_reports p LEFT JOIN recipes r USING (plan_number)
         """
     )
-
-
-def _person_claim_sql(rules: Rules, account: str = "account") -> str:
-    """The claim of an act that no issuer identifies, told apart by its person's day, month or moment."""
-    key, person = rules.identity_key, f"{account}::VARCHAR"
-
-    def told(period: str) -> str:
-        return identity_sql(key, CLAIM, "family", person, f"strftime(day, {quote(period)})")
-
-    moment = identity_sql(key, CLAIM, "family", "behaviour", person, "epoch_us(ended)::VARCHAR")
-    return (
-        f"CASE WHEN told_by = 'day' THEN {told('%Y-%m-%d')} WHEN told_by = 'month' THEN {told('%Y-%m')} "
-        f"WHEN NOT by_overlap THEN {moment} END"
-    )
+    con.unregister("some_reports")
 
 
 def _except(con: duckdb.DuckDBPyConnection, query: str) -> None:
@@ -168,6 +243,7 @@ def _earlier(con: duckdb.DuckDBPyConnection, settled: str | None, rules: Rules) 
             "reversed_mg BIGINT, withdraws UUID, content VARCHAR)"
         )
         return
+    made = identity_sql(rules.identity_key, person_claim_text_sql())
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE earlier AS
@@ -175,13 +251,13 @@ def _earlier(con: duckdb.DuckDBPyConnection, settled: str | None, rules: Rules) 
             SELECT action_id FROM acts UNION ALL SELECT withdraws FROM acts WHERE withdraws IS NOT NULL
         ), met AS (
             SELECT * FROM {settled}
-            WHERE outcome NOT IN {_SAME_REPORT} AND (withdraws IS NOT NULL OR action_id IN (FROM named))
+            WHERE outcome NOT IN {SAME_REPORT} AND (withdraws IS NOT NULL OR action_id IN (FROM named))
         ), identified AS (
             SELECT m.*, r.family, r.told_by, r.overlap AND m.started IS NOT NULL AS by_overlap
             FROM met m LEFT JOIN recipes r ON m.plan = r.plan
         )
         SELECT action_id, account, kind, granted_mg, reversed_mg, withdraws,
-            {_content_sql(f"nullif(claim, {_person_claim_sql(rules)})")} AS content
+            {_content_sql(f"nullif(claim, {made})")} AS content
         FROM identified
         """
     )
@@ -195,9 +271,9 @@ def _same_reference(con: duckdb.DuckDBPyConnection) -> None:
         WITH several AS (
             SELECT action_id FROM acts GROUP BY action_id HAVING count(*) > 1 UNION SELECT action_id FROM earlier
         ), again AS (
-            SELECT n, action_id, rank, coalesce(started, ended) AS start, plan, {_content_sql("claim")} AS content
+            SELECT n, action_id, rank, coalesce(started, ended) AS start, plan, {_content_sql("reported")} AS content
             FROM (
-                SELECT p.*, r.rank FROM reports p SEMI JOIN several USING (action_id)
+                SELECT a.*, r.rank, r.plan FROM acts a SEMI JOIN several USING (action_id)
                 LEFT JOIN recipes r USING (plan_number)
             )
         ), ranked AS (
@@ -217,8 +293,11 @@ def _same_reference(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _withdrawals(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
-    """Take back what a partner withdraws: before settlement it never counts, after it an opposite posting is made."""
+def _withdrawals(con: duckdb.DuckDBPyConnection, pending: pa.Table, rules: Rules) -> pa.Table:
+    """Take back what a partner withdraws: before settlement it never counts, after it an opposite posting is made.
+
+    Returns the reports with the accounts and claims of those that follow an act into the account it was booked in.
+    """
     con.execute(
         """
         CREATE OR REPLACE TEMP TABLE reversals AS
@@ -235,16 +314,15 @@ def _withdrawals(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
         """
     )
     # An act stays in the account where it was booked, whatever was linked since.
+    made = identity_sql(rules.identity_key, person_claim_text_sql())
     con.execute(
         f"""
-        UPDATE acts SET account = moved.account, claim = moved.claim
-        FROM (
-            SELECT r.n, r.account, coalesce(reported, {_person_claim_sql(rules, "r.account")}) AS claim
-            FROM reversals r JOIN known k ON r.n = k.n
-        ) AS moved
-        WHERE acts.n = moved.n
+        CREATE OR REPLACE TEMP TABLE moved AS
+        SELECT n, account, coalesce(reported, {made}) AS claim
+        FROM (SELECT k.* EXCLUDE (account), r.account FROM reversals r JOIN known k USING (n))
         """
     )
+    con.execute("UPDATE acts SET account = moved.account, claim = moved.claim FROM moved WHERE acts.n = moved.n")
     # A correction may change the amount, not the book it stands in; one that would takes nothing back.
     _except(con, "SELECT n, 'conflict' AS outcome, target AS related FROM reversals WHERE misplaced")
     con.execute(
@@ -268,6 +346,32 @@ def _withdrawals(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
         con,
         "SELECT n, 'withdrawn' AS outcome, by_action AS related FROM live JOIN withdrawn_ids ON action_id = target",
     )
+    return _moved(con, pending)
+
+
+def _moved(con: duckdb.DuckDBPyConnection, pending: pa.Table) -> pa.Table:
+    """The reports with the accounts and claims of table ``moved``."""
+    moved = con.sql("FROM moved").to_arrow_table()
+    if not moved.num_rows:
+        return pending
+    rows = integers(moved["n"], pa.int64())
+    for name in ("account", "claim"):
+        column = one_array(pending[name])
+        values, valid = fixed_bytes(column, IDENTITY_BYTES).copy(), np.array(column.is_valid())
+        values[rows] = fixed_bytes(moved[name], IDENTITY_BYTES)
+        valid[rows] = np.asarray(one_array(moved[name]).is_valid())
+        pending = pending.set_column(pending.column_names.index(name), name, identities(values, valid))
+    return pending
+
+
+def _batch_order(con: duckdb.DuckDBPyConnection, pending: pa.Table) -> _Order:
+    """Reports by account, then by time; equal reports of one moment in any order for now."""
+    columns = {name: pending[name] for name in ("account", "ended", "action_id")}
+    con.register("unordered", pa.table({"n": np.arange(pending.num_rows), **columns}))
+    found = con.sql("SELECT n FROM unordered ORDER BY account, ended, action_id").to_arrow_table()
+    con.unregister("unordered")
+    rows = np.asarray(one_array(found["n"]))
+    return _Order(rows, runs(fixed_bytes(pending["account"], IDENTITY_BYTES)[rows]))
 
 
 def _needed_sql(rules: Rules, act: str) -> str:
@@ -277,41 +381,27 @@ def _needed_sql(rules: Rules, act: str) -> str:
     return f"(({scaled} + {share.denominator - 1}) // {share.denominator})::BIGINT"
 
 
-def _holders(con: duckdb.DuckDBPyConnection, settled: str, recipes: Mapping[str, Recipe], rules: Rules) -> None:
-    """Table ``holders``: settled acts that may stand against live ones, by claim, by time or within a cap.
-
-    Of all that the accounts did before only this is read: acts that had not ended when a live one began, and acts of
-    plans with a cap in the day or month of a live one.
-    """
-    ((start, day),) = con.execute("SELECT min(started), min(day) FROM live").fetchall()
-    recent = []
-    if start is not None:
-        overlapping = [plan for plan, recipe in recipes.items() if recipe.overlap]
-        recent.append(f"started IS NOT NULL AND ended > TIMESTAMP '{start}' AND plan IN ({_texts(overlapping)})")
-    if day is not None:
-        for period, first in (("day", day), ("month", day.replace(day=1))):
-            capped = [
-                plan for plan, recipe in recipes.items() if any(cap.period == period for cap in caps_of(recipe, rules))
-            ]
-            if capped:
-                recent.append(f"day >= DATE '{first}' AND plan IN ({_texts(capped)})")
+def _holders(con: duckdb.DuckDBPyConnection, settled: str | None) -> None:
+    """Table ``holders``: settled acts that may stand against live ones, by claim, by time or within a cap."""
+    if settled is None:
+        con.execute(
+            "CREATE OR REPLACE TEMP TABLE holders (action_id UUID, account UUID, plan VARCHAR, claim UUID, "
+            "started TIMESTAMP, ended TIMESTAMP, day DATE, group_id UUID, granted_mg BIGINT, family VARCHAR, "
+            "by_overlap BOOLEAN)"
+        )
+        return
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE holders AS
         WITH met AS (
             SELECT * FROM {settled} WHERE {_HOLDS} AND (claim IN (SELECT claim FROM live WHERE claim IS NOT NULL)
-                OR (({" OR ".join(f"({each})" for each in recent) or "false"})
-                    AND account IN (SELECT account FROM live)))
+                OR account IN (SELECT account FROM live))
         )
         SELECT m.action_id, m.account, m.plan, m.claim, m.started, m.ended, m.day, m.group_id, m.granted_mg,
             r.family, r.overlap AND m.started IS NOT NULL AS by_overlap
         FROM met m JOIN recipes r ON m.plan = r.plan WHERE m.action_id NOT IN (SELECT target FROM withdrawn_ids)
         """
     )
-
-
-def _texts(texts: Iterable[str]) -> str:
-    return ", ".join(map(quote, texts)) or "NULL"
 
 
 def _held(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
@@ -339,20 +429,16 @@ def _held(con: duckdb.DuckDBPyConnection, rules: Rules) -> None:
     )
 
 
-def _crowded(
-    pending: pa.Table, order: pa.Table, plan_numbers: Numbers, plans: list[str | None], recipes: Mapping[str, Recipe]
-) -> Numbers:
+def _crowded(pending: pa.Table, order: _Order, plans: Plans) -> Numbers:
     """Acts with a start of accounts in which any two of them meet in time, as row numbers; of whatever family.
 
     In the order of their ends, some two acts meet only if two neighbours do.
     """
     if "started" not in pending.column_names:
         return np.zeros(0, dtype=np.int64)
-    overlapping = np.array([plan is not None and recipes[plan].overlap for plan in plans], dtype=bool)
-    rows = np.asarray(one_array(order["n"]))
     has_start = np.asarray(one_array(pending["started"]).is_valid())
-    chosen = (overlapping[plan_numbers] & has_start)[rows]
-    rows, account = rows[chosen], runs(fixed_bytes(order["account"], 16))[chosen]
+    chosen = (plans.overlap[plans.number] & has_start)[order.rows]
+    rows, account = order.rows[chosen], order.run[chosen]
     started, ended = (integers(one_array(pending[name]), pa.int64())[rows] for name in ("started", "ended"))
     meet = (account[1:] == account[:-1]) & (started[1:] < ended[:-1])
     crowded: Numbers = rows[np.isin(account, account[1:][meet])]
@@ -429,12 +515,13 @@ def _contested(con: duckdb.DuckDBPyConnection, crowded: Numbers, rules: Rules) -
 
 def _caps(con: duckdb.DuckDBPyConnection, recipes: Mapping[str, Recipe], rules: Rules) -> None:
     """``capped``: what a person's limit of the day or month leaves, earliest act first; settled acts come before."""
-    bound: dict[CapRule, list[str]] = {}
-    for digest, recipe in recipes.items():
-        for cap in caps_of(recipe, rules):
-            bound.setdefault(cap, []).append(digest)
+    bound = _bound(recipes, rules)
     for cap in sorted(bound, key=cap_order):
-        _apply_cap(con, cap, _texts(bound[cap]))
+        _apply_cap(con, cap, _texts(sorted(bound[cap])))
+
+
+def _texts(texts: Iterable[str]) -> str:
+    return ", ".join(map(quote, texts)) or "NULL"
 
 
 def _apply_cap(con: duckdb.DuckDBPyConnection, cap: CapRule, plans: str) -> None:
@@ -475,16 +562,15 @@ def _apply_cap(con: duckdb.DuckDBPyConnection, cap: CapRule, plans: str) -> None
 def _decision(
     con: duckdb.DuckDBPyConnection,
     pending: pa.Table,
-    order: pa.Table,
-    plan_numbers: Numbers,
-    plans: list[str | None],
+    order: _Order,
+    plans: Plans,
     recipes: Mapping[str, Recipe],
 ) -> Decision:
     """Every report with its exception, if it has one, in batch order: by account, then by time.
 
     Equal sets of reports get equal orders: reports of one reference follow outcome, content and plan.
     """
-    rows = np.array(one_array(order["n"]))
+    rows = order.rows
     outcomes = ", ".join(map(quote, OUTCOME_NUMBER))
     again = con.execute(
         f"""
@@ -501,16 +587,13 @@ def _decision(
         # Only reports of one account, moment and reference change places among themselves.
         places = np.arange(len(rows))
         places[is_again[rows]] = old_place[again]
-        order, rows = order.take(pa.array(places)), rows[places]
+        rows = rows[places]
     place = np.empty(len(rows), dtype=np.int64)
     place[rows] = np.arange(len(rows))
 
-    quantified = (
-        pending["quantified_mg"] if "quantified_mg" in pending.column_names else pa.nulls(len(rows), pa.int64())
-    )
-    granted_mg = integers(quantified, pa.int64())[rows]
-    kind_of_plan = [KINDS.index("reduction" if plan is None else recipes[plan].kind) for plan in plans]
-    kind = np.array(kind_of_plan, dtype=np.uint8)[plan_numbers[rows]]
+    granted_mg = _quantified(pending)[rows]
+    kind_of_plan = [KINDS.index("reduction" if plan is None else recipes[plan].kind) for plan in plans.digests]
+    kind = np.array(kind_of_plan, dtype=np.uint8)[plans.number[rows]]
     outcome = np.zeros(len(rows), dtype=np.uint8)
     reversed_mg = np.zeros(len(rows), dtype=np.int64)
     related, is_related = np.zeros((len(rows), 16), dtype=np.uint8), np.zeros(len(rows), dtype=bool)
@@ -529,8 +612,8 @@ def _decision(
     return Decision(
         reports=pending,
         order=rows,
-        account=one_array(order["account"]),
-        claim=one_array(order["claim"]),
+        account=one_array(pending["account"]).take(pa.array(rows)),
+        claim=one_array(pending["claim"]).take(pa.array(rows)),
         kind=kind,
         outcome=outcome,
         granted_mg=granted_mg,

@@ -21,24 +21,22 @@ import pyarrow as pa
 
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.receipt import MANIFEST_FORMAT
-from tanzhang.core.record import LAYOUT_VERSION, UNIT_OF_KIND, next_seal_key
+from tanzhang.core.record import LAYOUT_VERSION, next_seal_key
 from tanzhang.engine.columns import Bytes, fixed_bytes, fixed_column, runs
 from tanzhang.engine.hashing import merkle_root, subtree_roots
-from tanzhang.engine.kernel import quote
 from tanzhang.engine.leaves import leaf_hashes, salt_seeds
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import Decision
-from tanzhang.stores.book import system_account
+from tanzhang.service.totals import batch_postings, batch_totals
 from tanzhang.stores.home import Home, key_check
 from tanzhang.stores.records import RECORDS, ROW_GROUP, SUBTREES, write_subtrees, writing_table
 
 if TYPE_CHECKING:
-    import duckdb
+    pass
 
 
 def seal(
     home: Home,
-    con: duckdb.DuckDBPyConnection,
     decision: Decision,
     *,
     consumed: list[dict[str, Any]],
@@ -48,10 +46,7 @@ def seal(
     """Make what was decided the next batch. Returns its number, root and totals."""
     number, key = home.book.next_seal_key()
     folder = home.folder / "records" / f"{number:08d}"
-    partner = decision.reports["partner"].take(pa.array(decision.order))
-    con.register("decided", decision.decided().append_column("partner", partner))
-    totals, postings = batch_totals(con, "decided"), batch_postings(con, "decided")
-    con.unregister("decided")
+    totals, postings = batch_totals(decision), batch_postings(decision)
     heads = home.book.heads()
     following = next_seal_key(key)
     described: dict[str, Any] = {"through": through.isoformat(), "records": len(decision)}
@@ -105,7 +100,8 @@ def write_batch(folder: Path, decision: Decision, seal_key: bytes, *, home: Path
         records = decision.records(start, stop)
         accounts = fixed_bytes(records["account"], 16)
         run = runs(accounts)
-        seeds = salt_seeds(accounts[np.searchsorted(run, np.arange(run[-1] + 1))], seal_key)[run]
+        starts = np.flatnonzero(np.diff(run, prepend=-1))
+        seeds = salt_seeds(accounts[starts], seal_key)[run]
         leaves = leaf_hashes(records, seeds, first_index=start)
         return records.append_column("seed", fixed_column(seeds)), subtree_roots(leaves, cores=1)
 
@@ -117,39 +113,3 @@ def write_batch(folder: Path, decision: Decision, seal_key: bytes, *, home: Path
     roots = np.concatenate(subtrees)
     # A tree whose leaves are the roots of whole subtrees has the same root.
     return Written(file.digest, write_subtrees(folder / SUBTREES, roots, home=home), merkle_root(roots).hex())
-
-
-def batch_totals(con: duckdb.DuckDBPyConnection, records: str) -> dict[str, Any]:
-    """What a manifest says of its records: how many of each outcome, and the amounts granted and reversed by unit."""
-    outcomes = con.execute(f"SELECT outcome, count(*)::VARCHAR FROM {records} GROUP BY 1 ORDER BY 1").fetchall()
-    amounts = con.execute(
-        f"SELECT kind, sum(granted_mg)::VARCHAR, sum(reversed_mg)::VARCHAR FROM {records} GROUP BY 1 ORDER BY 1"
-    ).fetchall()
-    return {
-        "outcomes": dict(outcomes),
-        "granted": {UNIT_OF_KIND[kind]: granted for kind, granted, _ in amounts},
-        "reversed": {UNIT_OF_KIND[kind]: reversed_mg for kind, _, reversed_mg in amounts},
-    }
-
-
-def batch_postings(con: duckdb.DuckDBPyConnection, records: str) -> pa.Table:
-    """The double entry of a batch: each account's net amount by unit, against the partners who reported it.
-
-    Columns account, unit and amount, sorted by unit and account; amounts of one unit sum to zero; no zero
-    amounts.
-    """
-    unit = "CASE kind " + " ".join(f"WHEN '{kind}' THEN '{name}'" for kind, name in UNIT_OF_KIND.items()) + " END"
-    net = "sum(granted_mg - reversed_mg)::BIGINT"
-    partners = [text for (text,) in con.execute(f"SELECT DISTINCT partner FROM {records}").fetchall()]
-    own = " ".join(
-        f"WHEN {quote(name)} THEN {quote(str(system_account(f'partner:{name}')))}::UUID" for name in partners
-    )
-    return con.sql(
-        f"""
-        SELECT account, {unit} AS unit, {net} AS amount FROM {records} GROUP BY ALL HAVING amount <> 0
-        UNION ALL
-        SELECT CASE partner {own} END AS account, {unit} AS unit, -{net} AS amount FROM {records}
-        GROUP BY ALL HAVING amount <> 0
-        ORDER BY unit, account
-        """
-    ).to_arrow_table()

@@ -58,7 +58,7 @@ def settle(home: Home, *, through: date | None = None, now: datetime, progress: 
         progress("deciding", 10, pending.rows)
         decision = decide_pending(home, con, pending.table)
         progress("booking and sealing", 60, pending.rows)
-        return seal(home, con, decision, consumed=pending.consumed, through=last, now=now)
+        return seal(home, decision, consumed=pending.consumed, through=last, now=now)
 
 
 @dataclass(frozen=True, slots=True)

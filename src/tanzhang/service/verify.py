@@ -28,7 +28,7 @@ from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.sql import compile_mg
 from tanzhang.service.progress import Progress, silent
-from tanzhang.service.seal import batch_postings, batch_totals
+from tanzhang.service.recount import recounted_postings, recounted_totals
 from tanzhang.stores.book import batch, consumption, link_file, manifest_of, plan, posting, submission
 from tanzhang.stores.home import Home, key_check
 from tanzhang.stores.log import Log
@@ -252,7 +252,7 @@ class _Verification:
         check = Check("totals", "outcomes and amounts of each batch against its manifest")
         for row in self.sound:
             manifest = _manifest(row)
-            totals = batch_totals(self.con, self._file(row))
+            totals = recounted_totals(self.con, self._file(row))
             check.count += 1
             said = {name: manifest.get(name) for name in totals}
             if (said, manifest.get("records"), manifest.get("batch")) != (totals, str(row.records), str(row.seq)):
@@ -265,7 +265,7 @@ class _Verification:
         """Postings against the records they book, batch by batch, and the zero sum of every unit."""
         check = Check("postings", "postings against the sums of the records; every unit sums to zero")
         for row in self.sound:
-            self._booked(check, row.seq, batch_postings(self.con, self._file(row)))
+            self._booked(check, row.seq, recounted_postings(self.con, self._file(row)))
         strays = self.book.query(
             sa.select(posting.c.batch, sa.func.sum(posting.c.accounts))
             .where(posting.c.batch.not_in([row.seq for row in self.batches]))

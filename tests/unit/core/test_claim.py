@@ -19,7 +19,7 @@ from tanzhang.core.claim import (
     normal_identifier,
     overlap_conflict,
 )
-from tanzhang.engine.kernel import connect, identity_sql, normal_identifier_sql, quote
+from tanzhang.engine.kernel import connect, identity_sql, identity_text_sql, normal_identifier_sql, quote
 
 KEY, OTHER_KEY = bytes(32), bytes(31) + b"\1"
 HALF = Fraction(1, 2)
@@ -53,12 +53,14 @@ TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 @given(parts=st.lists(TEXTS, min_size=1, max_size=4))
 def test_identities_in_columns_are_those_of_the_definition(con, parts):
-    ((found,),) = con.execute(f"SELECT {identity_sql(KEY, CLAIM, *map(quote, parts))}").fetchall()
+    ((found,),) = con.execute(f"SELECT {identity_sql(KEY, identity_text_sql(CLAIM, *map(quote, parts)))}").fetchall()
     assert found == identity(KEY, CLAIM, *parts)
 
 
 def test_an_identity_with_a_missing_part_is_missing(con):
-    assert con.execute(f"SELECT {identity_sql(KEY, CLAIM, quote('a'), 'NULL::VARCHAR')}").fetchall() == [(None,)]
+    assert con.execute(
+        f"SELECT {identity_sql(KEY, identity_text_sql(CLAIM, quote('a'), 'NULL::VARCHAR'))}"
+    ).fetchall() == [(None,)]
 
 
 @pytest.mark.parametrize(
