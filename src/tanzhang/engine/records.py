@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,20 +87,22 @@ class Decision:
         }
         return pa.table(columns)
 
-    def records(self, start: int = 0, stop: int | None = None) -> pa.Table:
-        """Records ``[start, stop)`` with the columns of :data:`RECORD_COLUMNS`."""
+    def records(
+        self, start: int = 0, stop: int | None = None, names: Sequence[str] = tuple(RECORD_COLUMNS)
+    ) -> pa.Table:
+        """Records ``[start, stop)`` with the columns of :data:`RECORD_COLUMNS`, or some of them."""
         decided = self.decided(start, stop)
-        reported = [name for name in self.reports.column_names if name in RECORD_COLUMNS and name not in _DECIDED]
+        reported = [name for name in self.reports.column_names if name in names and name not in _DECIDED]
         taken = self.reports.select(reported).take(pa.array(self.order[slice(start, stop)]))
         columns = []
-        for name, kind in RECORD_COLUMNS.items():
+        for name in names:
             if name in _DECIDED:
                 columns.append(decided[name])
             elif name in reported:
                 columns.append(taken[name])
             else:
-                columns.append(pa.chunked_array([pa.nulls(decided.num_rows, ARROW_TYPES[kind])]))
-        return pa.table(columns, names=list(RECORD_COLUMNS))
+                columns.append(pa.chunked_array([pa.nulls(decided.num_rows, ARROW_TYPES[RECORD_COLUMNS[name]])]))
+        return pa.table(columns, names=list(names))
 
     def slices(self, rows: int) -> Iterator[tuple[int, int]]:
         """Bounds of consecutive slices of ``rows`` records."""

@@ -162,7 +162,7 @@ def season(home: Home) -> dict[str, Any]:
 
 def disk_bytes(home: Home) -> dict[str, int]:
     """Size of the home's parts on disk."""
-    parts = {"reports": "reports", "records": "records", "links": "links", "log": "log"}
+    parts = {"reports": "reports", "records": "records", "links": "links", "known": "known", "log": "log"}
     sizes = {
         name: sum(path.stat().st_size for path in (home.folder / place).rglob("*") if path.is_file())
         for name, place in parts.items()

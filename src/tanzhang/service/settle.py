@@ -16,11 +16,11 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from tanzhang.core.errors import refuse
-from tanzhang.core.recipe import Recipe, read_recipe
-from tanzhang.core.settlement import rules_of
 from tanzhang.engine.kernel import connect, quote
+from tanzhang.engine.prepare import prepare
 from tanzhang.engine.records import RECORD_COLUMNS, Decision
 from tanzhang.engine.settle import settle as decide
+from tanzhang.service.history import History
 from tanzhang.service.links import links_relation
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.seal import seal
@@ -56,9 +56,12 @@ def settle(home: Home, *, through: date | None = None, now: datetime, progress: 
             return {"batch": None, "through": last.isoformat(), "records": 0, "outcomes": {}}
         con = connect()
         progress("deciding", 10, pending.rows)
-        decision = decide_pending(home, con, pending.table)
+        history = History(home).catch_up(keep=True)
+        decision = _decide(home, con, pending.table, history)
         progress("booking and sealing", 60, pending.rows)
-        return seal(home, decision, consumed=pending.consumed, through=last, now=now)
+        sealed = seal(home, decision, consumed=pending.consumed, through=last, now=now)
+        history.add(sealed["batch"], decision)
+        return sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +139,14 @@ def last_closing_day(home: Home) -> date | None:
 
 
 def decide_pending(home: Home, con: duckdb.DuckDBPyConnection, pending: pa.Table) -> Decision:
-    """Run the decision over open reports. Also what a preview calls."""
-    return decide(
-        con,
-        pending=pending,
-        settled=settled_records(home, con) if home.book.rows(batch) else None,
-        links=links_relation(home, con),
-        recipes=recipes_of(home),
-        rules=rules_of(home.programme, home.identity_key),
-    )
+    """What settling some open reports now would decide."""
+    return _decide(home, con, pending, History(home).catch_up(keep=False))
+
+
+def _decide(home: Home, con: duckdb.DuckDBPyConnection, pending: pa.Table, history: History) -> Decision:
+    recipes, rules = history.recipes, history.rules
+    pending = prepare(con, pending, links=links_relation(home, con), recipes=recipes, rules=rules)
+    return decide(con, pending=pending, settled=history.near(con, pending), recipes=recipes, rules=rules)
 
 
 def settled_records(home: Home, con: duckdb.DuckDBPyConnection) -> str:
@@ -158,8 +160,3 @@ def settled_records(home: Home, con: duckdb.DuckDBPyConnection) -> str:
         con.execute(f"CREATE OR REPLACE TEMP TABLE no_records ({columns}, seed BLOB)")
         con.execute("CREATE OR REPLACE TEMP VIEW settled AS SELECT * FROM no_records")
     return "settled"
-
-
-def recipes_of(home: Home) -> dict[str, Recipe]:
-    """Every plan of the book as arithmetic."""
-    return {digest: read_recipe(document) for digest, document in home.book.plans().items()}

@@ -27,6 +27,7 @@ from tanzhang.engine.kernel import connect, quote
 from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.sql import compile_mg
+from tanzhang.service.history import History
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.recount import recounted_postings, recounted_totals
 from tanzhang.stores.book import batch, consumption, link_file, manifest_of, plan, posting, submission
@@ -129,6 +130,7 @@ class _Verification:
             self._reports,
             self._record_files,
             self._roots,
+            self._known,
             self._totals,
             self._postings,
             self._quantities,
@@ -258,6 +260,28 @@ class _Verification:
             if (said, manifest.get("records"), manifest.get("batch")) != (totals, str(row.records), str(row.seq)):
                 check.problems.append(
                     _wrong("totals-mismatch", f"batch {row.seq}: sealed {said}, found {totals}", row.folder)
+                )
+        return check
+
+    def _known(self) -> Check:
+        """That a second report of any settled act would find it."""
+        check = Check("keys", "every settled record is found by its reference, claim, time and caps")
+        try:
+            history = History(self.home)
+        except TanzhangError as error:
+            check.problems += error.problems
+            return check
+        for row in self.sound:
+            check.count += row.records
+            lacking = history.lacking(row.seq)
+            if lacking:
+                check.problems.append(
+                    _wrong(
+                        "keys-incomplete",
+                        f"{lacking} keys of batch {row.seq} are missing",
+                        "known",
+                        "remove folder 'known' of the home; the next settlement makes it again from the records",
+                    )
                 )
         return check
 

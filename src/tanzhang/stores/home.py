@@ -5,6 +5,7 @@
     book.sqlite        what is decided (stores/book); on PostgreSQL, keys/book.url says where instead
     reports/           accepted reports and the verdicts beside them
     records/<batch>/   settled records (stores/records.py)
+    known/             keys of settled records, made again if missing (stores/known.py)
     log/               the transparency log, publishable as it is (stores/log.py)
     keys/              identity.key and log.key, readable by the owner only; log.vkey is public
 
@@ -234,7 +235,7 @@ def key_check(key: bytes) -> str:
     return hashlib.sha256(b"tanzhang key check" + key).hexdigest()
 
 
-_PRIVATE = ("keys", "reports", "records", "links")  # the log is what others may read
+_PRIVATE = ("keys", "reports", "records", "links", "known")  # the log is what others may read
 _LOCK, _UNFINISHED = ".lock", "unfinished-init"
 _BOOK, _BOOK_ADDRESS = "book.sqlite", "book.url"
 
@@ -262,7 +263,7 @@ def _check_free(folder: Path, access: str | None) -> None:
     names.discard(_LOCK)
     if _UNFINISHED in names and not Book.is_at(_place_of_book(folder, access)):
         names -= {name for name in names if name in (_UNFINISHED, "keys", "log") or name.startswith(f".{_BOOK}.new")}
-        names -= {name for name in ("reports", "records", "links") if not any((folder / name).glob("*"))}
+        names -= {name for name in ("reports", "records", "links", "known") if not any((folder / name).glob("*"))}
     if names or folder.is_file():
         raise refuse(
             "home-exists",
