@@ -17,9 +17,11 @@ from typing import Any
 
 import duckdb
 import psutil
+from tests.postgres import programs
 
 from benchmarks.actions import DUPLICATE_SHARE, write_actions
-from benchmarks.season import FULL, season
+from benchmarks.limits import limits
+from benchmarks.season import FULL, databases, doublings, season
 
 HERE = Path(__file__).parent
 _ONE_RUN = """
@@ -128,6 +130,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--season", type=int, default=10, help="replay 1/N of the season (0: none, 1: all of it)")
+    parser.add_argument("--season-runs", type=int, default=3, help="how often it is replayed")
     parser.add_argument("--keep", action="store_true", help="write results.json and results.md")
     given = parser.parse_args()
     results = {
@@ -137,12 +140,24 @@ def main() -> None:
     }
     if given.season:
         with tempfile.TemporaryDirectory(prefix="tanzhang-season-") as scratch:
-            size = {name: max(value // (1 if name == "days" else given.season), 1) for name, value in FULL.items()}
-            results["season"] = season(Path(scratch), **size)
+            results["limits"] = limits(Path(scratch))
+        with tempfile.TemporaryDirectory(prefix="tanzhang-season-") as scratch:
+            results["season"] = season(Path(scratch), **part_of_season(given.season), runs=given.season_runs)
+        with tempfile.TemporaryDirectory(prefix="tanzhang-season-") as scratch:
+            results["doublings"] = doublings(Path(scratch), **part_of_season(given.season * 8))
+        if programs() is not None:
+            with tempfile.TemporaryDirectory(prefix="tanzhang-season-") as scratch:
+                size = part_of_season(given.season * 4)
+                results["databases"] = databases(Path(scratch), **size, runs=given.season_runs)
     print(json.dumps(results, indent=2))
     if given.keep:
         (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
         (HERE / "results.md").write_text(as_markdown(results), encoding="utf-8")
+
+
+def part_of_season(part: int) -> dict[str, int]:
+    """1/``part`` of the season's people and acts, on as many days."""
+    return {name: max(value // (1 if name == "days" else part), 1) for name, value in FULL.items()}
 
 
 def as_markdown(results: dict[str, Any]) -> str:
@@ -176,6 +191,7 @@ def as_markdown(results: dict[str, Any]) -> str:
     ]
     if "season" in results:
         lines += season_lines(results["season"])
+        lines += scale_lines(results)
     return "\n".join(lines) + "\n"
 
 
@@ -190,7 +206,7 @@ def season_lines(found: dict[str, Any]) -> list[str]:
             f"intake {seconds['intake']} s, settling and sealing {seconds['settle']} s)",
         ),
         (
-            "DuckDB copying the same files sorted, day by day",
+            f"DuckDB copying the same files sorted, day by day (medians of {found['runs']})",
             f"{found['sorted_copy_s']} s; ratio {found['ratio']} (aim: at most 3)",
         ),
         ("peak memory", f"{found['peak_mb']:,} MB (aim: at most 12,000)"),
@@ -211,6 +227,46 @@ def season_lines(found: dict[str, Any]) -> list[str]:
     ]
     title = f"## A season of {found['rows']:,} rows, {found['people']:,} people, {found['days']} days"
     return ["", title, "", "| what | figure |", "|---|---|", *(f"| {what} | {figure} |" for what, figure in rows)]
+
+
+def scale_lines(results: dict[str, Any]) -> list[str]:
+    """How time grows, what PostgreSQL adds, and what the machine can do at best."""
+    rows = [
+        (
+            f"replaying {each['rows']:,} rows",
+            f"{each['replay_s']} s"
+            + (f", {each['ratio']} times the half of it (aim: at most 2.1)" if each["ratio"] else ""),
+        )
+        for each in results["doublings"]
+    ]
+    if "databases" in results:
+        both = results["databases"]
+        rows.append(
+            (
+                f"the same {both['rows']:,} rows into PostgreSQL and into SQLite",
+                f"{both['postgresql_s']} and {both['sqlite_s']} s: {both['ratio']} times (aim: at most 2)",
+            )
+        )
+    best = results["limits"]
+    rows += [
+        (
+            "SHA-256 on one core: long input; one leaf",
+            f"{best['sha256_long_mb_per_s']:,} MB/s; {best['sha256_leaf_ns']} ns",
+        ),
+        (
+            "memory: copying; first touch of a page of 4 KB",
+            f"{best['memory_copy_gb_per_s']} GB/s; {best['fresh_page_us']} µs",
+        ),
+        ("writing to the disk, synced", f"{best['disk_write_mb_per_s']:,} MB/s"),
+    ]
+    return [
+        "",
+        "## How it scales, and what bounds it",
+        "",
+        "| what | figure |",
+        "|---|---|",
+        *(f"| {what} | {figure} |" for what, figure in rows),
+    ]
 
 
 if __name__ == "__main__":

@@ -35,16 +35,24 @@ def test_the_benchmark_of_postings_books_every_batch_on_both_databases(postgres:
 SEASON = """
 import json, sys
 from pathlib import Path
-from benchmarks.__main__ import season_lines
-from benchmarks.season import season
-found = season(Path(sys.argv[1]), people=300, actions=1_500, days=2)
-print(json.dumps({**found, "lines": season_lines(found)}))
+from benchmarks.__main__ import scale_lines, season_lines
+from benchmarks.limits import limits
+from benchmarks.season import databases, doublings, season
+scratch, size = Path(sys.argv[1]), {"people": 300, "actions": 1_500, "days": 2}
+found = season(scratch, **size)
+more = {"limits": limits(scratch), "doublings": doublings(scratch, **size, times=2)}
+if sys.argv[2:]:
+    (scratch / "both").mkdir()
+    more["databases"] = databases(scratch / "both", **size, runs=1)
+print(json.dumps({**found, **more, "lines": season_lines(found) + scale_lines(more)}))
 """
 
 
-def test_the_benchmark_of_a_season_runs_on_a_small_one(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", SEASON, str(tmp_path)]
+def test_the_benchmark_of_a_season_runs_on_a_small_one(tmp_path: Path, postgres: Server) -> None:
+    command = [sys.executable, "-c", SEASON, str(tmp_path), "postgres"]
     found = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     assert found["verified"] == "verified"
     assert found["rows"] > 1_500
     assert any(f"{found['rows']:,} rows" in line for line in found["lines"])
+    assert found["doublings"][1]["rows"] > 1.9 * found["doublings"][0]["rows"]
+    assert found["databases"]["rows"] == found["rows"]

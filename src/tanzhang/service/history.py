@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,12 +80,12 @@ class History:
         ]
         self._known.add(number, np.sort(np.concatenate(parts)))
 
-    def lacking(self, number: int) -> int:
-        """How many keys of a batch's records are not where they are kept: a second report would not find them.
+    def lacking(self, number: int) -> tuple[int, Path | None]:
+        """How many keys of a batch's records are not in the file where they are kept: they would not be found again.
 
         None is missing where none is kept yet; they are made when they are wanted.
         """
-        return self._known.lacking(number, self._made(number)) if number <= self._known.last else 0
+        return self._known.lacking(number, self._made(number)) if number <= self._known.last else (0, None)
 
     def _made(self, number: int) -> KeyColumn:
         """The entries of a batch, from its record file."""

@@ -273,13 +273,13 @@ class _Verification:
             return check
         for row in self.sound:
             check.count += row.records
-            lacking = history.lacking(row.seq)
-            if lacking:
+            lacking, path = history.lacking(row.seq)
+            if path is not None and lacking:
                 check.problems.append(
                     _wrong(
                         "keys-incomplete",
                         f"{lacking} keys of batch {row.seq} are missing",
-                        "known",
+                        path.relative_to(self.home.folder).as_posix(),
                         "remove folder 'known' of the home; the next settlement makes it again from the records",
                     )
                 )

@@ -86,13 +86,13 @@ class Known:
             found.append(np.asarray(run.entries[np.repeat(start, count) + within]))
         return np.concatenate(found)
 
-    def lacking(self, batch: int, made: KeyColumn) -> int:
-        """How many entries of a batch are not there."""
-        for run in self._runs:
-            if run.first <= batch <= run.last:
-                place = np.minimum(np.searchsorted(run.entries, made), len(run.entries) - 1)
-                return int((run.entries[place] != made).sum()) if len(run.entries) else len(made)
-        return len(made)
+    def lacking(self, batch: int, made: KeyColumn) -> tuple[int, Path | None]:
+        """How many entries of a batch are not there, and the file they should be in."""
+        (run,) = (run for run in self._runs if run.first <= batch <= run.last)
+        if not len(run.entries):
+            return len(made), run.path
+        place = np.minimum(np.searchsorted(run.entries, made), len(run.entries) - 1)
+        return int((run.entries[place] != made).sum()), run.path
 
     def remember(self, batch: int, made: KeyColumn) -> None:
         """Have the entries of the next batch in memory, for this process alone."""
