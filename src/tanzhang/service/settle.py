@@ -18,7 +18,7 @@ import pyarrow as pa
 from tanzhang.core.errors import refuse
 from tanzhang.core.recipe import Recipe, read_recipe
 from tanzhang.core.settlement import rules_of
-from tanzhang.engine.kernel import connect, quote
+from tanzhang.engine.kernel import quote
 from tanzhang.engine.records import RECORD_COLUMNS, Decision
 from tanzhang.engine.settle import settle as decide
 from tanzhang.service.links import links_relation
@@ -54,7 +54,7 @@ def settle(home: Home, *, through: date | None = None, now: datetime, progress: 
         pending = open_reports(home, last)
         if not pending.rows:
             return {"batch": None, "through": last.isoformat(), "records": 0, "outcomes": {}}
-        con = connect()
+        con = home.connect()
         progress("deciding", 10, pending.rows)
         decision = decide_pending(home, con, pending.table)
         progress("booking and sealing", 60, pending.rows)
@@ -120,7 +120,7 @@ def _report_files(home: Home, through: date | None) -> list[ReportFile]:
         if settled < row.accepted:
             files.append(
                 ReportFile(
-                    path=home.folder / row.file,
+                    path=home.storage / row.file,
                     submission=row.seq,
                     received=date.fromisoformat(row.received_day),
                     after=None if last is None else date.fromisoformat(last),
@@ -149,7 +149,7 @@ def decide_pending(home: Home, con: duckdb.DuckDBPyConnection, pending: pa.Table
 
 def settled_records(home: Home, con: duckdb.DuckDBPyConnection) -> str:
     """View ``settled``: the records of every batch the book names."""
-    files = [str(home.folder / row.folder / RECORDS) for row in home.book.rows(batch)]
+    files = [str(home.storage / row.folder / RECORDS) for row in home.book.rows(batch)]
     if files:
         named = ", ".join(quote(file) for file in files)
         con.execute(f"CREATE OR REPLACE TEMP VIEW settled AS SELECT * FROM read_parquet([{named}])")

@@ -5,9 +5,11 @@
     book.sqlite        what is decided (stores/book); on PostgreSQL, keys/book.url says where instead
     reports/           accepted reports and the verdicts beside them
     records/<batch>/   settled records (stores/records.py)
+    links/             files of linked accounts
     log/               the transparency log, publishable as it is (stores/log.py)
     keys/              identity.key and log.key, readable by the owner only; log.vkey is public
 
+Reports, records, links and log may be elsewhere (stores/storage); then keys/storage.url says where.
 One process writes at a time (a lock on the folder); any number may read.
 """
 
@@ -25,16 +27,23 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.note import VerifierKey, is_key_name
 from tanzhang.core.programme import Programme
+from tanzhang.engine.kernel import connect
 from tanzhang.engine.signing import NoteSigner, NoteVerifier
 from tanzhang.stores.book import Book, BookAddress, batch
 from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.files import make_folder, sync_again, write_durably
 from tanzhang.stores.log import Log
+from tanzhang.stores.storage import Place, StorageAddress, let_read, open_storage
+from tanzhang.stores.storage.claim import check_free, claim
+
+if TYPE_CHECKING:
+    import duckdb
 
 ACCESS_VARIABLE = "TANZHANG_BOOK"
 """Names the environment variable that the command line takes the address of a book on PostgreSQL from."""
@@ -46,7 +55,8 @@ class Home:
     def __init__(self, folder: Path, *, book_access: str | None = None) -> None:
         """Open a home. ``book_access`` is another address of the same book on PostgreSQL, such as one with a password.
 
-        Raises: ``home-missing``, ``schema-unknown``, ``book-unusable``, ``book-address-malformed``.
+        Raises: ``home-missing``, ``schema-unknown``, ``book-unusable``, ``book-address-malformed``; and, as soon as
+        files are used, ``storage-address-malformed``, ``storage-driver-missing``, ``storage-unusable``.
         """
         self.folder = folder
         self.book = Book.open(_place_of_book(folder, book_access))
@@ -64,15 +74,18 @@ class Home:
         seed: bytes | None = None,
         book: str | None = None,
         book_access: str | None = None,
+        storage: str | None = None,
     ) -> Home:
         """Set up a new home; a home is created by this alone, never by a missing file.
 
         It is a home from the moment its book is there, which is written last. What an interrupted call left is cleared
         away by the next one. ``seed`` makes every key reproducible (demonstrations and tests); otherwise keys come from
         the system. ``book`` is the address of a book on PostgreSQL, kept as it is in ``keys/book.url`` and nowhere
-        else; ``book_access`` is used and not kept, or, if it is the only one, kept without its password.
+        else; ``book_access`` is used and not kept, or, if it is the only one, kept without its password. ``storage`` is
+        the address of the place for reports, records, links and log, kept in ``keys/storage.url``.
         Raises: ``home-exists``, ``home-busy``, ``origin-malformed``, ``unknown-programme``, ``book-unusable``,
-        ``book-address-malformed``, ``postgres-driver-missing``.
+        ``book-address-malformed``, ``postgres-driver-missing``, ``storage-address-malformed``, ``storage-in-use``,
+        ``storage-driver-missing``, ``storage-unusable``.
         """
         kept = None
         if book is not None:
@@ -82,6 +95,8 @@ class Home:
             kept = kept.without_password()
         place = folder / _BOOK if kept is None else _accessed(kept, book_access)
         _check_free(folder, book_access)
+        files = None if storage is None else _storage_address(storage, folder)
+        root = folder if files is None else open_storage(files)
         if not is_key_name(origin):
             raise refuse(
                 "origin-malformed",
@@ -109,20 +124,29 @@ class Home:
             "seal_check": key_check(first_seal_key),
         }
         Book.check_free(place)
+        if files is not None:
+            check_free(root, _token(folder))
         make_folder(folder)
         with _locked(folder):
             _check_free(folder, book_access)
-            (folder / _UNFINISHED).touch()
+            token = "" if files is None else _token(folder) or secrets.token_hex(16)
+            if not (folder / _UNFINISHED).exists() or _token(folder) != token:
+                write_durably(folder / _UNFINISHED, token.encode())
             sync_again(folder / _UNFINISHED)
             for name in (*_PRIVATE, "log"):
                 shutil.rmtree(folder / name, ignore_errors=True)
-            for name in _PRIVATE:
-                (folder / name).mkdir(mode=0o700)
+            if files is not None:
+                claim(root, token, f"files of a home of programme {programme}, log {origin}")
             keys = folder / "keys"
+            for private in (keys, *(root / name for name in _PRIVATE[1:])):
+                if isinstance(private, Path):
+                    private.mkdir(mode=0o700, exist_ok=True)
             _write_secret(keys / "identity.key", identity.hex(), folder)
             _write_secret(keys / "log.key", signer.to_text(), folder)
             write_durably(keys / "log.vkey", signer.verifier_key.to_text().encode() + b"\n", up_to=folder)
-            Log.create(folder / "log", origin, signer)
+            Log.create(root / "log", origin, signer)
+            if files is not None:
+                write_durably(keys / _STORAGE_ADDRESS, f"{files.text}\n".encode(), up_to=folder)
             if kept is not None:
                 _write_secret(keys / _BOOK_ADDRESS, kept.text, folder)
             Book.create(place, values, first_seal_key)
@@ -130,6 +154,21 @@ class Home:
             home = cls(folder, book_access=book_access)
             home.publish()
         return home
+
+    @cached_property
+    def storage(self) -> Place:
+        """What reports, records, links and log are in: the home's own folder, or what ``keys/storage.url`` names."""
+        kept = self.folder / "keys" / _STORAGE_ADDRESS
+        if not kept.is_file():
+            return self.folder
+        text = kept.read_text(encoding="utf-8", errors="replace").removesuffix("\n")
+        return open_storage(StorageAddress.parse(text, where=str(kept)))
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """A private engine that can read the home's files wherever they are."""
+        con = connect()
+        let_read(con, self.storage)
+        return con
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -183,7 +222,7 @@ class Home:
     @property
     def log(self) -> Log:
         """The transparency log."""
-        return Log.open(self.folder / "log", self.values["origin"], self.verifier)
+        return Log.open(self.storage / "log", self.values["origin"], self.verifier)
 
     def genesis(self) -> str:
         """The log's first entry: what the home was set up with. Folders of this machine are left out."""
@@ -234,9 +273,9 @@ def key_check(key: bytes) -> str:
     return hashlib.sha256(b"tanzhang key check" + key).hexdigest()
 
 
-_PRIVATE = ("keys", "reports", "records", "links")  # the log is what others may read
+_PRIVATE = ("keys", "reports", "records", "links")  # keys first; the log is what others may read
 _LOCK, _UNFINISHED = ".lock", "unfinished-init"
-_BOOK, _BOOK_ADDRESS = "book.sqlite", "book.url"
+_BOOK, _BOOK_ADDRESS, _STORAGE_ADDRESS = "book.sqlite", "book.url", "storage.url"
 
 
 def _default_schema(programme: str) -> str:
@@ -254,6 +293,25 @@ def _place_of_book(folder: Path, access: str | None) -> Path | BookAddress:
         return folder / _BOOK
     text = kept.read_text(encoding="utf-8", errors="replace").removesuffix("\n")
     return _accessed(BookAddress.parse(text, where=str(kept)), access)
+
+
+def _storage_address(text: str, folder: Path) -> StorageAddress:
+    """Where a new home's files are to be, which must not be inside it."""
+    address = StorageAddress.parse(text, where="--storage")
+    if address.folder is not None and address.folder.resolve().is_relative_to(folder.resolve()):
+        raise refuse(
+            "storage-address-malformed",
+            "the files are to be in the home itself",
+            where="--storage",
+            remedy="leave --storage out: that is where they are by default",
+        )
+    return address
+
+
+def _token(folder: Path) -> str | None:
+    """By what an interrupted setting up marked its place for files, if it got that far."""
+    mark = folder / _UNFINISHED
+    return (mark.read_text(encoding="ascii", errors="replace") if mark.is_file() else "") or None
 
 
 def _check_free(folder: Path, access: str | None) -> None:
