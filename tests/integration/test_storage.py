@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -41,6 +42,7 @@ from ..homes import (
     withdrawal,
     write,
 )
+from ..postgres import Server
 from ..s3 import SECRET, Bucket, S3Server
 
 
@@ -244,3 +246,33 @@ def test_a_statement_asks_for_footers_and_the_row_groups_of_its_account(
     statement(home, account(home, "cainiao", "anna"))
     assert len(s3.requests) <= 3 * 3
     assert all("records.parquet" in path for _, path, _ in s3.requests)
+
+
+def test_files_are_moved_as_the_document_says(quick: Path, bucket: Bucket) -> None:
+    home = new_home(quick / "home")
+    intake(home, write(quick / "a.ndjson", [box("b1")]), now=on(6))
+    settle_on(home, 9)
+    for folder in ("reports", "records", "links", "log"):
+        for name, _ in files_under(home.folder / folder):
+            bucket.write(f"{folder}/{name}", (home.folder / folder / name).read_bytes())
+        shutil.rmtree(home.folder / folder)
+    (home.folder / "keys" / "storage.url").write_text(f"{bucket.address()}\n")
+    moved = Home(home.folder)
+    assert_verified(moved)
+    intake(moved, write(quick / "b.ndjson", [box("b2"), withdrawal(box("b1"), "undo")]), now=on(10))
+    assert settle_on(moved, 11)["batch"] == 1
+    assert_verified(moved)
+
+
+def test_with_the_book_on_a_server_a_copy_of_the_keys_is_the_same_home(
+    quick: Path, bucket: Bucket, postgres: Server
+) -> None:
+    first = new_home(quick / "first", book=postgres.address(postgres.database()), storage=bucket.address())
+    shutil.copytree(quick / "first" / "keys", quick / "second" / "keys")
+    second = Home(quick / "second")
+    intake(first, write(quick / "a.ndjson", [box("b1")]), now=on(6))
+    assert settle_on(second, 9)["batch"] == 0
+    with first.writing(), pytest.raises(TanzhangError, match="home-busy"):
+        settle_on(second, 9)
+    assert_verified(first)
+    assert_verified(second)

@@ -116,9 +116,13 @@ with durable_file(open_storage(StorageAddress.parse(sys.argv[1], where="test")) 
     assert bucket.names() == []
 
 
-def test_an_error_before_or_after_the_upload_is_completed_leaves_nothing(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", [3, 25 * MB])
+def test_an_error_before_the_upload_is_completed_leaves_what_was_there(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
+    checkpoint = at(bucket.address()) / "log" / "checkpoint"
+    write_durably(checkpoint, b"old")
+    place = checkpoint if size == 3 else checkpoint.parent / "large"
     for wrong in ("before write", "after write", "before put", "after put"):
 
         def hook(point: str, _place: Path, wrong: str = wrong) -> None:
@@ -128,8 +132,34 @@ def test_an_error_before_or_after_the_upload_is_completed_leaves_nothing(
         with monkeypatch.context() as patch:
             patch.setattr(files, "on_write", hook)
             with pytest.raises(StopError):
-                write_durably(at(bucket.address()) / "a.bin", b"x")
-        assert bucket.names() == [], wrong
+                write_durably(place, b"n" * size)
+        done = wrong == "after put"
+        assert bucket.read("log/checkpoint") == (b"nnn" if done and size == 3 else b"old"), wrong
+        assert bucket.names() == ["log/checkpoint", *(["log/large"] if done and size > 3 else [])], wrong
+
+
+def test_a_server_that_refuses_a_small_object_leaves_the_old_one(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = at(bucket.address()) / "log" / "checkpoint"
+    write_durably(place, b"old")
+
+    class Refused:
+        def write(self, data: bytes) -> int:
+            return len(data)
+
+        def close(self) -> None:
+            raise OSError("AWS Error SLOW_DOWN during PutObject operation (Request ID: x)")
+
+    class Refusing:
+        def open_output_stream(self, key: str, metadata: object) -> Refused:
+            return Refused()
+
+    with monkeypatch.context() as patch:
+        patch.setitem(place.storage.__dict__, "fs", Refusing())  # type: ignore[attr-defined]
+        with pytest.raises(TanzhangError, match=r"storage-unusable: .*SLOW_DOWN during PutObject operation\n"):
+            write_durably(place, b"new")
+    assert place.read_bytes() == b"old"
 
 
 def test_a_small_file_is_one_request(bucket: Bucket, s3: S3Server) -> None:

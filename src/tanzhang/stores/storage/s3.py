@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _CONNECT_S, _REQUEST_S = 5, 60
 _BUFFER = 1 << 16
+_SMALL = 1 << 22  # bytes; below what a part of an upload must have
 _TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".csv": "text/csv; charset=utf-8",
@@ -120,19 +121,14 @@ class S3Storage:
 
     @contextmanager
     def writing(self, place: S3Place, up_to: S3Place | None) -> Iterator[BinaryIO]:
-        with _said(place):
-            stream = self.fs.open_output_stream(place.key, metadata=self._headers(place))
+        upload = _Upload(place, self._headers(place))
         try:
             with step("write", cast("Any", place)):
-                yield cast("BinaryIO", _Upload(stream, place))
-            with step("put", cast("Any", place)), _said(place):
-                stream.close()
+                yield cast("BinaryIO", upload)
+            with step("put", cast("Any", place)):
+                upload.finish()
         except BaseException:
-            # A client that lets go of an unfinished upload completes it, so what it made is taken away.
-            with suppress(Exception):
-                stream.close()
-            with suppress(Exception):
-                self.fs.delete_file(place.key)
+            upload.discard()
             raise
 
     def confirm(self, place: S3Place, up_to: S3Place | None) -> None:
@@ -181,18 +177,53 @@ class S3Storage:
 
 
 class _Upload:
-    """A stream of an object being written, whose errors are said in our words."""
+    """An object being written, whose errors are said in our words.
 
-    def __init__(self, stream: Any, place: S3Place) -> None:
-        self._stream = stream
+    A small one is held back and sent in one request when it is complete, so that what stood there before, such as a
+    log's checkpoint, is replaced in one moment or not at all. A large one is sent in parts, and replaces nothing.
+    """
+
+    def __init__(self, place: S3Place, headers: dict[str, str]) -> None:
         self._place = place
+        self._headers = headers
+        self._held = bytearray()
+        self._stream: Any = None
 
     def write(self, data: bytes | memoryview) -> int:
-        with _said(self._place):
-            return int(self._stream.write(data))
+        if self._stream is not None:
+            with _said(self._place):
+                return int(self._stream.write(data))
+        self._held += data
+        if len(self._held) > _SMALL:
+            self._stream = self._begin()
+        return len(data)
 
     def flush(self) -> None:
         pass  # an object is acknowledged as a whole
+
+    def finish(self) -> None:
+        """Complete the object; when this returns, the server has it."""
+        stream, self._stream = self._stream or self._begin(), None  # from here on all of it is there, or nothing
+        with _said(self._place):
+            stream.close()
+
+    def discard(self) -> None:
+        """Leave nothing of an object that was not finished.
+
+        A client that lets go of an unfinished upload completes it, so that is done, and what it made is taken away.
+        """
+        if self._stream is not None:
+            with suppress(Exception):
+                self._stream.close()
+            with suppress(Exception):
+                self._place.storage.remove(self._place)
+
+    def _begin(self) -> Any:
+        with _said(self._place):
+            stream = self._place.storage.fs.open_output_stream(self._place.key, metadata=self._headers)
+            stream.write(self._held)
+        self._held = bytearray()
+        return stream
 
 
 class _Download(io.RawIOBase):
