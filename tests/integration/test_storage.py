@@ -196,6 +196,26 @@ def test_a_storage_that_goes_away_is_said_with_a_code_whatever_is_done(quick: Pa
     assert_verified(Home(quick / "home"))
 
 
+def test_nothing_is_taken_in_where_the_files_of_the_home_are_not(quick: Path, bucket: Bucket) -> None:
+    """A disk that is not mounted, a prefix that was mistyped, the files of another home."""
+    new_home(quick / "other", seed=b"other", storage=bucket.address("other"))
+    for name, storage, wrong in (
+        ("disk", str(quick / "files"), None),
+        ("bucket", bucket.address(), bucket.address("typo")),
+        ("mixed", bucket.address("mixed"), bucket.address("other")),
+    ):
+        home = new_home(quick / name, storage=storage)
+        if wrong is None:
+            (quick / "files").rename(quick / "elsewhere")
+        else:
+            (home.folder / "keys" / "storage.url").write_text(f"{wrong}\n")
+        with pytest.raises(TanzhangError, match=r"log-missing|log-checkpoint-changed"):
+            intake(Home(home.folder), write(quick / "a.ndjson", [box("b1")]), now=on(6))
+    assert not (quick / "files").exists()
+    assert bucket.names("typo") == []
+    assert not any(name.startswith("reports/") for name in bucket.names("other"))
+
+
 def test_the_address_may_leave_the_endpoint_to_the_environment(
     quick: Path, bucket: Bucket, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

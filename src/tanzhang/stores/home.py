@@ -129,10 +129,11 @@ class Home:
         make_folder(folder)
         with _locked(folder):
             _check_free(folder, book_access)
-            token = "" if files is None else _token(folder) or secrets.token_hex(16)
-            if not (folder / _UNFINISHED).exists() or _token(folder) != token:
-                write_durably(folder / _UNFINISHED, token.encode())
+            token = _token(folder) or secrets.token_hex(16)
+            (folder / _UNFINISHED).touch()
             sync_again(folder / _UNFINISHED)
+            if files is not None:
+                write_durably(folder / _UNFINISHED, token.encode())
             for name in (*_PRIVATE, "log"):
                 shutil.rmtree(folder / name, ignore_errors=True)
             if files is not None:
@@ -239,8 +240,14 @@ class Home:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the home's write lock; ``home-busy`` if another process holds it."""
+        """Hold the home's write lock; ``home-busy`` if another process holds it.
+
+        Files that are elsewhere must be this home's: on a disk that is not mounted, or under a mistyped prefix, new
+        ones would be acknowledged and never found again. ``log-missing``, ``log-checkpoint-changed``.
+        """
         with _locked(self.folder), self.book.writing():
+            if self.storage != self.folder:
+                self.log  # noqa: B018 - opening it looks at the checkpoint
             yield
 
     def check_public_key(self) -> None:
@@ -276,6 +283,7 @@ def key_check(key: bytes) -> str:
 _PRIVATE = ("keys", "reports", "records", "links")  # keys first; the log is what others may read
 _LOCK, _UNFINISHED = ".lock", "unfinished-init"
 _BOOK, _BOOK_ADDRESS, _STORAGE_ADDRESS = "book.sqlite", "book.url", "storage.url"
+_HALF_WRITTEN = (f".{_BOOK}.new", f".{_UNFINISHED}.")
 
 
 def _default_schema(programme: str) -> str:
@@ -319,7 +327,7 @@ def _check_free(folder: Path, access: str | None) -> None:
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     names.discard(_LOCK)
     if _UNFINISHED in names and not Book.is_at(_place_of_book(folder, access)):
-        names -= {name for name in names if name in (_UNFINISHED, "keys", "log") or name.startswith(f".{_BOOK}.new")}
+        names -= {name for name in names if name in (_UNFINISHED, "keys", "log") or name.startswith(_HALF_WRITTEN)}
         names -= {name for name in ("reports", "records", "links") if not any((folder / name).glob("*"))}
     if names or folder.is_file():
         raise refuse(

@@ -221,7 +221,12 @@ class _Upload:
     def _begin(self) -> Any:
         with _said(self._place):
             stream = self._place.storage.fs.open_output_stream(self._place.key, metadata=self._headers)
-            stream.write(self._held)
+            try:
+                stream.write(self._held)
+            except BaseException:  # left to itself it is closed when it is forgotten, and holds everybody up
+                with suppress(Exception):
+                    stream.close()
+                raise
         self._held = bytearray()
         return stream
 
