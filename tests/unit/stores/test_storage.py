@@ -217,7 +217,7 @@ def test_threads_that_read_one_object_do_not_mix_their_places_up(bucket: Bucket)
     let_read(con, root)
     con.execute("SET threads = 8")
     total = sum(table["granted_mg"].to_pylist())
-    for _ in range(3):
+    for _ in range(2):
         query = (
             f"SELECT sum(granted_mg)::BIGINT, count(DISTINCT claim) FROM read_parquet({quote(str(root / 'r.parquet'))})"
         )
