@@ -6,10 +6,14 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from .postgres import MISSING, QUICK, Server, programs, running_server
+
+if TYPE_CHECKING:
+    from .s3 import Bucket, S3Server
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
@@ -35,3 +39,18 @@ def postgres() -> Iterator[Server]:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(MISSING)
     with running_server(QUICK) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """An S3-compatible server of this worker's own."""
+    from .s3 import running_s3  # half a second to load
+
+    with running_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> Bucket:
+    """A new bucket."""
+    return s3.bucket()

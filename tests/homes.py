@@ -12,13 +12,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tanzhang.core.claim import ACTION, CHILD, identity
 from tanzhang.service.settle import settle
 from tanzhang.service.verify import verify
 from tanzhang.stores.home import Home
 from tanzhang.stores.records import RECORDS
+from tanzhang.stores.storage import files_under, parquet_file
 
 ZONE = ZoneInfo("Asia/Shanghai")
 DAY = date(2025, 6, 5)
@@ -33,9 +33,15 @@ def on(day: int, hour: int = 2) -> datetime:
     return datetime(2025, 6, day, hour, tzinfo=UTC)
 
 
-def new_home(folder: Path, programme: str = "beijing", seed: bytes = b"test", book: str | None = None) -> Home:
+def new_home(
+    folder: Path,
+    programme: str = "beijing",
+    seed: bytes = b"test",
+    book: str | None = None,
+    storage: str | None = None,
+) -> Home:
     origin = f"log.example/{programme}"
-    return Home.create(folder, programme=programme, origin=origin, now=CREATED, seed=seed, book=book)
+    return Home.create(folder, programme=programme, origin=origin, now=CREATED, seed=seed, book=book, storage=storage)
 
 
 def event(source: str, reference: str, behaviour: str, subject: str, time: datetime, **data: Any) -> Event:
@@ -100,8 +106,8 @@ def write(path: Path, events: Iterable[Event | str]) -> Path:
 
 def records(home: Home) -> pa.Table:
     """All records of a home, batch by batch; texts as texts however they are stored."""
-    folders = sorted(path for path in (home.folder / "records").iterdir() if (path / RECORDS).is_file())
-    tables = [pq.read_table(folder / RECORDS) for folder in folders]
+    names = [name for name, _ in files_under(home.storage / "records") if name.name == RECORDS]
+    tables = [parquet_file(home.storage / "records" / name).read() for name in names]
     plain = [pa.table({name: _plain(table[name]) for name in table.column_names}) for table in tables]
     return pa.concat_tables(plain, promote_options="default")
 

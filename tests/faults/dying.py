@@ -26,7 +26,8 @@ DIED, FINISHED, FAILED = 77, 0, 1
 def act(job: dict[str, Any]) -> None:
     folder, now = Path(job["home"]), datetime.fromisoformat(job["now"])
     if job["do"] == "init":
-        Home.create(folder, programme="beijing", origin="log.example/beijing", now=now, seed=b"test", book=job["book"])
+        places = {"book": job["book"], "storage": job["storage"]}
+        Home.create(folder, programme="beijing", origin="log.example/beijing", now=now, seed=b"test", **places)
     elif job["do"] == "intake":
         intake(Home(folder), Path(job["file"]), now=now)
     else:

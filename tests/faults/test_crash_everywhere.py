@@ -51,10 +51,12 @@ class Dying:
         die_at: int | None = None,
         file: Path | None = None,
         book: str | None = None,
+        storage: str | None = None,
     ) -> Any:
         assert self._process.stdin
         assert self._process.stdout
-        job = {"do": what, "home": str(home), "now": now.isoformat(), "die_at": die_at, "file": str(file), "book": book}
+        job = {"do": what, "home": str(home), "now": now.isoformat(), "die_at": die_at, "file": str(file)}
+        job |= {"book": book, "storage": storage}
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())

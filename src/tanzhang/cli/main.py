@@ -94,6 +94,14 @@ def init(
             "TANZHANG_BOOK does the same and keeps the password out of the home.",
         ),
     ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage",
+            help="s3://bucket/prefix[?endpoint=https://host&region=name] or an absolute folder for reports, records, "
+            "links and log (default: the home); credentials come from the environment.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Set up a new home: book, keys and an empty log."""
@@ -108,8 +116,10 @@ def init(
             now=_now(),
             book=book,
             book_access=_book_access(),
+            storage=storage,
         )
         values = {"status": "created", "home": str(created.folder), **created.values, "book": created.book.name}
+        values["storage"] = str(created.storage)
         from tanzhang.cli import show
 
         _answer(as_json, values, show.created)
@@ -184,7 +194,7 @@ def intake(
                 now=_now(),
                 progress=progress,
             )
-        result["verdicts"] = str(opened.folder / result["verdicts"])
+        result["verdicts"] = str(opened.storage / result["verdicts"])
         _answer(as_json, result, show.taken_in)
         if result["rows"] and not result["accepted"]:
             raise typer.Exit(1)
@@ -484,6 +494,11 @@ def _unexpected(error: Exception) -> Problem:
         where = str(error.filename or "file system")
         remedy = "check the path, its permissions and the free space, then run the same command again"
         return Problem("file-system", error.strerror or str(error), where, remedy)
+    from tanzhang.stores.storage import refusal_in
+
+    refusal = refusal_in(error)
+    if refusal is not None:
+        return refusal
     *_, last = traceback.extract_tb(error.__traceback__)
     where = f"{Path(last.filename).name}, line {last.lineno}"
     message = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -17,6 +17,9 @@ def replay(
     book: Annotated[
         str | None, typer.Option("--book", help="postgresql://user@host/database for the book of a new home.")
     ] = None,
+    storage: Annotated[
+        str | None, typer.Option("--storage", help="s3://bucket/prefix or a folder for the files of a new home.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
 ) -> None:
     """Settle a season of report files day by day."""
@@ -29,6 +32,6 @@ def replay(
         from tanzhang.service.replay import replay as service
 
         with progress_line("replay") as progress:
-            opened = home_for(folder, _folder(home), book=book, book_access=_book_access())
+            opened = home_for(folder, _folder(home), book=book, book_access=_book_access(), storage=storage)
             result = service(opened, folder, progress=progress)
         _answer(as_json, result, season)

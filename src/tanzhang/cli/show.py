@@ -86,6 +86,7 @@ def created(answer: Mapping[str, Any]) -> None:
             ("programme", answer["programme"]),
             ("log", answer["origin"]),
             ("book", answer["book"]),
+            ("files", answer["storage"]),
         ],
         "Home created",
     )

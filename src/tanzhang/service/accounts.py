@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tanzhang.core.claim import ACTION, CHILD, identity
 from tanzhang.core.errors import refuse
 from tanzhang.core.record import Record, to_json
-from tanzhang.engine.kernel import connect, quote
+from tanzhang.engine.kernel import quote
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.links import children_of
 from tanzhang.service.settle import decide_pending, open_reports, open_reports_near, settled_records
@@ -41,7 +41,7 @@ def balances(home: Home, limit: int | None = None) -> tuple[int, list[Balance]]:
 
     Counter-accounts of partners are left out.
     """
-    con = connect()
+    con = home.connect()
     confirmed, _ = _unmoved(home, lambda: (home.book.balances(), _provisional(home, con)))
     con.register("confirmed", confirmed)
     partners = ", ".join(quote(str(system_account(f"partner:{name}"))) for name in home.programme.partners) or "NULL"
@@ -86,7 +86,7 @@ def statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
 
 
 def _statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
-    con = connect()
+    con = home.connect()
     settled = settled_records(home, con)
     own = "own_records"  # read once: files are many, and an account's records are few
     con.execute(

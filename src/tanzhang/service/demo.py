@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tanzhang.engine.kernel import connect
 from tanzhang.service.accounts import account_named, action_named, balances
 from tanzhang.service.intake import intake
 from tanzhang.service.links import link_child
@@ -187,7 +186,7 @@ def _text(moment: datetime) -> str:
 
 def _city(home: Home) -> list[dict[str, Any]]:
     """Confirmed reductions of the whole city by category, each act once, with the partners that reported them."""
-    con = connect()
+    con = home.connect()
     settled = settled_records(home, con)
     rows = con.execute(
         f"""

@@ -24,9 +24,10 @@ from tanzhang.engine.prepare import Flags, Plans, prepare
 from tanzhang.engine.records import ARROW_TYPES, RECORD_COLUMNS, Decision
 from tanzhang.engine.settle import SAME_REPORT
 from tanzhang.stores.book import batch
-from tanzhang.stores.home import Home
+from tanzhang.stores.home import KNOWN, Home
 from tanzhang.stores.known import SLICE_ROWS, KeyColumn, Known, entries, leading, slice_of
 from tanzhang.stores.records import RECORDS, ROW_GROUP
+from tanzhang.stores.storage import parquet_file
 
 if TYPE_CHECKING:
     import duckdb
@@ -44,7 +45,7 @@ class History:
         self._batches: list[Any] = home.book.rows(batch)
         slices = [-(-row.records // SLICE_ROWS) for row in self._batches]
         self._first_slice = np.concatenate([[0], np.cumsum(slices, dtype=np.int64)])
-        self._known = Known(home.folder / "known", _definition(self.rules))
+        self._known = Known(home.folder / KNOWN, _definition(self.rules))
 
     def catch_up(self, *, keep: bool) -> History:
         """Bring the keys up to the book. ``keep`` writes what was missing, which needs the home held for writing."""
@@ -163,8 +164,8 @@ class History:
             yield from ((each, place) for place in sorted(groups))
 
     def _file(self, number: int) -> pq.ParquetFile:
-        path = self._home.folder / self._batches[number].folder / RECORDS
-        return pq.ParquetFile(path, memory_map=True, read_dictionary=list(_TEXTS))
+        place = self._home.storage / self._batches[number].folder / RECORDS
+        return parquet_file(place, memory_map=True, read_dictionary=list(_TEXTS))
 
 
 def recipes_of(home: Home) -> dict[str, Recipe]:

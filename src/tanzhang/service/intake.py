@@ -19,15 +19,15 @@ from zoneinfo import ZoneInfo
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.methodology import Plan, canonical_json
-from tanzhang.engine.kernel import connect, quote
+from tanzhang.engine.kernel import quote
 from tanzhang.engine.screen import Question, Screened, screen
 from tanzhang.service.progress import Progress, silent
-from tanzhang.stores.files import write_durably
 from tanzhang.stores.formats import missing, read_submission
 from tanzhang.stores.home import Home
 from tanzhang.stores.mapping import Mapping as ForeignMapping
 from tanzhang.stores.mapping import apply_mapping, load_mapping, table_files
 from tanzhang.stores.reports import REPORTS, writing_reports
+from tanzhang.stores.storage import Place, open_binary, write_durably
 
 _FEW = 20  # problems shown in an answer; the verdict file has all
 
@@ -62,7 +62,7 @@ def intake(
         earlier = home.book.find_submission(fingerprint, _received_at(now))
         if earlier is not None:
             return _answer(home, earlier.answer)
-        con = connect()
+        con = home.connect()
         progress("reading", 0, 0)
         skipped: dict[str, int] = {}
         paired = 0
@@ -73,8 +73,8 @@ def intake(
             raw, skipped, paired = mapped.table, dict(mapped.skipped), mapped.paired
         ((rows,),) = con.execute(f"SELECT count(*) FROM {raw}").fetchall()
         progress("checking and quantifying", 20, rows)
-        folder = home.folder / "reports" / f"{home.book.next_submission():08d}-{fingerprint[:12]}"
-        with writing_reports(folder / REPORTS, _received_day(home, now), home=home.folder) as (reports, file):
+        folder = home.storage / "reports" / f"{home.book.next_submission():08d}-{fingerprint[:12]}"
+        with writing_reports(folder / REPORTS, _received_day(home, now), home=home.storage) as (reports, file):
             screened = screen(
                 con,
                 raw,
@@ -130,7 +130,7 @@ def _land(
     home: Home,
     con: Any,
     screened: Screened,
-    folder: Path,
+    folder: Place,
     digest: str,
     path: Path,
     partner: str | None,
@@ -149,7 +149,7 @@ def _land(
         ).fetchall()
     )
     lines = _verdict_csv(con, screened.problems)
-    write_durably(verdicts, lines, up_to=home.folder)
+    write_durably(verdicts, lines, up_to=home.storage)
     amounts = con.execute(
         f"SELECT behaviour, count(*), sum(quantified_mg)::VARCHAR FROM read_parquet({quote(str(file))}) "
         "GROUP BY 1 ORDER BY 1"
@@ -164,7 +164,7 @@ def _land(
         "quantified": [
             {"behaviour": behaviour, "actions": count, "quantified_mg": total} for behaviour, count, total in amounts
         ],
-        "verdicts": str(verdicts.relative_to(home.folder)),
+        "verdicts": str(verdicts.relative_to(home.storage)),
     }
     home.book.add_submission(
         {
@@ -177,9 +177,9 @@ def _land(
             "refused": refused,
             "fingerprint": f"{fingerprint}-{number}" if "time-in-future" in codes else fingerprint,
             "answer": json.dumps(answer, ensure_ascii=False),
-            "file": str(file.relative_to(home.folder)),
+            "file": str(file.relative_to(home.storage)),
             "file_digest": digest,
-            "verdicts": str(verdicts.relative_to(home.folder)),
+            "verdicts": str(verdicts.relative_to(home.storage)),
             "verdicts_digest": hashlib.sha256(lines).hexdigest(),
         },
         {plan.digest: plan.document for plan in screened.plans.values()},
@@ -201,7 +201,7 @@ def _answer(home: Home, counts: str) -> dict[str, Any]:
     References are partners' texts and may name a person, so the book, which never forgets, does not hold them.
     """
     answer: dict[str, Any] = json.loads(counts)
-    with (home.folder / answer["verdicts"]).open(encoding="utf-8", newline="") as file:
+    with io.TextIOWrapper(open_binary(home.storage / answer["verdicts"]), encoding="utf-8", newline="") as file:
         lines = list(itertools.islice(csv.DictReader(file), _FEW))
     shown = ("reference", "code", "field", "message", "remedy")
     first = [{"row": int(line["row"])} | {name: line[name] or None for name in shown} for line in lines]

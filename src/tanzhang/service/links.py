@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from tanzhang.core.claim import CHILD
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.engine.identities import identity_column
-from tanzhang.engine.kernel import connect, identity_text_sql, quote
+from tanzhang.engine.kernel import identity_text_sql, quote
 from tanzhang.stores.book import link, link_file
 from tanzhang.stores.formats import missing, unreadable
 from tanzhang.stores.home import Home
@@ -44,7 +44,7 @@ def link_child(
             remedy="until must lie after from",
         )
     with home.writing():
-        con = connect()
+        con = home.connect()
         consents = links_relation(home, con)
         standing = (
             con.execute(
@@ -94,7 +94,7 @@ def link_many(home: Home, path: Path, *, now: datetime) -> dict[str, Any]:
         fingerprint = digest_of(path)
         for row in home.book.query(sa.select(link_file).where(link_file.c.fingerprint == fingerprint)):
             return {"links": row.rows, "file": row.file}
-        con = connect()
+        con = home.connect()
         _read_links(con, path)
         table = con.sql(
             f"SELECT row, {identity_text_sql(CHILD, 'partner', 'subject')} AS child, "
@@ -108,19 +108,19 @@ def link_many(home: Home, path: Path, *, now: datetime) -> dict[str, Any]:
             "SELECT child, account, valid_from, valid_until FROM identified ORDER BY account, child, valid_from"
         ).to_arrow_table()
         number = len(home.book.rows(link_file))
-        target = home.folder / "links" / f"{number:08d}.parquet"
-        digest = write_table(target, sorted_links, home=home.folder)
+        target = home.storage / "links" / f"{number:08d}.parquet"
+        digest = write_table(target, sorted_links, home=home.storage)
         home.book.add_link_file(
             {
                 "name": path.name,
                 "fingerprint": fingerprint,
                 "rows": sorted_links.num_rows,
-                "file": target.relative_to(home.folder).as_posix(),
+                "file": target.relative_to(home.storage).as_posix(),
                 "file_digest": digest,
                 "recorded_at": now.astimezone(UTC).isoformat(timespec="seconds"),
             }
         )
-    return {"links": sorted_links.num_rows, "file": target.relative_to(home.folder).as_posix()}
+    return {"links": sorted_links.num_rows, "file": target.relative_to(home.storage).as_posix()}
 
 
 def _read_links(con: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -208,7 +208,7 @@ def _check_links(home: Home, con: duckdb.DuckDBPyConnection, path: Path) -> None
 def links_relation(home: Home, con: duckdb.DuckDBPyConnection) -> str | None:
     """Relation of every consent (child, account, valid_from, valid_until), None if there is none."""
     rows = [(row.child, row.account, row.valid_from, row.valid_until) for row in home.book.rows(link)]
-    files = [str(home.folder / row.file) for row in home.book.rows(link_file)]
+    files = [str(home.storage / row.file) for row in home.book.rows(link_file)]
     if not rows and not files:
         return None
     con.execute("CREATE OR REPLACE TEMP TABLE link_rows (child UUID, account UUID, valid_from DATE, valid_until DATE)")

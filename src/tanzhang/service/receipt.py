@@ -10,7 +10,7 @@ from tanzhang.core.merkle import proof_from_subtrees
 from tanzhang.core.receipt import Evidence, Verified, verify_receipt
 from tanzhang.core.record import UNIT_OF_KIND, salt, to_json
 from tanzhang.engine.columns import fixed_bytes
-from tanzhang.engine.kernel import connect, quote
+from tanzhang.engine.kernel import quote
 from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.signing import verifier_of
 from tanzhang.service.settle import open_reports
@@ -27,7 +27,7 @@ def create_receipt(home: Home, action: uuid.UUID) -> bytes:
     """
     row, index = _find(home, action)
     first = index - index % SUBTREE_LEAVES
-    folder = home.folder / row.folder
+    folder = home.storage / row.folder
     part = read_slice(folder / RECORDS, first, min(first + SUBTREE_LEAVES, row.records))
     seeds = fixed_bytes(part["seed"], 16)
     leaves = leaf_hashes(part, seeds, first_index=first)
@@ -84,11 +84,11 @@ def describe(verified: Verified) -> dict[str, Any]:
 
 def _find(home: Home, action: uuid.UUID) -> tuple[Any, int]:
     """The batch row and the place in it of an action's record."""
-    con = connect()
+    con = home.connect()
     rows = home.book.rows(batch)
     wanted = f"action_id = {quote(str(action))}::UUID"
     if rows:
-        files = {str(home.folder / row.folder / RECORDS): row for row in rows}
+        files = {str(home.storage / row.folder / RECORDS): row for row in rows}
         named = ", ".join(quote(file) for file in files)
         found = con.execute(
             f"""

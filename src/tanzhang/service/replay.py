@@ -21,13 +21,13 @@ from zoneinfo import ZoneInfo
 
 from tanzhang.core.errors import refuse
 from tanzhang.core.record import UNIT_OF_KIND
-from tanzhang.engine.kernel import connect
 from tanzhang.service.intake import intake
 from tanzhang.service.links import link_many
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.settle import last_closing_day, settle, settled_records
 from tanzhang.stores.book import batch, submission
-from tanzhang.stores.home import Home, is_home
+from tanzhang.stores.home import KNOWN, Home, is_home
+from tanzhang.stores.storage import files_under
 
 LINKS, SIMULATION, REPORT_FOLDER = "links.parquet", "simulation.json", "reports"
 _MORNING = clock(9)
@@ -98,10 +98,12 @@ def replay(home: Home, folder: Path, *, progress: Progress = silent) -> dict[str
     }
 
 
-def home_for(folder: Path, where: Path, *, book: str | None = None, book_access: str | None = None) -> Home:
+def home_for(
+    folder: Path, where: Path, *, book: str | None = None, book_access: str | None = None, storage: str | None = None
+) -> Home:
     """The home at ``where``, set up for the programme the folder was simulated for if there is none yet.
 
-    ``book`` and ``book_access`` as in :class:`tanzhang.stores.home.Home`.
+    ``book``, ``book_access`` and ``storage`` as in :class:`tanzhang.stores.home.Home`.
     """
     if is_home(where) or not (folder / SIMULATION).is_file():
         return Home(where, book_access=book_access)
@@ -114,6 +116,7 @@ def home_for(folder: Path, where: Path, *, book: str | None = None, book_access:
         now=datetime.combine(first, _MORNING, tzinfo=UTC),
         book=book,
         book_access=book_access,
+        storage=storage,
     )
 
 
@@ -134,7 +137,7 @@ def season_days(folder: Path) -> list[Day]:
 
 def season(home: Home) -> dict[str, Any]:
     """What the settled records of a home come to: accounts, outcomes and amounts by behaviour."""
-    con = connect()
+    con = home.connect()
     settled = settled_records(home, con)
     ((records, accounts),) = con.execute(f"SELECT count(*), approx_count_distinct(account) FROM {settled}").fetchall()
     outcomes = con.execute(f"SELECT outcome, count(*) FROM {settled} GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
@@ -162,12 +165,10 @@ def season(home: Home) -> dict[str, Any]:
 
 def disk_bytes(home: Home) -> dict[str, int]:
     """Size of the home's parts on disk."""
-    parts = {"reports": "reports", "records": "records", "links": "links", "known": "known", "log": "log"}
-    sizes = {
-        name: sum(path.stat().st_size for path in (home.folder / place).rglob("*") if path.is_file())
-        for name, place in parts.items()
-    }
-    return {**sizes, "book": home.book.disk_bytes()}
+    parts = {"reports": "reports", "records": "records", "links": "links", "log": "log"}
+    sizes = {name: sum(size for _, size in files_under(home.storage / place)) for name, place in parts.items()}
+    known = sum(path.stat().st_size for path in (home.folder / KNOWN).rglob("*.keys"))
+    return {**sizes, "known": known, "book": home.book.disk_bytes()}
 
 
 def peak_memory_mb() -> int:

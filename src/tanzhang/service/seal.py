@@ -13,8 +13,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,9 +29,7 @@ from tanzhang.engine.records import Decision
 from tanzhang.service.totals import batch_postings, batch_totals
 from tanzhang.stores.home import Home, key_check
 from tanzhang.stores.records import RECORDS, ROW_GROUP, SUBTREES, write_subtrees, writing_table
-
-if TYPE_CHECKING:
-    pass
+from tanzhang.stores.storage import Place
 
 
 def seal(
@@ -45,7 +42,7 @@ def seal(
 ) -> dict[str, Any]:
     """Make what was decided the next batch. Returns its number, root and totals."""
     number, key = home.book.next_seal_key()
-    folder = home.folder / "records" / f"{number:08d}"
+    folder = home.storage / "records" / f"{number:08d}"
     totals, postings = batch_totals(decision), batch_postings(decision)
     heads = home.book.heads()
     following = next_seal_key(key)
@@ -69,7 +66,7 @@ def seal(
         return {
             "through": through.isoformat(),
             "records": len(decision),
-            "folder": folder.relative_to(home.folder).as_posix(),
+            "folder": folder.relative_to(home.storage).as_posix(),
             "records_digest": written.records_digest,
             "subtrees_digest": written.subtrees_digest,
             "manifest": canonical_json(manifest),
@@ -77,7 +74,7 @@ def seal(
         }
 
     with ThreadPoolExecutor(1) as writer:  # the files are written while the postings go into the open transaction
-        writing = writer.submit(write_batch, folder, decision, key, home=home.folder)
+        writing = writer.submit(write_batch, folder, decision, key, home=home.storage)
         home.book.commit_batch(lambda: batch_row(writing.result()), number, consumed, postings, following, heads)
     home.publish()
     return {"batch": number, **described, **totals}
@@ -92,7 +89,7 @@ class Written:
     root: str
 
 
-def write_batch(folder: Path, decision: Decision, seal_key: bytes, *, home: Path) -> Written:
+def write_batch(folder: Place, decision: Decision, seal_key: bytes, *, home: Place) -> Written:
     """Write a batch's record file and subtree roots, slice by slice on all cores."""
 
     def made(bounds: tuple[int, int]) -> tuple[pa.Table, Bytes]:

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from tanzhang.core.errors import refuse
-from tanzhang.engine.kernel import connect, quote
+from tanzhang.engine.kernel import quote
 from tanzhang.engine.prepare import prepare
 from tanzhang.engine.records import RECORD_COLUMNS, Decision
 from tanzhang.engine.settle import settle as decide
@@ -54,7 +54,7 @@ def settle(home: Home, *, through: date | None = None, now: datetime, progress: 
         pending = open_reports(home, last)
         if not pending.rows:
             return {"batch": None, "through": last.isoformat(), "records": 0, "outcomes": {}}
-        con = connect()
+        con = home.connect()
         progress("deciding", 10, pending.rows)
         history = History(home).catch_up(keep=True)
         decision = _decide(home, con, pending.table, history)
@@ -123,7 +123,7 @@ def _report_files(home: Home, through: date | None) -> list[ReportFile]:
         if settled < row.accepted:
             files.append(
                 ReportFile(
-                    path=home.folder / row.file,
+                    path=home.storage / row.file,
                     submission=row.seq,
                     received=date.fromisoformat(row.received_day),
                     after=None if last is None else date.fromisoformat(last),
@@ -151,7 +151,7 @@ def _decide(home: Home, con: duckdb.DuckDBPyConnection, pending: pa.Table, histo
 
 def settled_records(home: Home, con: duckdb.DuckDBPyConnection) -> str:
     """View ``settled``: the records of every batch the book names."""
-    files = [str(home.folder / row.folder / RECORDS) for row in home.book.rows(batch)]
+    files = [str(home.storage / row.folder / RECORDS) for row in home.book.rows(batch)]
     if files:
         named = ", ".join(quote(file) for file in files)
         con.execute(f"CREATE OR REPLACE TEMP VIEW settled AS SELECT * FROM read_parquet([{named}])")

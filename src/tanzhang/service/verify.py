@@ -9,13 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError
@@ -23,7 +21,7 @@ from tanzhang.core.recipe import read_recipe
 from tanzhang.core.record import HOLDERS
 from tanzhang.engine.columns import Bytes, fixed_bytes
 from tanzhang.engine.hashing import merkle_root, subtree_roots
-from tanzhang.engine.kernel import connect, quote
+from tanzhang.engine.kernel import quote
 from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.sql import compile_mg
@@ -35,6 +33,7 @@ from tanzhang.stores.home import Home, key_check
 from tanzhang.stores.log import Log
 from tanzhang.stores.postings import pages, postings_of
 from tanzhang.stores.records import RECORDS, SUBTREES, digest_of
+from tanzhang.stores.storage import Place, parquet_file
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,10 +56,10 @@ def _manifest(row: Any) -> dict[str, Any]:
     return manifest if isinstance(manifest, dict) and isinstance(manifest.get("book"), dict) else {}
 
 
-def _row_groups(path: Path) -> Iterator[tuple[int, pa.Table]]:
+def _row_groups(path: Place) -> Iterator[tuple[int, pa.Table]]:
     """The row groups of a record file with the index of their first record; each holds whole subtrees but the last."""
     first = 0
-    with pq.ParquetFile(path) as file:
+    with parquet_file(path) as file:
         for number in range(file.num_row_groups):
             table = file.read_row_group(number)
             yield first, table
@@ -115,7 +114,7 @@ class _Verification:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.book = home.book
-        self.con: duckdb.DuckDBPyConnection = connect()
+        self.con: duckdb.DuckDBPyConnection = home.connect()
         self.batches = self.book.rows(batch)
         self.sound: list[Any] = []
 
@@ -222,7 +221,7 @@ class _Verification:
         return check
 
     def _same_file(self, check: Check, kind: str, file: str, digest: str) -> None:
-        found = digest_of(self.home.folder / file)
+        found = digest_of(self.home.storage / file)
         if found is None:
             check.problems.append(_wrong(f"{kind}-missing", f"{file} is missing", file))
         elif found != digest:
@@ -233,7 +232,7 @@ class _Verification:
         check = Check("record trees", "leaves recomputed from the records, roots against the manifests")
         for row in self.sound:
             roots = []
-            for records, subtrees in in_order(_subtrees, _row_groups(self.home.folder / row.folder / RECORDS)):
+            for records, subtrees in in_order(_subtrees, _row_groups(self.home.storage / row.folder / RECORDS)):
                 check.count += records
                 roots.append(subtrees)
             found = np.concatenate(roots) if roots else np.zeros((0, 32), dtype=np.uint8)
@@ -246,7 +245,7 @@ class _Verification:
                         row.folder,
                     )
                 )
-            if found.tobytes() != (self.home.folder / row.folder / SUBTREES).read_bytes():
+            if found.tobytes() != (self.home.storage / row.folder / SUBTREES).read_bytes():
                 check.problems.append(_wrong("subtree-mismatch", f"batch {row.seq}: subtree roots differ", row.folder))
         return check
 
@@ -339,11 +338,11 @@ class _Verification:
             check.problems.append(_wrong("posting-mismatch", "a page does not say what it holds", where))
 
     def _file(self, row: Any) -> str:
-        return f"read_parquet({quote(str(self.home.folder / row.folder / RECORDS))})"
+        return f"read_parquet({quote(str(self.home.storage / row.folder / RECORDS))})"
 
     def _read_records(self) -> None:
         """View ``sound``: the records of all batches whose files are as written, with their batch."""
-        files = {str(self.home.folder / row.folder / RECORDS): row.seq for row in self.sound}
+        files = {str(self.home.storage / row.folder / RECORDS): row.seq for row in self.sound}
         self.con.execute("CREATE OR REPLACE TEMP TABLE batch_files (filename VARCHAR, batch INTEGER)")
         if files:
             self.con.executemany("INSERT INTO batch_files VALUES (?, ?)", list(files.items()))
@@ -446,11 +445,11 @@ class _Verification:
         complete = len(sound) == len(self.batches)
         counts: list[str] = []
         for row in self.book.rows(submission):
-            if digest_of(self.home.folder / row.file) != row.file_digest:
+            if digest_of(self.home.storage / row.file) != row.file_digest:
                 complete = False
                 continue
             check.count += row.accepted
-            file = f"read_parquet({quote(str(self.home.folder / row.file))})"
+            file = f"read_parquet({quote(str(self.home.storage / row.file))})"
             settled = f"close_day <= DATE '{through[row.seq][0]}'" if row.seq in through else "false"
             ((rows, done),) = self.con.execute(f"SELECT count(*), count(*) FILTER ({settled}) FROM {file}").fetchall()
             if rows != row.accepted or done != consumed.get(row.seq, 0):
@@ -474,7 +473,7 @@ class _Verification:
         check = Check("log", "tiles, entries, checkpoint and signature; entries against the book")
         wanted = self.home.log_entries()
         try:
-            log = Log(self.home.folder / "log", self.home.values["origin"], self.home.verifier)
+            log = Log(self.home.storage / "log", self.home.values["origin"], self.home.verifier)
             check.problems += log.check()
         except TanzhangError as error:
             check.problems += error.problems

@@ -6,9 +6,12 @@
     reports/           accepted reports and the verdicts beside them
     records/<batch>/   settled records (stores/records.py)
     known/             keys of settled records, made again if missing (stores/known.py)
+    links/             files of linked accounts
+    known/             keys of settled records, made again if missing (stores/known.py)
     log/               the transparency log, publishable as it is (stores/log.py)
     keys/              identity.key and log.key, readable by the owner only; log.vkey is public
 
+Reports, records, links and log may be elsewhere (stores/storage); then keys/storage.url says where.
 One process writes at a time (a lock on the folder); any number may read.
 """
 
@@ -26,16 +29,26 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.note import VerifierKey, is_key_name
 from tanzhang.core.programme import Programme
+from tanzhang.engine.kernel import connect
 from tanzhang.engine.signing import NoteSigner, NoteVerifier
 from tanzhang.stores.book import Book, BookAddress, batch
 from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.files import make_folder, sync_again, write_durably
 from tanzhang.stores.log import Log
+from tanzhang.stores.storage import Place, StorageAddress, let_read, open_storage
+from tanzhang.stores.storage.claim import check_free, claim
+
+if TYPE_CHECKING:
+    import duckdb
+
+KNOWN = "known"
+"""The folder of keys of settled records; always in the home itself."""
 
 ACCESS_VARIABLE = "TANZHANG_BOOK"
 """Names the environment variable that the command line takes the address of a book on PostgreSQL from."""
@@ -47,7 +60,8 @@ class Home:
     def __init__(self, folder: Path, *, book_access: str | None = None) -> None:
         """Open a home. ``book_access`` is another address of the same book on PostgreSQL, such as one with a password.
 
-        Raises: ``home-missing``, ``schema-unknown``, ``book-unusable``, ``book-address-malformed``.
+        Raises: ``home-missing``, ``schema-unknown``, ``book-unusable``, ``book-address-malformed``; and, as soon as
+        files are used, ``storage-address-malformed``, ``storage-driver-missing``, ``storage-unusable``.
         """
         self.folder = folder
         self.book = Book.open(_place_of_book(folder, book_access))
@@ -65,15 +79,18 @@ class Home:
         seed: bytes | None = None,
         book: str | None = None,
         book_access: str | None = None,
+        storage: str | None = None,
     ) -> Home:
         """Set up a new home; a home is created by this alone, never by a missing file.
 
         It is a home from the moment its book is there, which is written last. What an interrupted call left is cleared
         away by the next one. ``seed`` makes every key reproducible (demonstrations and tests); otherwise keys come from
         the system. ``book`` is the address of a book on PostgreSQL, kept as it is in ``keys/book.url`` and nowhere
-        else; ``book_access`` is used and not kept, or, if it is the only one, kept without its password.
+        else; ``book_access`` is used and not kept, or, if it is the only one, kept without its password. ``storage`` is
+        the address of the place for reports, records, links and log, kept in ``keys/storage.url``.
         Raises: ``home-exists``, ``home-busy``, ``origin-malformed``, ``unknown-programme``, ``book-unusable``,
-        ``book-address-malformed``, ``postgres-driver-missing``.
+        ``book-address-malformed``, ``postgres-driver-missing``, ``storage-address-malformed``, ``storage-in-use``,
+        ``storage-driver-missing``, ``storage-unusable``.
         """
         kept = None
         if book is not None:
@@ -83,6 +100,8 @@ class Home:
             kept = kept.without_password()
         place = folder / _BOOK if kept is None else _accessed(kept, book_access)
         _check_free(folder, book_access)
+        files = None if storage is None else _storage_address(storage, folder)
+        root = folder if files is None else open_storage(files)
         if not is_key_name(origin):
             raise refuse(
                 "origin-malformed",
@@ -110,20 +129,30 @@ class Home:
             "seal_check": key_check(first_seal_key),
         }
         Book.check_free(place)
+        if files is not None:
+            check_free(root, _token(folder))
         make_folder(folder)
         with _locked(folder):
             _check_free(folder, book_access)
+            token = _token(folder) or secrets.token_hex(16)
             (folder / _UNFINISHED).touch()
             sync_again(folder / _UNFINISHED)
-            for name in (*_PRIVATE, "log"):
+            if files is not None:
+                write_durably(folder / _UNFINISHED, token.encode())
+            for name in (*_PRIVATE, KNOWN, "log"):
                 shutil.rmtree(folder / name, ignore_errors=True)
-            for name in _PRIVATE:
-                (folder / name).mkdir(mode=0o700)
+            if files is not None:
+                claim(root, token, f"files of a home of programme {programme}, log {origin}")
             keys = folder / "keys"
+            for private in (keys, folder / KNOWN, *(root / name for name in _PRIVATE[1:])):
+                if isinstance(private, Path):
+                    private.mkdir(mode=0o700, exist_ok=True)
             _write_secret(keys / "identity.key", identity.hex(), folder)
             _write_secret(keys / "log.key", signer.to_text(), folder)
             write_durably(keys / "log.vkey", signer.verifier_key.to_text().encode() + b"\n", up_to=folder)
-            Log.create(folder / "log", origin, signer)
+            Log.create(root / "log", origin, signer)
+            if files is not None:
+                write_durably(keys / _STORAGE_ADDRESS, f"{files.text}\n".encode(), up_to=folder)
             if kept is not None:
                 _write_secret(keys / _BOOK_ADDRESS, kept.text, folder)
             Book.create(place, values, first_seal_key)
@@ -131,6 +160,21 @@ class Home:
             home = cls(folder, book_access=book_access)
             home.publish()
         return home
+
+    @cached_property
+    def storage(self) -> Place:
+        """What reports, records, links and log are in: the home's own folder, or what ``keys/storage.url`` names."""
+        kept = self.folder / "keys" / _STORAGE_ADDRESS
+        if not kept.is_file():
+            return self.folder
+        text = kept.read_text(encoding="utf-8", errors="replace").removesuffix("\n")
+        return open_storage(StorageAddress.parse(text, where=str(kept)))
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """A private engine that can read the home's files wherever they are."""
+        con = connect()
+        let_read(con, self.storage)
+        return con
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -184,7 +228,7 @@ class Home:
     @property
     def log(self) -> Log:
         """The transparency log."""
-        return Log.open(self.folder / "log", self.values["origin"], self.verifier)
+        return Log.open(self.storage / "log", self.values["origin"], self.verifier)
 
     def genesis(self) -> str:
         """The log's first entry: what the home was set up with. Folders of this machine are left out."""
@@ -201,8 +245,14 @@ class Home:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the home's write lock; ``home-busy`` if another process holds it."""
+        """Hold the home's write lock; ``home-busy`` if another process holds it.
+
+        Files that are elsewhere must be this home's: on a disk that is not mounted, or under a mistyped prefix, new
+        ones would be acknowledged and never found again. ``log-missing``, ``log-checkpoint-changed``.
+        """
         with _locked(self.folder), self.book.writing():
+            if self.storage != self.folder:
+                self.log  # noqa: B018 - opening it looks at the checkpoint
             yield
 
     def check_public_key(self) -> None:
@@ -235,9 +285,10 @@ def key_check(key: bytes) -> str:
     return hashlib.sha256(b"tanzhang key check" + key).hexdigest()
 
 
-_PRIVATE = ("keys", "reports", "records", "links", "known")  # the log is what others may read
+_PRIVATE = ("keys", "reports", "records", "links")  # keys first; the log is what others may read
 _LOCK, _UNFINISHED = ".lock", "unfinished-init"
-_BOOK, _BOOK_ADDRESS = "book.sqlite", "book.url"
+_BOOK, _BOOK_ADDRESS, _STORAGE_ADDRESS = "book.sqlite", "book.url", "storage.url"
+_HALF_WRITTEN = (f".{_BOOK}.new", f".{_UNFINISHED}.")
 
 
 def _default_schema(programme: str) -> str:
@@ -257,13 +308,32 @@ def _place_of_book(folder: Path, access: str | None) -> Path | BookAddress:
     return _accessed(BookAddress.parse(text, where=str(kept)), access)
 
 
+def _storage_address(text: str, folder: Path) -> StorageAddress:
+    """Where a new home's files are to be, which must not be inside it."""
+    address = StorageAddress.parse(text, where="--storage")
+    if address.folder is not None and address.folder.resolve().is_relative_to(folder.resolve()):
+        raise refuse(
+            "storage-address-malformed",
+            "the files are to be in the home itself",
+            where="--storage",
+            remedy="leave --storage out: that is where they are by default",
+        )
+    return address
+
+
+def _token(folder: Path) -> str | None:
+    """By what an interrupted setting up marked its place for files, if it got that far."""
+    mark = folder / _UNFINISHED
+    return (mark.read_text(encoding="ascii", errors="replace") if mark.is_file() else "") or None
+
+
 def _check_free(folder: Path, access: str | None) -> None:
     """Refuse a folder that holds anything but what an interrupted setting up left: its mark, no book, nothing in it."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     names.discard(_LOCK)
     if _UNFINISHED in names and not Book.is_at(_place_of_book(folder, access)):
-        names -= {name for name in names if name in (_UNFINISHED, "keys", "log") or name.startswith(f".{_BOOK}.new")}
-        names -= {name for name in ("reports", "records", "links", "known") if not any((folder / name).glob("*"))}
+        names -= {name for name in names if name in (_UNFINISHED, "keys", "log") or name.startswith(_HALF_WRITTEN)}
+        names -= {name for name in ("reports", "records", "links", KNOWN) if not any((folder / name).glob("*"))}
     if names or folder.is_file():
         raise refuse(
             "home-exists",

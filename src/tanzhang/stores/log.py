@@ -1,4 +1,4 @@
-"""The transparency log in a folder: C2SP tlog-tiles files that any static web server can publish.
+"""The transparency log in a folder or a bucket: C2SP tlog-tiles files that any static web server can publish.
 
 ``checkpoint``, ``tile/<level>/<index>[.p/<width>]`` and ``tile/entries/<index>[.p/<width>]``. The log has few
 entries (one per settlement batch), so every operation reads all bundles and proves them against the signed root.
@@ -34,7 +34,7 @@ from tanzhang.core.tiles import (
 )
 from tanzhang.core.tlog_proof import TlogProof
 from tanzhang.engine.signing import NoteSigner
-from tanzhang.stores.files import sync_again, write_durably
+from tanzhang.stores.storage import Place, files_under, sync_again, write_durably
 
 _CHECKPOINT = "checkpoint"
 _RESTORE = "restore the file from a copy of the log, and find out how it changed"
@@ -44,18 +44,19 @@ _MOST_TRIALS = 4096
 class Log:
     """One log. Holds no state but its folder, so any number of processes may read while one publishes."""
 
-    def __init__(self, folder: Path, origin: str, verifier: Verifier) -> None:
+    def __init__(self, folder: Place, origin: str, verifier: Verifier) -> None:
         self._folder = folder
         self._origin = origin
         self._verifier = verifier
 
     @classmethod
-    def create(cls, folder: Path, origin: str, signer: NoteSigner) -> Log:
+    def create(cls, folder: Place, origin: str, signer: NoteSigner) -> Log:
         """Start a new log by publishing its size-0 checkpoint.
 
         Raises: TanzhangError ``log-exists`` if the folder holds a log or what is left of one.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(folder, Path):
+            folder.mkdir(parents=True, exist_ok=True)
         log = cls(folder, origin, signer.verifier)
         with log._locked():
             if (folder / _CHECKPOINT).exists() or (folder / "tile").exists():
@@ -70,7 +71,7 @@ class Log:
         return log
 
     @classmethod
-    def open(cls, folder: Path, origin: str, verifier: Verifier) -> Log:
+    def open(cls, folder: Place, origin: str, verifier: Verifier) -> Log:
         """Open an existing log.
 
         Raises: TanzhangError ``log-missing``; ``log-checkpoint-changed`` if its checkpoint does not verify.
@@ -300,13 +301,11 @@ class Log:
     def _tiles_on_disk(self) -> list[Tile]:
         """All files that are named like tiles; temporary and foreign files are left alone."""
         tiles = []
-        for path in sorted((self._folder / "tile").rglob("*")):
+        for name, _ in files_under(self._folder / "tile"):
             try:
-                tile = Tile.parse(path.relative_to(self._folder).as_posix())
+                tiles.append(Tile.parse(f"tile/{name.as_posix()}"))
             except TanzhangError:
                 continue
-            if path.is_file():
-                tiles.append(tile)
         return tiles
 
     def _write_once(self, tile: Tile, data: bytes) -> None:
@@ -350,7 +349,13 @@ class Log:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep other publishers out, in this process and in others; released when a process dies."""
+        """Keep other publishers out, in this process and in others; released when a process dies.
+
+        A bucket has no locks: there the lock of the home, which every publisher holds, is all there is.
+        """
+        if not isinstance(self._folder, Path):
+            yield
+            return
         try:
             handle = os.open(self._folder, os.O_RDONLY)
         except FileNotFoundError:

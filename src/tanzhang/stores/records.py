@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,7 +22,7 @@ import pyarrow.parquet as pq
 from tanzhang.core.action import INPUT_NAMES
 from tanzhang.core.errors import refuse
 from tanzhang.core.record import Record
-from tanzhang.stores.files import durable_file, write_durably
+from tanzhang.stores.storage import Place, durable_file, open_binary, parquet_file, write_durably
 
 RECORDS, SUBTREES = "records.parquet", "subtrees.bin"
 SUBTREE_LEAVES = 256
@@ -82,7 +81,7 @@ class TableFile:
 
 
 @contextmanager
-def writing_table(path: Path, *, home: Path) -> Iterator[TableFile]:
+def writing_table(path: Place, *, home: Place) -> Iterator[TableFile]:
     """A Parquet file that is there, whole and durable, when the block ends without an error."""
     with durable_file(path, up_to=home) as file:
         table = TableFile(file)
@@ -90,37 +89,39 @@ def writing_table(path: Path, *, home: Path) -> Iterator[TableFile]:
         table.finish()
 
 
-def write_table(path: Path, table: pa.Table, *, home: Path) -> str:
+def write_table(path: Place, table: pa.Table, *, home: Place) -> str:
     """Write a table as Parquet, durably; returns the SHA-256 of the file."""
     with writing_table(path, home=home) as file:
         file.add(table)
     return file.digest
 
 
-def write_subtrees(path: Path, roots: npt.NDArray[np.uint8], *, home: Path) -> str:
+def write_subtrees(path: Place, roots: npt.NDArray[np.uint8], *, home: Place) -> str:
     """Write the roots of a batch's subtrees; returns the SHA-256 of the file."""
     data = roots.tobytes()
     write_durably(path, data, up_to=home)
     return hashlib.sha256(data).hexdigest()
 
 
-def digest_of(path: Path) -> str | None:
+def digest_of(path: Place) -> str | None:
     """SHA-256 of a file, None where it is missing."""
-    if not path.is_file():
+    try:
+        file = open_binary(path)
+    except (FileNotFoundError, IsADirectoryError):
         return None
-    with path.open("rb") as file:
+    with file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_subtrees(path: Path) -> list[bytes]:
+def read_subtrees(path: Place) -> list[bytes]:
     """The roots of a batch's subtrees."""
     data = path.read_bytes()
     return [data[start : start + 32] for start in range(0, len(data), 32)]
 
 
-def read_slice(path: Path, start: int, stop: int) -> pa.Table:
+def read_slice(path: Place, start: int, stop: int) -> pa.Table:
     """Rows ``[start, stop)`` of a record file, reading only the row groups that hold them."""
-    file = pq.ParquetFile(path)
+    file = parquet_file(path)
     groups: list[int] = []
     first = passed = 0
     for number in range(file.num_row_groups):

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tanzhang.stores.records import ROW_GROUP, TableFile, writing_table
+from tanzhang.stores.storage import Place, parquet_file
 
 REPORTS = "accepted.parquet"
 _TEXTS = ("partner", "behaviour", "region", "variant", "evidence", "plan")  # few values, many rows
@@ -26,7 +25,7 @@ _TEXTS = ("partner", "behaviour", "region", "variant", "evidence", "plan")  # fe
 class ReportFile:
     """A submission's file and the days of closing that are wanted of it: ``after < close_day <= through``."""
 
-    path: Path
+    path: Place
     submission: int
     received: date
     after: date | None
@@ -68,7 +67,7 @@ class ReportWriter:
 
 
 @contextmanager
-def writing_reports(path: Path, received: date, *, home: Path) -> Iterator[tuple[ReportWriter, TableFile]]:
+def writing_reports(path: Place, received: date, *, home: Place) -> Iterator[tuple[ReportWriter, TableFile]]:
     """A report file that is there, whole and durable, when the block ends without an error."""
     with writing_table(path, home=home) as file:
         writer = ReportWriter(file, received)
@@ -97,7 +96,8 @@ def last_close_day(files: Iterable[ReportFile]) -> date | None:
     """The last day of closing of any file's rows, from the files' footers alone."""
     latest: date | None = None
     for file in files:
-        metadata = pq.read_metadata(file.path)
+        with parquet_file(file.path) as parquet:
+            metadata = parquet.metadata
         place = metadata.schema.to_arrow_schema().names.index("close_day")
         for number in range(metadata.num_row_groups):
             day = metadata.row_group(number).column(place).statistics.max
@@ -106,7 +106,7 @@ def last_close_day(files: Iterable[ReportFile]) -> date | None:
 
 
 def _read(file: ReportFile) -> pa.Table | None:
-    with pq.ParquetFile(file.path, read_dictionary=list(_TEXTS), memory_map=True) as parquet:
+    with parquet_file(file.path, read_dictionary=list(_TEXTS), memory_map=True) as parquet:
         place = parquet.schema_arrow.names.index("close_day")
         wanted, mixed = [], False
         empty = set(parquet.schema_arrow.names)
