@@ -13,12 +13,14 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import sqlalchemy as sa
 
 from tanzhang.core.claim import ACTION, CHILD, identity
 from tanzhang.service.settle import settle
 from tanzhang.service.verify import verify
+from tanzhang.stores.book import batch, manifest_of, posting
 from tanzhang.stores.home import Home
-from tanzhang.stores.records import RECORDS
+from tanzhang.stores.parts import all_record_files
 
 ZONE = ZoneInfo("Asia/Shanghai")
 DAY = date(2025, 6, 5)
@@ -100,10 +102,20 @@ def write(path: Path, events: Iterable[Event | str]) -> Path:
 
 def records(home: Home) -> pa.Table:
     """All records of a home, batch by batch; texts as texts however they are stored."""
-    folders = sorted(path for path in (home.folder / "records").iterdir() if (path / RECORDS).is_file())
-    tables = [pq.read_table(folder / RECORDS) for folder in folders]
+    tables = [pq.read_table(file.path) for file in all_record_files(home.folder, home.book.rows(batch))]
     plain = [pa.table({name: _plain(table[name]) for name in table.column_names}) for table in tables]
     return pa.concat_tables(plain, promote_options="default")
+
+
+def booked(home: Home) -> dict[str, Any]:
+    """What settlement comes to, however its records are spread over files: all of it but the digests of those."""
+    rows = home.book.rows(batch)
+    manifests = [{name: said for name, said in manifest_of(row).items() if name != "book"} for row in rows]
+    return {
+        "records": records(home).to_pylist(),
+        "manifests": manifests,
+        "postings": sorted(map(tuple, home.book.query(sa.select(posting)))),
+    }
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

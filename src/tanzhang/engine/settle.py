@@ -43,13 +43,13 @@ def settle(
     """Decide every pending action once and for all.
 
     ``pending`` has the columns of :data:`tanzhang.engine.screen.ACCEPTED_COLUMNS` and ``received`` (local day); columns
-    without a value may be missing. ``settled`` names a relation with the columns of
-    :data:`tanzhang.engine.records.RECORD_COLUMNS`: the records of earlier batches, which always win; ``links`` one of
-    child, account, valid_from, valid_until (consent, local days, never two at a time for one child); None where there
-    are none. Every plan named by a row is in ``recipes``.
+    without a value may be missing. Where it has ``account``, that is used and ``links`` is None. ``settled`` names a
+    relation with the columns of :data:`tanzhang.engine.records.RECORD_COLUMNS`: the records of earlier batches, which
+    always win; ``links`` one of child, account, valid_from, valid_until (consent, local days, never two at a time for
+    one child); None where there are none. Every plan named by a row is in ``recipes``.
     """
     plan_numbers, plans = _reports(con, pending, recipes)
-    _acts(con, links, rules)
+    _acts(con, links, rules, known="account" in pending.column_names)
     con.execute(
         "CREATE OR REPLACE TEMP TABLE exceptions (n BIGINT PRIMARY KEY, outcome VARCHAR, related UUID, "
         "granted_mg BIGINT, kind VARCHAR)"
@@ -108,14 +108,15 @@ def _reports(
     return numbers, plans
 
 
-def _acts(con: duckdb.DuckDBPyConnection, links: str | None, rules: Rules) -> None:
+def _acts(con: duckdb.DuckDBPyConnection, links: str | None, rules: Rules, *, known: bool = False) -> None:
     """Table ``acts``: the columns of the reports that decide, with account and final claim (``reported``: as it came).
 
-    Claims are made only where no issuer's identifier came with the act.
+    Claims are made only where no issuer's identifier came with the act. With ``known`` accounts links are not asked.
     """
+    account = "p.account" if known else "p.child" if links is None else "coalesce(l.account, p.child)"
     linked = (
         ""
-        if links is None
+        if links is None or known
         else f"LEFT JOIN {links} l ON p.child = l.child AND p.day >= l.valid_from "
         "AND (l.valid_until IS NULL OR p.day < l.valid_until)"
     )
@@ -123,7 +124,7 @@ def _acts(con: duckdb.DuckDBPyConnection, links: str | None, rules: Rules) -> No
         f"""
         CREATE OR REPLACE TEMP TABLE acts AS
         WITH owned AS (
-            SELECT p.n, p.action_id, {"p.child" if links is None else "coalesce(l.account, p.child)"} AS account,
+            SELECT p.n, p.action_id, {account} AS account,
                 p.plan_number, p.started, p.ended, p.day, p.quantified_mg, p.group_id, p.claim AS reported,
                 p.withdraws {", p.received" if rules.report_within_days is not None else ""},
                 r.family, r.behaviour, r.told_by, r.overlap AND p.started IS NOT NULL AS by_overlap
