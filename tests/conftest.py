@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from . import spark
 from .postgres import MISSING, QUICK, Server, programs, running_server
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
@@ -35,3 +36,15 @@ def postgres() -> Iterator[Server]:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(MISSING)
     with running_server(QUICK) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[spark.Cluster]:
+    """A Spark cluster that all workers of this run share; skipped without Spark, a failure where all tests must run."""
+    reason = spark.missing()
+    if reason is not None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    base = tmp_path_factory.getbasetemp()
+    run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with spark.shared_cluster(run / "spark-cluster") as cluster:
+        yield cluster
