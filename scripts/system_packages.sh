@@ -1,14 +1,21 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Python: PostgreSQL's programs. Does nothing where they are, or where it may not;
-# without them the tests of PostgreSQL are skipped, and fail on a build server (CI=true).
+# Installs what the tests need beside Python: PostgreSQL's programs, and Java for Spark. Does nothing where they are, or
+# where it may not; without them their tests are skipped, and fail on a build server (CI=true).
 set -euo pipefail
 shopt -s nullglob
 
-if command -v initdb > /dev/null || [ -n "$(echo /usr/lib/postgresql/*/bin/initdb)" ]; then
+packages=()
+if ! command -v initdb > /dev/null && [ -z "$(echo /usr/lib/postgresql/*/bin/initdb)" ]; then
+    packages+=(postgresql)
+fi
+if ! command -v java > /dev/null && [ ! -x "${JAVA_HOME:-}/bin/java" ]; then
+    packages+=(openjdk-17-jre-headless)
+fi
+if [ ${#packages[@]} = 0 ]; then
     exit 0
 fi
 if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
-    echo "PostgreSQL is not installed; its tests will be skipped"
+    echo "not installed: ${packages[*]}; their tests will be skipped"
     exit 0
 fi
 # Debian would start a server with the package; the tests start their own and need none.
@@ -16,5 +23,5 @@ mkdir -p /etc/postgresql-common
 [ -e /etc/postgresql-common/createcluster.conf ] \
     || echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf
 export DEBIAN_FRONTEND=noninteractive
-{ apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql > /dev/null; } \
-    || echo "PostgreSQL could not be installed; its tests will be skipped"
+{ apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null; } \
+    || echo "could not be installed: ${packages[*]}; their tests will be skipped"

@@ -9,11 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
+from . import spark
 from .postgres import MISSING, QUICK, Server, programs, running_server
 
 if TYPE_CHECKING:
     from .s3 import Bucket, S3Server
+
+# How long an example takes depends on who else is on the machine.
+settings.register_profile("tanzhang", deadline=None)
+settings.load_profile("tanzhang")
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
@@ -54,3 +60,15 @@ def s3() -> Iterator[S3Server]:
 def bucket(s3: S3Server) -> Bucket:
     """A new bucket."""
     return s3.bucket()
+
+
+@pytest.fixture(scope="session")
+def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[spark.Cluster]:
+    """A Spark cluster that all workers of this run share; skipped without Spark, a failure where all tests must run."""
+    reason = spark.missing()
+    if reason is not None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    base = tmp_path_factory.getbasetemp()
+    run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with spark.shared_cluster(run / "spark-cluster") as cluster:
+        yield cluster

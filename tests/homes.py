@@ -12,13 +12,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from tanzhang.core.claim import ACTION, CHILD, identity
 from tanzhang.service.settle import settle
 from tanzhang.service.verify import verify
+from tanzhang.stores.book import batch, manifest_of, posting
 from tanzhang.stores.home import Home
-from tanzhang.stores.records import RECORDS
-from tanzhang.stores.storage import files_under, parquet_file
+from tanzhang.stores.parts import all_record_files
+from tanzhang.stores.storage import parquet_file
 
 ZONE = ZoneInfo("Asia/Shanghai")
 DAY = date(2025, 6, 5)
@@ -106,10 +108,20 @@ def write(path: Path, events: Iterable[Event | str]) -> Path:
 
 def records(home: Home) -> pa.Table:
     """All records of a home, batch by batch; texts as texts however they are stored."""
-    names = [name for name, _ in files_under(home.storage / "records") if name.name == RECORDS]
-    tables = [parquet_file(home.storage / "records" / name).read() for name in names]
+    tables = [parquet_file(file.path).read() for file in all_record_files(home.storage, home.book.rows(batch))]
     plain = [pa.table({name: _plain(table[name]) for name in table.column_names}) for table in tables]
     return pa.concat_tables(plain, promote_options="default")
+
+
+def booked(home: Home) -> dict[str, Any]:
+    """What settlement comes to, however its records are spread over files: all of it but the digests of those."""
+    rows = home.book.rows(batch)
+    manifests = [{name: said for name, said in manifest_of(row).items() if name != "book"} for row in rows]
+    return {
+        "records": records(home).to_pylist(),
+        "manifests": manifests,
+        "postings": sorted(map(tuple, home.book.query(sa.select(posting)))),
+    }
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -17,8 +17,12 @@ from typing import Any
 
 from tanzhang.service.intake import intake
 from tanzhang.service.settle import settle
+from tanzhang.service.spark.settle import ClusterSettlement
 from tanzhang.stores import files
 from tanzhang.stores.home import Home
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.stages import LocalStages
 
 DIED, FINISHED, FAILED = 77, 0, 1
 
@@ -30,6 +34,8 @@ def act(job: dict[str, Any]) -> None:
         Home.create(folder, programme="beijing", origin="log.example/beijing", now=now, seed=b"test", **places)
     elif job["do"] == "intake":
         intake(Home(folder), Path(job["file"]), now=now)
+    elif job["do"] == "settle in parts":
+        settle(Home(folder), now=now, engine=ClusterSettlement(LocalStages(cores=4)))
     else:
         settle(Home(folder), now=now)
 

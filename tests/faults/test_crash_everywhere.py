@@ -21,11 +21,27 @@ import sqlalchemy as sa
 from tanzhang.core.errors import TanzhangError
 from tanzhang.service.intake import intake
 from tanzhang.service.settle import settle
+from tanzhang.service.spark.settle import ClusterSettlement
 from tanzhang.stores.book import batch, posting, submission
 from tanzhang.stores.home import Home
+from tanzhang.stores.parts import record_files, records_name
 from tanzhang.stores.records import RECORDS, SUBTREES, digest_of
 
-from ..homes import CREATED, assert_verified, box, new_home, on, power, problems, ride, settle_on, withdrawal, write
+from ..homes import (
+    CREATED,
+    assert_verified,
+    booked,
+    box,
+    new_home,
+    on,
+    power,
+    problems,
+    ride,
+    settle_on,
+    withdrawal,
+    write,
+)
+from ..stages import LocalStages
 
 DIED, FINISHED = 77, 0
 PARTS = 4  # the points of one command are shared out, so that several workers take part
@@ -244,6 +260,40 @@ def test_settle_that_dies_anywhere_and_is_repeated_books_everything_once(
         assert again["batch"] == (None if at >= commit else 1)
         assert state(folder) == expected
         assert_verified(home)
+
+
+def test_a_settlement_in_parts_that_dies_and_is_repeated_books_everything_once(
+    dying: Dying, base: Path, second: Path, quick: Path
+) -> None:
+    ready = copy(base, quick / "ready")
+    intake(Home(ready), second, now=on(8))
+    whole, alone = copy(ready, quick / "whole"), copy(ready, quick / "alone")
+    points = dying.points("settle in parts", whole, on(12))
+    settle_on(Home(alone), 12)
+    expected = booked(Home(alone))
+    assert booked(Home(whole)) == expected
+    commit = points.index("after commit book.sqlite")
+    renamed = [point.removeprefix("after rename ") for point in points if point.startswith("after rename")]
+    parts = [name for name in renamed if name.startswith("records-")]
+    assert len(parts) == 2
+    keys = "00000000-00000001.keys"  # merged with those of the first batch
+    assert renamed == [*parts, "parts.json", "subtrees.bin", "3", "3", "checkpoint", keys]
+    assert points.index("after rename subtrees.bin") < commit < points.index("before write checkpoint")
+    visible = ("before rename", "before commit", "after commit")
+    for at in [at for at, point in enumerate(points) if point.startswith(visible)]:
+        folder = copy(ready, quick / "home")
+        dying.die("settle in parts", folder, on(12), at)
+        home = Home(folder)
+        assert len(home.book.rows(batch)) == (2 if at >= commit else 1)
+        # Whichever engine goes on, what the dead one left is neither used nor kept.
+        engine = ClusterSettlement(LocalStages()) if at % 2 else None
+        assert settle(home, now=on(12), engine=engine)["batch"] == (None if at >= commit else 1)
+        assert booked(home) == expected
+        row = home.book.rows(batch)[1]
+        named = {file.path.name for file in record_files(folder, row)}
+        lists = {records_name(folder / row.folder, row.records_digest), SUBTREES}
+        assert {path.name for path in (folder / row.folder).iterdir()} == named | lists
+    assert_verified(home)
 
 
 def test_a_crash_between_book_and_log_is_mended_by_a_receipt_too(dying: Dying, base: Path, quick: Path) -> None:

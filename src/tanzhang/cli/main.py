@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.replay import replay
 from tanzhang.cli.simulate import simulate
 from tanzhang.core.errors import Problem, TanzhangError, refuse
@@ -206,10 +207,12 @@ def settle(
         str | None, typer.Option("--through", help="Settle windows closed by this local day (default yesterday).")
     ] = None,
     home: HomeOption = None,
+    engine: EngineOption = "embedded",
+    master: MasterOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Decide reports whose window has closed, book and seal them."""
-    with answering(as_json):
+    with answering(as_json), settling_with(engine, master) as chosen:
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line
         from tanzhang.service.settle import settle as service
@@ -217,7 +220,7 @@ def settle(
         opened = _home(home)
         day = None if through is None else _day(through, "--through")
         with progress_line("settle") as progress:
-            result = service(opened, through=day, now=_now(), progress=progress)
+            result = service(opened, through=day, now=_now(), progress=progress, engine=chosen)
         _answer(as_json, result, show.settled)
 
 

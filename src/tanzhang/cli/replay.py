@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
+
 
 def replay(
     folder: Annotated[Path, typer.Argument(help="Folder with reports/<day>/<partner>.parquet.")],
@@ -20,12 +22,14 @@ def replay(
     storage: Annotated[
         str | None, typer.Option("--storage", help="s3://bucket/prefix or a folder for the files of a new home.")
     ] = None,
+    engine: EngineOption = "embedded",
+    master: MasterOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
 ) -> None:
     """Settle a season of report files day by day."""
     from tanzhang.cli.main import _answer, _book_access, _folder, answering
 
-    with answering(as_json):
+    with answering(as_json), settling_with(engine, master) as chosen:
         from tanzhang.cli.progress import progress_line
         from tanzhang.cli.show import season
         from tanzhang.service.replay import home_for
@@ -33,5 +37,5 @@ def replay(
 
         with progress_line("replay") as progress:
             opened = home_for(folder, _folder(home), book=book, book_access=_book_access(), storage=storage)
-            result = service(opened, folder, progress=progress)
+            result = service(opened, folder, progress=progress, engine=chosen)
         _answer(as_json, result, season)

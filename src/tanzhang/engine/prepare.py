@@ -70,7 +70,7 @@ def prepare(
     ``links`` as in :func:`tanzhang.engine.settle.settle`.
     """
     if "account" not in reports.column_names:
-        reports = reports.append_column("account", _accounts(con, reports, links))
+        reports = reports.append_column("account", owners(con, reports, links))
     if "reported" not in reports.column_names:
         reported = _column(reports, "claim", IDENTITY_BYTES)
         claim = _claims(con, reports, reported, Plans.of(reports, recipes, rules), recipes, rules)
@@ -87,7 +87,8 @@ def _column(reports: pa.Table, name: str, width: int) -> pa.Array:
     return identities(np.zeros((count, width), np.uint8), np.zeros(count, dtype=bool))
 
 
-def _accounts(con: duckdb.DuckDBPyConnection, reports: pa.Table, links: str | None) -> pa.Array:
+def owners(con: duckdb.DuckDBPyConnection, reports: pa.Table, links: str | None) -> pa.Array:
+    """Whose the platform account of each report was on the day of the act."""
     child = one_array(reports["child"])
     if links is None:
         return child

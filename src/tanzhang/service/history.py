@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,9 @@ from tanzhang.engine.settle import SAME_REPORT
 from tanzhang.stores.book import batch
 from tanzhang.stores.home import KNOWN, Home
 from tanzhang.stores.known import SLICE_ROWS, KeyColumn, Known, entries, leading, slice_of
-from tanzhang.stores.records import RECORDS, ROW_GROUP
-from tanzhang.stores.storage import parquet_file
+from tanzhang.stores.parts import record_files
+from tanzhang.stores.records import ROW_GROUP
+from tanzhang.stores.storage import Place, parquet_file
 
 if TYPE_CHECKING:
     import duckdb
@@ -89,16 +90,13 @@ class History:
         return self._known.lacking(number, self._made(number)) if number <= self._known.last else (0, None)
 
     def _made(self, number: int) -> KeyColumn:
-        """The entries of a batch, from its record file."""
-        with self._file(number) as file:
-            groups = _groups(file)
-
-            def of_group(place: int) -> KeyColumn:
-                rows = file.read_row_group(place, columns=list(_KEY_COLUMNS), use_threads=False)
-                return self._entries(groups[place], rows, self._first_slice[number])
-
-            parts = [of_group(place) for place in range(file.num_row_groups)]
-        return np.sort(np.concatenate([np.zeros(0, dtype=np.uint64), *parts]))
+        """The entries of a batch, from its record files."""
+        parts = [np.zeros(0, dtype=np.uint64)]
+        for group in self._groups(number):
+            with self._open(group.path) as file:
+                rows = file.read_row_group(group.place, columns=list(_KEY_COLUMNS), use_threads=False)
+            parts.append(self._entries(group.first, rows, self._first_slice[number]))
+        return np.sort(np.concatenate(parts))
 
     def _entries(self, first_row: int, rows: pa.Table, first_slice: Any) -> KeyColumn:
         found = list(self._of_records(rows))
@@ -139,9 +137,9 @@ class History:
         slices = np.unique(slice_of(found))
         number = np.searchsorted(self._first_slice, slices, side="right") - 1
 
-        def of_group(named: tuple[int, int]) -> pa.Table:
-            with self._file(named[0]) as file:
-                rows = file.read_row_group(named[1], columns=list(RECORD_COLUMNS), use_threads=False)
+        def of_group(group: _Group) -> pa.Table:
+            with self._open(group.path) as file:
+                rows = file.read_row_group(group.place, columns=list(RECORD_COLUMNS), use_threads=False)
             chosen = np.zeros(rows.num_rows, dtype=bool)
             for keys in self._of_records(rows):
                 chosen[keys.row[meeting.among(leading(keys.key), wanted)]] = True
@@ -153,30 +151,44 @@ class History:
         plain = [part.cast(pa.schema({f.name: texts.get(f.name, f.type) for f in part.schema})) for part in parts]
         return pa.concat_tables([empty, *plain])
 
-    def _groups_of(self, slices: Any, number: Any) -> Iterable[tuple[int, int]]:
+    def _groups_of(self, slices: Any, number: Any) -> Iterator[_Group]:
+        """The row groups that some slices are in."""
         for each in np.unique(number).tolist():
-            with self._file(each) as file:
-                first = np.array(_groups(file))
+            groups = self._groups(each)
+            first = np.array([group.first for group in groups])
             start = (slices[number == each] - self._first_slice[each]) * SLICE_ROWS
             from_group = np.searchsorted(first, start, side="right") - 1
             to_group = np.searchsorted(first, start + SLICE_ROWS - 1, side="right") - 1
-            groups = {place for low, high in zip(from_group, to_group, strict=True) for place in range(low, high + 1)}
-            yield from ((each, place) for place in sorted(groups))
+            places = {place for low, high in zip(from_group, to_group, strict=True) for place in range(low, high + 1)}
+            yield from (groups[place] for place in sorted(places))
 
-    def _file(self, number: int) -> pq.ParquetFile:
-        place = self._home.storage / self._batches[number].folder / RECORDS
-        return parquet_file(place, memory_map=True, read_dictionary=list(_TEXTS))
+    def _groups(self, number: int) -> list[_Group]:
+        """The row groups of a batch, in order."""
+        groups: list[_Group] = []
+        for part in record_files(self._home.storage, self._batches[number]):
+            first = part.first
+            with self._open(part.path) as file:
+                for place in range(file.num_row_groups):
+                    groups.append(_Group(part.path, place, first))
+                    first += file.metadata.row_group(place).num_rows
+        return groups
+
+    def _open(self, path: Place) -> pq.ParquetFile:
+        return parquet_file(path, memory_map=True, read_dictionary=list(_TEXTS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A row group of a batch, whose first record has number ``first``."""
+
+    path: Place
+    place: int
+    first: int
 
 
 def recipes_of(home: Home) -> dict[str, Recipe]:
     """Every plan of the book as arithmetic."""
     return {digest: read_recipe(document) for digest, document in home.book.plans().items()}
-
-
-def _groups(file: pq.ParquetFile) -> list[int]:
-    """The first row of each row group."""
-    counts = (file.metadata.row_group(place).num_rows for place in range(file.num_row_groups))
-    return list(itertools.accumulate(counts, initial=0))[:-1]
 
 
 def _said(column: pa.ChunkedArray, texts: Iterable[str]) -> Flags:

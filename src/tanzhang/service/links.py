@@ -7,6 +7,7 @@ names. Settlement reads both as one relation.
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -205,10 +206,30 @@ def _check_links(home: Home, con: duckdb.DuckDBPyConnection, path: Path) -> None
         raise TanzhangError(problems)
 
 
+@dataclass(frozen=True, slots=True)
+class Consents:
+    """Every consent of a home: rows (child, account, valid_from, valid_until) and files of such rows."""
+
+    rows: tuple[tuple[str, str, str, str | None], ...]
+    files: tuple[str, ...]
+
+
+def consents_of(home: Home) -> Consents:
+    """What the book knows of links."""
+    return Consents(
+        tuple((row.child, row.account, row.valid_from, row.valid_until) for row in home.book.rows(link)),
+        tuple(str(home.storage / row.file) for row in home.book.rows(link_file)),
+    )
+
+
 def links_relation(home: Home, con: duckdb.DuckDBPyConnection) -> str | None:
     """Relation of every consent (child, account, valid_from, valid_until), None if there is none."""
-    rows = [(row.child, row.account, row.valid_from, row.valid_until) for row in home.book.rows(link)]
-    files = [str(home.storage / row.file) for row in home.book.rows(link_file)]
+    return relation_of(consents_of(home), con)
+
+
+def relation_of(consents: Consents, con: duckdb.DuckDBPyConnection) -> str | None:
+    """:func:`links_relation` in a process that has no book."""
+    rows, files = list(consents.rows), consents.files
     if not rows and not files:
         return None
     con.execute("CREATE OR REPLACE TEMP TABLE link_rows (child UUID, account UUID, valid_from DATE, valid_until DATE)")

@@ -16,7 +16,8 @@ from tanzhang.engine.signing import verifier_of
 from tanzhang.service.settle import open_reports
 from tanzhang.stores.book import batch
 from tanzhang.stores.home import Home
-from tanzhang.stores.records import RECORDS, SUBTREE_LEAVES, SUBTREES, read_slice, read_subtrees, to_record
+from tanzhang.stores.parts import read_span, record_files
+from tanzhang.stores.records import SUBTREE_LEAVES, SUBTREES, read_subtrees, to_record
 
 
 def create_receipt(home: Home, action: uuid.UUID) -> bytes:
@@ -28,7 +29,7 @@ def create_receipt(home: Home, action: uuid.UUID) -> bytes:
     row, index = _find(home, action)
     first = index - index % SUBTREE_LEAVES
     folder = home.storage / row.folder
-    part = read_slice(folder / RECORDS, first, min(first + SUBTREE_LEAVES, row.records))
+    part = read_span(record_files(home.storage, row), first, min(first + SUBTREE_LEAVES, row.records))
     seeds = fixed_bytes(part["seed"], 16)
     leaves = leaf_hashes(part, seeds, first_index=first)
     record = to_record(part.slice(index - first, 1).to_pylist()[0])
@@ -88,7 +89,7 @@ def _find(home: Home, action: uuid.UUID) -> tuple[Any, int]:
     rows = home.book.rows(batch)
     wanted = f"action_id = {quote(str(action))}::UUID"
     if rows:
-        files = {str(home.storage / row.folder / RECORDS): row for row in rows}
+        files = {str(file.path): (row, file.first) for row in rows for file in record_files(home.storage, row)}
         named = ", ".join(quote(file) for file in files)
         found = con.execute(
             f"""
@@ -97,7 +98,8 @@ def _find(home: Home, action: uuid.UUID) -> tuple[Any, int]:
             """
         ).fetchall()
         if found:
-            return files[found[0][0]], found[0][1]
+            row, before = files[found[0][0]]
+            return row, before + found[0][1]
     pending = open_reports(home, None)
     if pending.rows:
         con.register("pending", pending.table)

@@ -19,9 +19,22 @@ if TYPE_CHECKING:
 
 def recounted_totals(con: duckdb.DuckDBPyConnection, records: str) -> dict[str, Any]:
     """What a manifest says of its records: how many of each outcome, and the amounts granted and reversed by unit."""
-    outcomes = con.execute(f"SELECT outcome, count(*)::VARCHAR FROM {records} GROUP BY 1 ORDER BY 1").fetchall()
+    return totals_of(con, f"({record_sums_sql(records)})")
+
+
+def record_sums_sql(records: str) -> str:
+    """Count and amounts of records by partner, kind and outcome; sums of parts add up to those of the whole."""
+    return (
+        "SELECT partner, kind, outcome, count(*) AS records, sum(granted_mg) AS granted_mg, "
+        f"sum(reversed_mg) AS reversed_mg FROM {records} GROUP BY ALL"
+    )
+
+
+def totals_of(con: duckdb.DuckDBPyConnection, sums: str) -> dict[str, Any]:
+    """:func:`recounted_totals` from the sums of a batch, or of its parts."""
+    outcomes = con.execute(f"SELECT outcome, sum(records)::VARCHAR FROM {sums} GROUP BY 1 ORDER BY 1").fetchall()
     amounts = con.execute(
-        f"SELECT kind, sum(granted_mg)::VARCHAR, sum(reversed_mg)::VARCHAR FROM {records} GROUP BY 1 ORDER BY 1"
+        f"SELECT kind, sum(granted_mg)::VARCHAR, sum(reversed_mg)::VARCHAR FROM {sums} GROUP BY 1 ORDER BY 1"
     ).fetchall()
     return {
         "outcomes": dict(outcomes),
@@ -36,18 +49,30 @@ def recounted_postings(con: duckdb.DuckDBPyConnection, records: str) -> pa.Table
     Columns account, unit and amount, sorted by unit and account; amounts of one unit sum to zero; no zero
     amounts.
     """
-    unit = "CASE kind " + " ".join(f"WHEN '{kind}' THEN '{name}'" for kind, name in UNIT_OF_KIND.items()) + " END"
-    net = "sum(granted_mg - reversed_mg)::BIGINT"
-    partners = [text for (text,) in con.execute(f"SELECT DISTINCT partner FROM {records}").fetchall()]
+    return double_entry(con, f"({account_postings_sql(records)})", f"({record_sums_sql(records)})")
+
+
+def account_postings_sql(records: str) -> str:
+    """Each account's net amount by unit, not zero; of parts that share no account they are those of the whole."""
+    return f"SELECT account, {_UNIT} AS unit, {_NET} AS amount FROM {records} GROUP BY ALL HAVING amount <> 0"
+
+
+def double_entry(con: duckdb.DuckDBPyConnection, accounts: str, sums: str) -> pa.Table:
+    """:func:`recounted_postings` from postings of accounts and sums, of a batch or of its parts."""
+    partners = [text for (text,) in con.execute(f"SELECT DISTINCT partner FROM {sums}").fetchall()]
     own = " ".join(
         f"WHEN {quote(name)} THEN {quote(str(system_account(f'partner:{name}')))}::UUID" for name in partners
     )
     return con.sql(
         f"""
-        SELECT account, {unit} AS unit, {net} AS amount FROM {records} GROUP BY ALL HAVING amount <> 0
+        SELECT account, unit, amount FROM {accounts}
         UNION ALL
-        SELECT CASE partner {own} END AS account, {unit} AS unit, -{net} AS amount FROM {records}
+        SELECT CASE partner {own} END AS account, {_UNIT} AS unit, -{_NET} AS amount FROM {sums}
         GROUP BY ALL HAVING amount <> 0
         ORDER BY unit, account
         """
     ).to_arrow_table()
+
+
+_UNIT = "CASE kind " + " ".join(f"WHEN '{kind}' THEN '{name}'" for kind, name in UNIT_OF_KIND.items()) + " END"
+_NET = "sum(granted_mg - reversed_mg)::BIGINT"

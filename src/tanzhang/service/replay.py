@@ -24,7 +24,7 @@ from tanzhang.core.record import UNIT_OF_KIND
 from tanzhang.service.intake import intake
 from tanzhang.service.links import link_many
 from tanzhang.service.progress import Progress, silent
-from tanzhang.service.settle import last_closing_day, settle, settled_records
+from tanzhang.service.settle import Engine, last_closing_day, settle, settled_records
 from tanzhang.stores.book import batch, submission
 from tanzhang.stores.home import KNOWN, Home, is_home
 from tanzhang.stores.storage import files_under
@@ -41,9 +41,10 @@ class Day:
     files: dict[str, Path]
 
 
-def replay(home: Home, folder: Path, *, progress: Progress = silent) -> dict[str, Any]:
+def replay(home: Home, folder: Path, *, progress: Progress = silent, engine: Engine | None = None) -> dict[str, Any]:
     """Take in and settle a folder of reports day by day; returns what was done and what the season came to.
 
+    ``engine`` settles instead of this process, as in :func:`tanzhang.service.settle.settle`.
     ``progress`` is called with the share of bytes done and about how many rows there are in all. Raises
     ``replay-layout`` for a folder that is no season, ``replay-programme`` if it was simulated for another programme,
     and what intake and settlement raise.
@@ -78,12 +79,12 @@ def replay(home: Home, folder: Path, *, progress: Progress = silent) -> dict[str
                 refused[code] = refused.get(code, 0) + count
         before = timed("intake", before)
         if not _went_on(home, _morning_after(day.day, zone)):
-            settle(home, through=day.day, now=_morning_after(day.day, zone))
+            settle(home, through=day.day, now=_morning_after(day.day, zone), engine=engine)
         before = timed("settle", before)
     last = last_closing_day(home)
     if last is not None:
         progress("what closes later", 99, rows)
-        settle(home, through=last, now=_morning_after(last, zone))
+        settle(home, through=last, now=_morning_after(last, zone), engine=engine)
         timed("settle", before)
     spent = time.perf_counter() - started
     return {

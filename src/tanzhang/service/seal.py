@@ -1,6 +1,6 @@
 """Book and seal: record files, one SQL transaction, then the log. In this order, so that a crash loses nothing.
 
-1. the batch's record file and subtree roots (temporary name, sync, rename);
+1. the batch's record files and subtree roots (temporary name, sync, rename);
 2. one transaction: batch row with digests, root and totals, postings, the reports it consumed, the next salt key;
 3. log entries, tiles, checkpoint.
 
@@ -10,8 +10,9 @@ next call of anything that writes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -28,6 +29,7 @@ from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import Decision
 from tanzhang.service.totals import batch_postings, batch_totals
 from tanzhang.stores.home import Home, key_check
+from tanzhang.stores.parts import clear_unnamed
 from tanzhang.stores.records import RECORDS, ROW_GROUP, SUBTREES, write_subtrees, writing_table
 from tanzhang.stores.storage import Place
 
@@ -41,52 +43,88 @@ def seal(
     now: datetime,
 ) -> dict[str, Any]:
     """Make what was decided the next batch. Returns its number, root and totals."""
-    number, key = home.book.next_seal_key()
-    folder = home.storage / "records" / f"{number:08d}"
+    opened = next_batch(home)
     totals, postings = batch_totals(decision), batch_postings(decision)
-    heads = home.book.heads()
-    following = next_seal_key(key)
-    described: dict[str, Any] = {"through": through.isoformat(), "records": len(decision)}
-
-    def batch_row(written: Written) -> dict[str, Any]:
-        described["root"] = written.root
-        manifest = {
-            "format": MANIFEST_FORMAT,
-            "programme": home.programme.id,
-            "rehearsal": home.programme.rehearsal,
-            "batch": str(number),
-            "through": through.isoformat(),
-            "layout": LAYOUT_VERSION,
-            "records": str(len(decision)),
-            "root": written.root,
-            **totals,
-            "book": heads,
-            "next_seal_check": key_check(following),
-        }
-        return {
-            "through": through.isoformat(),
-            "records": len(decision),
-            "folder": folder.relative_to(home.storage).as_posix(),
-            "records_digest": written.records_digest,
-            "subtrees_digest": written.subtrees_digest,
-            "manifest": canonical_json(manifest),
-            "sealed_at": now.astimezone(UTC).isoformat(timespec="seconds"),
-        }
-
     with ThreadPoolExecutor(1) as writer:  # the files are written while the postings go into the open transaction
-        writing = writer.submit(write_batch, folder, decision, key, home=home.storage)
-        home.book.commit_batch(lambda: batch_row(writing.result()), number, consumed, postings, following, heads)
-    home.publish()
-    return {"batch": number, **described, **totals}
+        writing = writer.submit(write_batch, opened.folder, decision, opened.key, home=home.storage)
+        return commit(home, opened, writing.result, totals, postings, consumed=consumed, through=through, now=now)
+
+
+@dataclass(frozen=True, slots=True)
+class NextBatch:
+    """The batch that is being settled: its number and folder, its salt key, and the book as it was before."""
+
+    number: int
+    folder: Place
+    key: bytes = field(repr=False)
+    heads: dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The files of a batch: their digests and the root of the records' tree."""
+    """The files of a batch: how many records, their digests and the root of the records' tree."""
 
+    records: int
     records_digest: str
     subtrees_digest: str
     root: str
+
+
+def next_batch(home: Home) -> NextBatch:
+    """The next batch, under the home's write lock; what one that died left in its folder is cleared away."""
+    number, key = home.book.next_seal_key()
+    folder = home.storage / "records" / f"{number:08d}"
+    clear_unnamed(folder)
+    return NextBatch(number, folder, key, home.book.heads())
+
+
+def commit(
+    home: Home,
+    opened: NextBatch,
+    written: Callable[[], Written],
+    totals: dict[str, Any],
+    postings: pa.Table,
+    *,
+    consumed: list[dict[str, Any]],
+    through: date,
+    now: datetime,
+) -> dict[str, Any]:
+    """The one transaction of a batch, and then the log. ``written`` waits for its files.
+
+    Whatever engine decided and wrote, this is how it becomes true. Returns the batch's number, root and totals.
+    """
+    following = next_seal_key(opened.key)
+    described: dict[str, Any] = {"through": through.isoformat()}
+
+    def batch_row() -> dict[str, Any]:
+        files = written()
+        described.update(records=files.records, root=files.root)
+        manifest = {
+            "format": MANIFEST_FORMAT,
+            "programme": home.programme.id,
+            "rehearsal": home.programme.rehearsal,
+            "batch": str(opened.number),
+            "through": through.isoformat(),
+            "layout": LAYOUT_VERSION,
+            "records": str(files.records),
+            "root": files.root,
+            **totals,
+            "book": opened.heads,
+            "next_seal_check": key_check(following),
+        }
+        return {
+            "through": through.isoformat(),
+            "records": files.records,
+            "folder": opened.folder.relative_to(home.storage).as_posix(),
+            "records_digest": files.records_digest,
+            "subtrees_digest": files.subtrees_digest,
+            "manifest": canonical_json(manifest),
+            "sealed_at": now.astimezone(UTC).isoformat(timespec="seconds"),
+        }
+
+    home.book.commit_batch(batch_row, opened.number, consumed, postings, following, opened.heads)
+    home.publish()
+    return {"batch": opened.number, **described, **totals}
 
 
 def write_batch(folder: Place, decision: Decision, seal_key: bytes, *, home: Place) -> Written:
@@ -94,13 +132,8 @@ def write_batch(folder: Place, decision: Decision, seal_key: bytes, *, home: Pla
 
     def made(bounds: tuple[int, int]) -> tuple[pa.Table, Bytes]:
         start, stop = bounds
-        records = decision.records(start, stop)
-        accounts = fixed_bytes(records["account"], 16)
-        run = runs(accounts)
-        starts = np.flatnonzero(np.diff(run, prepend=-1))
-        seeds = salt_seeds(accounts[starts], seal_key)[run]
-        leaves = leaf_hashes(records, seeds, first_index=start)
-        return records.append_column("seed", fixed_column(seeds)), subtree_roots(leaves, cores=1)
+        records, leaves = salted(decision.records(start, stop), seal_key, start)
+        return records, subtree_roots(leaves, cores=1)
 
     subtrees = []
     with writing_table(folder / RECORDS, home=home) as file:
@@ -109,4 +142,15 @@ def write_batch(folder: Place, decision: Decision, seal_key: bytes, *, home: Pla
             subtrees.append(roots)
     roots = np.concatenate(subtrees)
     # A tree whose leaves are the roots of whole subtrees has the same root.
-    return Written(file.digest, write_subtrees(folder / SUBTREES, roots, home=home), merkle_root(roots).hex())
+    digest = write_subtrees(folder / SUBTREES, roots, home=home)
+    return Written(len(decision), file.digest, digest, merkle_root(roots).hex())
+
+
+def salted(records: pa.Table, seal_key: bytes, first_index: int) -> tuple[pa.Table, Bytes]:
+    """Records in batch order from ``first_index`` with the seed of each, and their leaves, on the core that calls."""
+    accounts = fixed_bytes(records["account"], 16)
+    run = runs(accounts)
+    starts = np.flatnonzero(np.diff(run, prepend=-1))
+    seeds = salt_seeds(accounts[starts], seal_key)[run]
+    leaves = leaf_hashes(records, seeds, first_index=first_index)
+    return records.append_column("seed", fixed_column(seeds)), leaves

@@ -7,10 +7,10 @@ that finds nothing to settle still brings the log up to the book, so recovery af
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -26,16 +26,33 @@ from tanzhang.service.progress import Progress, silent
 from tanzhang.service.seal import seal
 from tanzhang.stores.book import batch, submission
 from tanzhang.stores.home import Home
-from tanzhang.stores.records import RECORDS
+from tanzhang.stores.parts import all_record_files
 from tanzhang.stores.reports import ReportFile, last_close_day, read_reports
 
 if TYPE_CHECKING:
     import duckdb
 
 
-def settle(home: Home, *, through: date | None = None, now: datetime, progress: Progress = silent) -> dict[str, Any]:
+class Engine(Protocol):
+    """Another way than this process alone to decide, book and seal; the same records come out."""
+
+    def settle(
+        self, home: Home, files: list[ReportFile], *, through: date, now: datetime, progress: Progress
+    ) -> dict[str, Any] | None:
+        """Settle what is due in these files, under the home's write lock; None if nothing is."""
+
+
+def settle(
+    home: Home,
+    *,
+    through: date | None = None,
+    now: datetime,
+    progress: Progress = silent,
+    engine: Engine | None = None,
+) -> dict[str, Any]:
     """Settle all accepted reports whose window closed on or before local day ``through`` (default: yesterday).
 
+    ``engine`` decides and writes instead of this process.
     Returns the batch number (None if there was nothing to settle), records and milligrams by outcome and unit.
     Raises ``day-not-over`` for a ``through`` of today or later: a better report may still come in time.
     """
@@ -51,9 +68,13 @@ def settle(home: Home, *, through: date | None = None, now: datetime, progress: 
     with home.writing():
         home.publish()
         progress("gathering reports", 0, 0)
+        nothing: dict[str, Any] = {"batch": None, "through": last.isoformat(), "records": 0, "outcomes": {}}
+        if engine is not None:
+            files = _report_files(home, last)
+            return engine.settle(home, files, through=last, now=now, progress=progress) or nothing
         pending = open_reports(home, last)
         if not pending.rows:
-            return {"batch": None, "through": last.isoformat(), "records": 0, "outcomes": {}}
+            return nothing
         con = home.connect()
         progress("deciding", 10, pending.rows)
         history = History(home).catch_up(keep=True)
@@ -80,11 +101,13 @@ class OpenReports:
 def open_reports(home: Home, through: date | None) -> OpenReports:
     """Accepted reports not settled yet whose window closes by ``through`` (None: all of them)."""
     table, counts = read_reports(_report_files(home, through))
-    consumed = [
-        {"submission": number, "through": None if through is None else through.isoformat(), "rows": count}
-        for number, count in counts.items()
-    ]
-    return OpenReports(table, consumed)
+    return OpenReports(table, consumed_rows(counts, through))
+
+
+def consumed_rows(counts: Mapping[int, int], through: date | None) -> list[dict[str, Any]]:
+    """Rows of table ``consumption`` but for their batch: how many reports of which submissions."""
+    last = None if through is None else through.isoformat()
+    return [{"submission": number, "through": last, "rows": count} for number, count in counts.items()]
 
 
 def open_reports_near(home: Home, con: duckdb.DuckDBPyConnection, own: Iterable[uuid.UUID]) -> pa.Table:
@@ -151,9 +174,9 @@ def _decide(home: Home, con: duckdb.DuckDBPyConnection, pending: pa.Table, histo
 
 def settled_records(home: Home, con: duckdb.DuckDBPyConnection) -> str:
     """View ``settled``: the records of every batch the book names."""
-    files = [str(home.storage / row.folder / RECORDS) for row in home.book.rows(batch)]
+    files = all_record_files(home.storage, home.book.rows(batch))
     if files:
-        named = ", ".join(quote(file) for file in files)
+        named = ", ".join(quote(str(file.path)) for file in files)
         con.execute(f"CREATE OR REPLACE TEMP VIEW settled AS SELECT * FROM read_parquet([{named}])")
     else:
         columns = ", ".join(f"{name} {kind}" for name, kind in RECORD_COLUMNS.items())

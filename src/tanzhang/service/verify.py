@@ -31,9 +31,9 @@ from tanzhang.service.recount import recounted_postings, recounted_totals
 from tanzhang.stores.book import batch, consumption, link_file, manifest_of, plan, posting, submission
 from tanzhang.stores.home import Home, key_check
 from tanzhang.stores.log import Log
+from tanzhang.stores.parts import PARTS, record_files, records_name, whole_subtrees
 from tanzhang.stores.postings import pages, postings_of
-from tanzhang.stores.records import RECORDS, SUBTREES, digest_of
-from tanzhang.stores.storage import Place, parquet_file
+from tanzhang.stores.records import SUBTREES, digest_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -56,18 +56,8 @@ def _manifest(row: Any) -> dict[str, Any]:
     return manifest if isinstance(manifest, dict) and isinstance(manifest.get("book"), dict) else {}
 
 
-def _row_groups(path: Place) -> Iterator[tuple[int, pa.Table]]:
-    """The row groups of a record file with the index of their first record; each holds whole subtrees but the last."""
-    first = 0
-    with parquet_file(path) as file:
-        for number in range(file.num_row_groups):
-            table = file.read_row_group(number)
-            yield first, table
-            first += table.num_rows
-
-
 def _subtrees(group: tuple[int, pa.Table]) -> tuple[int, Bytes]:
-    """How many records a row group holds, and the roots of their subtrees."""
+    """How many records a table of whole subtrees holds, and their roots."""
     first, table = group
     leaves = leaf_hashes(table, fixed_bytes(table["seed"], 16), first_index=first)
     return table.num_rows, subtree_roots(leaves, cores=1)
@@ -212,7 +202,11 @@ class _Verification:
         check = Check("record files", "record files and subtree roots against their digests")
         for row in self.batches:
             before = len(check.problems)
-            for name, digest in ((RECORDS, row.records_digest), (SUBTREES, row.subtrees_digest)):
+            name = records_name(self.home.folder / row.folder, row.records_digest)
+            wanted = [(name, row.records_digest), (SUBTREES, row.subtrees_digest)]
+            if name == PARTS and digest_of(self.home.folder / row.folder / PARTS) == row.records_digest:
+                wanted += [(file.path.name, file.digest) for file in record_files(self.home.folder, row)]
+            for name, digest in wanted:
                 check.count += 1
                 self._same_file(check, "record-file", f"{row.folder}/{name}", digest)
             if len(check.problems) == before:
@@ -232,7 +226,7 @@ class _Verification:
         check = Check("record trees", "leaves recomputed from the records, roots against the manifests")
         for row in self.sound:
             roots = []
-            for records, subtrees in in_order(_subtrees, _row_groups(self.home.storage / row.folder / RECORDS)):
+            for records, subtrees in in_order(_subtrees, whole_subtrees(record_files(self.home.storage, row))):
                 check.count += records
                 roots.append(subtrees)
             found = np.concatenate(roots) if roots else np.zeros((0, 32), dtype=np.uint8)
@@ -338,11 +332,12 @@ class _Verification:
             check.problems.append(_wrong("posting-mismatch", "a page does not say what it holds", where))
 
     def _file(self, row: Any) -> str:
-        return f"read_parquet({quote(str(self.home.storage / row.folder / RECORDS))})"
+        named = ", ".join(quote(str(file.path)) for file in record_files(self.home.storage, row))
+        return f"read_parquet([{named}])"
 
     def _read_records(self) -> None:
         """View ``sound``: the records of all batches whose files are as written, with their batch."""
-        files = {str(self.home.storage / row.folder / RECORDS): row.seq for row in self.sound}
+        files = {str(file.path): row.seq for row in self.sound for file in record_files(self.home.storage, row)}
         self.con.execute("CREATE OR REPLACE TEMP TABLE batch_files (filename VARCHAR, batch INTEGER)")
         if files:
             self.con.executemany("INSERT INTO batch_files VALUES (?, ?)", list(files.items()))

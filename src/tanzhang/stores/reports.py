@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from tanzhang.stores.records import ROW_GROUP, TableFile, writing_table
 from tanzhang.stores.storage import Place, parquet_file
@@ -105,29 +107,78 @@ def last_close_day(files: Iterable[ReportFile]) -> date | None:
     return latest
 
 
+@dataclass(frozen=True, slots=True)
+class ReportSlice:
+    """Some row groups of a report file that hold wanted rows: what one process of several reads. ``rows`` at most."""
+
+    file: ReportFile
+    groups: tuple[int, ...]
+    rows: int
+
+
+def report_slices(files: Iterable[ReportFile], rows: int) -> list[ReportSlice]:
+    """The wanted row groups of all files, in order, in slices of about so many rows; only footers are read."""
+    slices = []
+    for file in files:
+        with parquet_file(file.path) as parquet:
+            groups: list[int] = []
+            held = 0
+            for number in _wanted(parquet, file):
+                groups.append(number)
+                held += parquet.metadata.row_group(number).num_rows
+                if held >= rows:
+                    slices.append(ReportSlice(file, tuple(groups), held))
+                    groups, held = [], 0
+            if groups:
+                slices.append(ReportSlice(file, tuple(groups), held))
+    return slices
+
+
+def read_report_slice(part: ReportSlice, names: Iterable[str] | None = None) -> pa.Table:
+    """The wanted rows of a slice as :func:`read_reports` reads them, of the columns ``names`` only if given."""
+    with parquet_file(part.file.path, read_dictionary=list(_TEXTS)) as parquet:
+        table = _rows(parquet, part.file, list(part.groups), None if names is None else {*names})
+    return table.append_column("received", pa.repeat(pa.scalar(part.file.received, pa.date32()), table.num_rows))
+
+
 def _read(file: ReportFile) -> pa.Table | None:
     with parquet_file(file.path, read_dictionary=list(_TEXTS), memory_map=True) as parquet:
-        place = parquet.schema_arrow.names.index("close_day")
-        wanted, mixed = [], False
-        empty = set(parquet.schema_arrow.names)
-        for number in range(parquet.num_row_groups):
-            group = parquet.metadata.row_group(number)
-            days = group.column(place).statistics
-            if (file.through is not None and days.min > file.through) or (
-                file.after is not None and days.max <= file.after
-            ):
-                continue
+        wanted = _wanted(parquet, file)
+        return _rows(parquet, file, wanted, None) if wanted else None
+
+
+def _wanted(parquet: pq.ParquetFile, file: ReportFile) -> list[int]:
+    """The row groups in which a wanted row may be."""
+    wanted = []
+    for number in range(parquet.num_row_groups):
+        days = _closing(parquet, number)
+        if (file.through is None or days.min <= file.through) and (file.after is None or days.max > file.after):
             wanted.append(number)
-            mixed |= file.through is not None and days.max > file.through
-            mixed |= file.after is not None and days.min <= file.after
-            for position, name in enumerate(parquet.schema_arrow.names):
-                known = group.column(position).statistics
-                if known is None or not known.has_null_count or known.null_count < group.num_rows:
-                    empty.discard(name)
-        if not wanted:
-            return None
-        columns = [name for name in parquet.schema_arrow.names if name not in empty]
-        table = parquet.read_row_groups(wanted, columns=columns)
+    return wanted
+
+
+def _closing(parquet: pq.ParquetFile, number: int) -> Any:
+    place = parquet.schema_arrow.names.index("close_day")
+    return parquet.metadata.row_group(number).column(place).statistics
+
+
+def _rows(parquet: pq.ParquetFile, file: ReportFile, groups: list[int], names: set[str] | None) -> pa.Table:
+    """The wanted rows of row groups, without columns that are empty in all of them."""
+    mixed = False
+    empty = set(parquet.schema_arrow.names)
+    for number in groups:
+        days = _closing(parquet, number)
+        mixed |= file.through is not None and days.max > file.through
+        mixed |= file.after is not None and days.min <= file.after
+        group = parquet.metadata.row_group(number)
+        for position, name in enumerate(parquet.schema_arrow.names):
+            known = group.column(position).statistics
+            if known is None or not known.has_null_count or known.null_count < group.num_rows:
+                empty.discard(name)
+    columns = [name for name in parquet.schema_arrow.names if name not in empty]
+    if names is not None:
+        columns = [name for name in columns if name in names or name == "close_day"]
+    table = parquet.read_row_groups(groups, columns=columns)
     if not mixed:
         return table
     inside = [pc.field("close_day") > pa.scalar(file.after)] if file.after is not None else []

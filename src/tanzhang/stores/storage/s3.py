@@ -99,6 +99,10 @@ class S3Storage:
                 remedy="pip install 'tanzhang[s3]'",
             ) from None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens its own client, with the credentials of its own surroundings."""
+        return S3Storage, (self.address,)
+
     @cached_property
     def fs(self) -> Any:
         """The client; it never makes a bucket."""

@@ -1,0 +1,188 @@
+"""A batch's records as files: one, or several parts that different processes wrote.
+
+One process writes ``records.parquet`` and the book names its digest. Where many write one batch, each writes parts
+under names of its own, and ``parts.json`` lists those that count, in batch order, with rows and digests; the book
+names the digest of that list. A part that the list does not name does not exist, nor does a list that the book does
+not name. Parts begin and end at any record, so a subtree may lie across two of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Protocol
+
+import pyarrow as pa
+
+from tanzhang.core.errors import refuse
+from tanzhang.core.methodology import canonical_json
+from tanzhang.stores.records import RECORDS, ROW_GROUP, SUBTREE_LEAVES, digest_of, read_slice
+from tanzhang.stores.storage import Place, files_under, parquet_file, remove, write_durably
+
+PARTS = "parts.json"
+PARTS_FORMAT = "tanzhang.parts/1"
+_PARTS_OF_ANY = "records-*.parquet"
+
+
+class BatchRow(Protocol):
+    """What is read of a row of table ``batch``."""
+
+    folder: str
+    records: int
+    records_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFile:
+    """A file of records ``[first, first + rows)`` of its batch."""
+
+    path: Place
+    first: int
+    rows: int
+    digest: str
+
+
+def part_name(number: int, token: str) -> str:
+    """The name of a part; with another ``token`` for each try, so that no try ever touches another's file."""
+    return f"records-{number:05d}-{token}.parquet"
+
+
+def write_parts(folder: Place, files: Sequence[RecordFile], *, home: Place) -> str:
+    """Write the list of a batch's parts, in batch order; returns its SHA-256."""
+    parts = [{"file": file.path.name, "rows": str(file.rows), "sha256": file.digest} for file in files]
+    data = canonical_json({"format": PARTS_FORMAT, "parts": parts}).encode()
+    write_durably(folder / PARTS, data, up_to=home)
+    return hashlib.sha256(data).hexdigest()
+
+
+def records_name(folder: Place, digest: str) -> str:
+    """The file in a batch's folder that has, or should have, the digest that the book names."""
+    if digest_of(folder / PARTS) == digest:
+        return PARTS
+    if (folder / RECORDS).exists() or not (folder / PARTS).exists():
+        # Where parts lie and no list does, the list is what is missing.
+        lost = not (folder / RECORDS).exists() and any(name.match(_PARTS_OF_ANY) for name, _ in files_under(folder))
+        return PARTS if lost else RECORDS
+    return PARTS
+
+
+def record_files(home: Place, row: BatchRow) -> list[RecordFile]:
+    """The files that hold a batch's records, in order. Refuses a list that the book does not name.
+
+    Raises ``record-file-changed``; the files themselves are not read.
+    """
+    folder = home / row.folder
+    if records_name(folder, row.records_digest) == RECORDS:
+        return [RecordFile(folder / RECORDS, 0, row.records, row.records_digest)]
+    path = folder / PARTS
+    data = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != row.records_digest:
+        raise refuse(
+            "record-file-changed",
+            f"{row.folder}/{PARTS} is not what was written",
+            where=f"{row.folder}/{PARTS}",
+            remedy="restore it from a backup; everything up to the last checkpoint can be compared with the "
+            "published log",
+        )
+    files, first = [], 0
+    for part in json.loads(data)["parts"]:
+        files.append(RecordFile(folder / PurePath(part["file"]).name, first, int(part["rows"]), part["sha256"]))
+        first += files[-1].rows
+    return files
+
+
+def all_record_files(home: Place, rows: Iterable[BatchRow]) -> list[RecordFile]:
+    """The record files of several batches."""
+    return [file for row in rows for file in record_files(home, row)]
+
+
+def read_span(files: Sequence[RecordFile], start: int, stop: int) -> pa.Table:
+    """Records ``[start, stop)`` of a batch from the files that hold them; ``record-index`` if there are none."""
+    tables = [
+        read_slice(file.path, max(start - file.first, 0), min(stop - file.first, file.rows))
+        for file in files
+        if file.first < stop and file.first + file.rows > start
+    ]
+    found = pa.concat_tables(tables, promote_options="default") if tables else None
+    if found is None or found.num_rows != stop - start:
+        held = sum(file.rows for file in files)
+        raise refuse(
+            "record-index",
+            f"the batch holds {held} records, not [{start}, {stop})",
+            where=str(files[0].path.parent) if files else "batch",
+            remedy="run 'tanzhang verify'",
+        )
+    return found
+
+
+def whole_subtrees(files: Iterable[RecordFile]) -> Iterator[tuple[int, pa.Table]]:
+    """A batch's records in tables of whole subtrees, the last one apart, with the index of each table's first record.
+
+    A table is about a row group; memory is that of one.
+    """
+    first, waiting = 0, None
+    for file in files:
+        with parquet_file(file.path) as parquet:
+            for number in range(parquet.num_row_groups):
+                table = parquet.read_row_group(number)
+                if waiting is not None:
+                    table = pa.concat_tables([waiting, table], promote_options="default").combine_chunks()
+                whole = table.num_rows - table.num_rows % SUBTREE_LEAVES
+                if whole:
+                    yield first, table.slice(0, whole)
+                first += whole
+                waiting = table.slice(whole) if whole < table.num_rows else None
+    if waiting is not None:
+        yield first, waiting
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSlice:
+    """Some row groups of a record file: what one process of several looks through."""
+
+    path: Place
+    groups: tuple[int, ...]
+    rows: int
+
+
+def record_slices(files: Iterable[RecordFile], rows: int) -> list[RecordSlice]:
+    """The row groups of files in slices of about so many rows; only footers are read."""
+    slices = []
+    for file in files:
+        with parquet_file(file.path) as parquet:
+            metadata = parquet.metadata
+        groups: list[int] = []
+        held = 0
+        for number in range(metadata.num_row_groups):
+            groups.append(number)
+            held += metadata.row_group(number).num_rows
+            if held >= rows or number == metadata.num_row_groups - 1:
+                slices.append(RecordSlice(file.path, tuple(groups), held))
+                groups, held = [], 0
+    return slices
+
+
+def read_record_slice(part: RecordSlice, names: Sequence[str]) -> pa.Table:
+    """Columns of a slice's records."""
+    with parquet_file(part.path) as parquet:
+        return parquet.read_row_groups(list(part.groups), columns=list(names))
+
+
+def row_group_bounds(first: int, rows: int) -> Iterator[tuple[int, int]]:
+    """Row groups of a part that begins at record ``first``: after a short one they begin with a subtree of the batch.
+
+    So a receipt mostly reads one row group, wherever its part begins.
+    """
+    start, stop = 0, min(ROW_GROUP - first % SUBTREE_LEAVES, rows)
+    while start < rows:
+        yield start, stop
+        start, stop = stop, min(stop + ROW_GROUP, rows)
+
+
+def clear_unnamed(folder: Place) -> None:
+    """Remove what a settlement that died left in the folder of a batch that no row of the book names."""
+    for name, _ in files_under(folder):
+        remove(folder / name)
