@@ -55,6 +55,8 @@ class Server:
         name = f"test_{self._made}"
         source = "template0 ENCODING 'UTF8'" if template is None else template
         with self.connect() as con:
+            if template is not None:  # a connection that waits to be collected would be in the way
+                con.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [template])
             con.execute(f"CREATE DATABASE {name} TEMPLATE {source}")
         return name
 

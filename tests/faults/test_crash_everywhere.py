@@ -24,7 +24,7 @@ from tanzhang.service.settle import settle
 from tanzhang.service.spark.settle import ClusterSettlement
 from tanzhang.stores.book import batch, posting, submission
 from tanzhang.stores.home import Home
-from tanzhang.stores.parts import record_files, records_name
+from tanzhang.stores.parts import record_files
 from tanzhang.stores.records import RECORDS, SUBTREES, digest_of
 
 from ..homes import (
@@ -291,7 +291,7 @@ def test_a_settlement_in_parts_that_dies_and_is_repeated_books_everything_once(
         assert booked(home) == expected
         row = home.book.rows(batch)[1]
         named = {file.path.name for file in record_files(folder, row)}
-        lists = {records_name(folder / row.folder, row.records_digest), SUBTREES}
+        lists = {row.records_file, SUBTREES}
         assert {path.name for path in (folder / row.folder).iterdir()} == named | lists
     assert_verified(home)
 

@@ -62,9 +62,10 @@ class NextBatch:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The files of a batch: how many records, their digests and the root of the records' tree."""
+    """The files of a batch: how many records, the file that has or lists them, digests, the root of their tree."""
 
     records: int
+    records_file: str
     records_digest: str
     subtrees_digest: str
     root: str
@@ -116,6 +117,7 @@ def commit(
             "through": through.isoformat(),
             "records": files.records,
             "folder": opened.folder.relative_to(home.storage).as_posix(),
+            "records_file": files.records_file,
             "records_digest": files.records_digest,
             "subtrees_digest": files.subtrees_digest,
             "manifest": canonical_json(manifest),
@@ -143,7 +145,7 @@ def write_batch(folder: Place, decision: Decision, seal_key: bytes, *, home: Pla
     roots = np.concatenate(subtrees)
     # A tree whose leaves are the roots of whole subtrees has the same root.
     digest = write_subtrees(folder / SUBTREES, roots, home=home)
-    return Written(len(decision), file.digest, digest, merkle_root(roots).hex())
+    return Written(len(decision), RECORDS, file.digest, digest, merkle_root(roots).hex())
 
 
 def salted(records: pa.Table, seal_key: bytes, first_index: int) -> tuple[pa.Table, Bytes]:

@@ -31,7 +31,7 @@ from tanzhang.service.recount import recounted_postings, recounted_totals
 from tanzhang.stores.book import batch, consumption, link_file, manifest_of, plan, posting, submission
 from tanzhang.stores.home import Home, key_check
 from tanzhang.stores.log import Log
-from tanzhang.stores.parts import PARTS, record_files, records_name, whole_subtrees
+from tanzhang.stores.parts import PARTS, record_files, whole_subtrees
 from tanzhang.stores.postings import pages, postings_of
 from tanzhang.stores.records import SUBTREES, digest_of
 
@@ -202,10 +202,10 @@ class _Verification:
         check = Check("record files", "record files and subtree roots against their digests")
         for row in self.batches:
             before = len(check.problems)
-            name = records_name(self.home.folder / row.folder, row.records_digest)
-            wanted = [(name, row.records_digest), (SUBTREES, row.subtrees_digest)]
-            if name == PARTS and digest_of(self.home.folder / row.folder / PARTS) == row.records_digest:
-                wanted += [(file.path.name, file.digest) for file in record_files(self.home.folder, row)]
+            wanted = [(row.records_file, row.records_digest), (SUBTREES, row.subtrees_digest)]
+            folder = self.home.storage / row.folder
+            if row.records_file == PARTS and digest_of(folder / PARTS) == row.records_digest:
+                wanted += [(file.path.name, file.digest) for file in record_files(self.home.storage, row)]
             for name, digest in wanted:
                 check.count += 1
                 self._same_file(check, "record-file", f"{row.folder}/{name}", digest)

@@ -2,7 +2,7 @@
 
 One process writes ``records.parquet`` and the book names its digest. Where many write one batch, each writes parts
 under names of its own, and ``parts.json`` lists those that count, in batch order, with rows and digests; the book
-names the digest of that list. A part that the list does not name does not exist, nor does a list that the book does
+names that list and its digest. A part that the list does not name does not exist, nor does a list that the book does
 not name. Parts begin and end at any record, so a subtree may lie across two of them.
 """
 
@@ -19,12 +19,11 @@ import pyarrow as pa
 
 from tanzhang.core.errors import refuse
 from tanzhang.core.methodology import canonical_json
-from tanzhang.stores.records import RECORDS, ROW_GROUP, SUBTREE_LEAVES, digest_of, read_slice
+from tanzhang.stores.records import ROW_GROUP, SUBTREE_LEAVES, read_slice
 from tanzhang.stores.storage import Place, files_under, parquet_file, remove, write_durably
 
 PARTS = "parts.json"
 PARTS_FORMAT = "tanzhang.parts/1"
-_PARTS_OF_ANY = "records-*.parquet"
 
 
 class BatchRow(Protocol):
@@ -32,6 +31,7 @@ class BatchRow(Protocol):
 
     folder: str
     records: int
+    records_file: str
     records_digest: str
 
 
@@ -58,25 +58,14 @@ def write_parts(folder: Place, files: Sequence[RecordFile], *, home: Place) -> s
     return hashlib.sha256(data).hexdigest()
 
 
-def records_name(folder: Place, digest: str) -> str:
-    """The file in a batch's folder that has, or should have, the digest that the book names."""
-    if digest_of(folder / PARTS) == digest:
-        return PARTS
-    if (folder / RECORDS).exists() or not (folder / PARTS).exists():
-        # Where parts lie and no list does, the list is what is missing.
-        lost = not (folder / RECORDS).exists() and any(name.match(_PARTS_OF_ANY) for name, _ in files_under(folder))
-        return PARTS if lost else RECORDS
-    return PARTS
-
-
 def record_files(home: Place, row: BatchRow) -> list[RecordFile]:
     """The files that hold a batch's records, in order. Refuses a list that the book does not name.
 
     Raises ``record-file-changed``; the files themselves are not read.
     """
     folder = home / row.folder
-    if records_name(folder, row.records_digest) == RECORDS:
-        return [RecordFile(folder / RECORDS, 0, row.records, row.records_digest)]
+    if row.records_file != PARTS:
+        return [RecordFile(folder / row.records_file, 0, row.records, row.records_digest)]
     path = folder / PARTS
     data = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(data).hexdigest() != row.records_digest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,7 @@ from ...homes import box, new_home, on, ride, settle_on, write
 
 @pytest.fixture(scope="module")
 def home(in_memory: Path) -> Home:
-    folder = in_memory / "receipt"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(dir=in_memory))
     home = new_home(folder / "home")
     events = [ride(f"r{number}", hour=number) for number in range(5, 15)] + [box("b1")]
     intake(home, write(folder / "a.ndjson", events), now=on(6))

@@ -45,7 +45,7 @@ from tanzhang.service.spark.stages import Flow, Shared, Stages
 from tanzhang.stores.book import batch
 from tanzhang.stores.files import make_folder
 from tanzhang.stores.home import Home
-from tanzhang.stores.parts import RecordFile, all_record_files, record_slices, write_parts
+from tanzhang.stores.parts import PARTS, RecordFile, all_record_files, record_slices, write_parts
 from tanzhang.stores.records import ROW_GROUP, SUBTREES, write_subtrees
 from tanzhang.stores.reports import ReportFile, report_slices
 
@@ -156,7 +156,7 @@ def _publish_files(home: Home, opened: NextBatch, parts: list[tasks.Part]) -> Wr
     roots = stitch(part.piece for part in parts)
     digest = write_parts(opened.folder, files, home=home.storage)
     subtrees = write_subtrees(opened.folder / SUBTREES, roots, home=home.storage)
-    return Written(sum(file.rows for file in files), digest, subtrees, merkle_root(roots).hex())
+    return Written(sum(file.rows for file in files), PARTS, digest, subtrees, merkle_root(roots).hex())
 
 
 @dataclass(frozen=True, slots=True)

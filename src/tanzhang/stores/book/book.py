@@ -206,7 +206,7 @@ class Book:
         return found
 
     def balances(self) -> pa.Table:
-        """The sum of every account's postings by unit: account, unit, amount; memory is that of all accounts."""
+        """The sum of every account's postings by unit, sorted: account, unit, amount; memory is that of all of them."""
         tables = [self.postings(row.seq) for row in self.query(sa.select(batch.c.seq))]
         if not tables:
             return postings_of([])
@@ -215,6 +215,7 @@ class Book:
             {"account": everything["account"].cast(pa.binary(16)), **{n: everything[n] for n in ("unit", "amount")}}
         )
         sums = storage.group_by(["account", "unit"]).aggregate([("amount", "sum")])
+        sums = sums.sort_by([("account", "ascending"), ("unit", "ascending")])
         return pa.table({"account": sums["account"], "unit": sums["unit"], "amount": sums["amount_sum"]})
 
     def heads(self) -> dict[str, dict[str, str]]:

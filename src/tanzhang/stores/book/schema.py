@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from tanzhang.core.methodology import canonical_json
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 EMPTY_HEAD = {"rows": "0", "head": "0" * 64}
 metadata = sa.MetaData()
 
@@ -87,6 +87,7 @@ batch = _chained(
     sa.Column("through", _TEXT, nullable=False),
     sa.Column("records", sa.BigInteger, nullable=False),
     sa.Column("folder", _TEXT, nullable=False),
+    sa.Column("records_file", _TEXT, nullable=False),
     sa.Column("records_digest", _TEXT, nullable=False),
     sa.Column("subtrees_digest", _TEXT, nullable=False),
     sa.Column("manifest", _TEXT, nullable=False),
