@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import psutil
 from tests.postgres import programs
+from tests.spark import missing as spark_missing
 
 from benchmarks.actions import DUPLICATE_SHARE, write_actions
 from benchmarks.limits import limits
@@ -149,6 +150,10 @@ def main() -> None:
             with tempfile.TemporaryDirectory(prefix="tanzhang-season-") as scratch:
                 size = part_of_season(given.season * 4)
                 results["databases"] = databases(Path(scratch), **size, runs=given.season_runs)
+        if spark_missing() is None:
+            from benchmarks.spark import measure as on_spark
+
+            results["spark"] = on_spark(given.rows)
     print(json.dumps(results, indent=2))
     if given.keep:
         (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -211,6 +216,10 @@ def season_lines(found: dict[str, Any]) -> list[str]:
         ),
         ("peak memory", f"{found['peak_mb']:,} MB (aim: at most 12,000)"),
         (
+            "records that another platform or an overlapping act had already claimed",
+            f"{found['lost_share']:.1%}",
+        ),
+        (
             "on disk",
             f"{found['stored_bytes_per_row']} bytes a row (aim: 40): "
             + ", ".join(f"{name} {size}" for name, size in stored.items()),
@@ -245,6 +254,15 @@ def scale_lines(results: dict[str, Any]) -> list[str]:
             (
                 f"the same {both['rows']:,} rows into PostgreSQL and into SQLite",
                 f"{both['postgresql_s']} and {both['sqlite_s']} s: {both['ratio']} times (aim: at most 2)",
+            )
+        )
+    if "spark" in results:
+        spark = results["spark"]
+        rows.append(
+            (
+                f"settling {spark['rows']:,} reports of one day on Spark, two workers on the same cores, and embedded",
+                f"{spark['spark_s']} and {spark['embedded_s']} s: {spark['ratio']} times, "
+                f"{spark['shuffle_bytes_per_row']} bytes a report shuffled; same records: {spark['same_records']}",
             )
         )
     best = results["limits"]

@@ -79,10 +79,15 @@ def season(scratch: Path, *, people: int, actions: int, days: int, runs: int = 1
         "stored_bytes_per_row": round(stored / replayed["rows"], 1),
         "reduction_t": int(replayed["net"]["co2e_mg"]) / 1e9,
         "outcomes": replayed["outcomes"],
+        "lost_share": _share(replayed["outcomes"], "duplicate_of", "overlap_of"),
         "verify_s": round(verify_s, 1),
         "verified": verified["status"],
         **json.loads(asked.stdout),
     }
+
+
+def _share(outcomes: dict[str, int], *names: str) -> float:
+    return sum(outcomes.get(name, 0) for name in names) / sum(outcomes.values())
 
 
 def doublings(scratch: Path, *, people: int, actions: int, days: int, times: int = 3) -> list[dict[str, Any]]:

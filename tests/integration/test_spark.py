@@ -195,6 +195,44 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_comes_to_the_same_recor
     assert_verified(home)
 
 
+_REPLAY = """
+import json, os, signal, sys, threading
+from pathlib import Path
+from tanzhang.service.replay import replay
+from tanzhang.service.settle import settle
+from tanzhang.service import replay as module
+from tanzhang.service.spark.session import spark_settlement
+from tanzhang.stores.home import Home
+home, season, master, day, stage, settings = sys.argv[1:]
+def die(*_): os.kill(os.getpid(), signal.SIGKILL)
+def killed(home, *, through, **how):
+    def progress(name, *_):
+        if (str(through), name) == (day, stage):
+            threading.Timer(0.3, die).start()
+    return settle(home, through=through, **{**how, "progress": progress})
+module.settle = killed
+with spark_settlement(master, settings=json.loads(settings)) as engine:
+    replay(Home(Path(home)), Path(season), engine=engine)
+"""
+
+
+def test_a_replay_that_is_killed_again_and_again_comes_to_the_same_records(
+    engine: ClusterSettlement, spark_cluster: Cluster, tmp_path: Path
+) -> None:
+    season = tmp_path / "season"
+    simulate(Catalogue(), SCENARIO, season, people=300, actions=2_000, days=3, seed=11)
+    alone = season_home(tmp_path / "alone")
+    replay(alone, season)
+    home = season_home(tmp_path / "home")
+    for day, stage in (("2022-08-10", "writing"), ("2022-08-11", "deciding"), ("2022-08-11", "surveying reports")):
+        arguments = [str(home.folder), str(season), spark_cluster.master, day, stage, json.dumps(SETTINGS)]
+        driver = subprocess.run([sys.executable, "-c", _REPLAY, *arguments], check=False, stderr=subprocess.DEVNULL)
+        assert driver.returncode == -signal.SIGKILL
+    replay(Home(home.folder), season, engine=engine)
+    assert booked(Home(home.folder)) == booked(alone)
+    assert_verified(Home(home.folder))
+
+
 def test_what_is_shared_reaches_the_executors_however_large(engine: ClusterSettlement) -> None:
     """Encrypted broadcasts of pyspark 4.3 fail for large arrays as they are."""
     large = np.arange(1 << 20)

@@ -24,14 +24,17 @@ from tanzhang.service.links import link_child, link_many
 from tanzhang.service.receipt import check_receipt, create_receipt
 from tanzhang.service.replay import disk_bytes, season
 from tanzhang.service.settle import settle
+from tanzhang.service.spark.settle import ClusterSettlement
 from tanzhang.stores.book import batch, posting, submission
 from tanzhang.stores.home import Home
 from tanzhang.stores.log import Log
+from tanzhang.stores.parts import PARTS
 from tanzhang.stores.storage import files_under
 
 from ..homes import (
     account,
     assert_verified,
+    booked,
     box,
     new_home,
     on,
@@ -44,6 +47,7 @@ from ..homes import (
 )
 from ..postgres import Server
 from ..s3 import SECRET, Bucket, S3Server
+from ..stages import LocalStages
 
 
 def tanzhang(*arguments: object) -> dict[str, Any]:
@@ -297,3 +301,24 @@ def test_with_the_book_on_a_server_a_copy_of_the_keys_is_the_same_home(
         settle_on(second, 9)
     assert_verified(first)
     assert_verified(second)
+
+
+def test_many_processes_read_and_write_one_bucket(quick: Path, bucket: Bucket) -> None:
+    """A settlement in parts, whose tasks open the bucket anew, comes to the records of one process on disk."""
+    homes = [new_home(quick / "disk"), new_home(quick / "far", storage=bucket.address())]
+    links = quick / "links.csv"
+    links.write_text(
+        "partner,subject,with_partner,with_subject,valid_from\ncainiao,anna,amap,anna,2025-06-01\n", encoding="utf-8"
+    )
+    first = write(quick / "1.ndjson", [box(f"b{n}", f"u{n % 7}") for n in range(20)] + [ride("r1"), box("x", "anna")])
+    second = write(quick / "2.ndjson", [box("c1", number="YT-b2"), withdrawal(box("b3", "u3"), "undo"), ride("r1")])
+    for home, engine in zip(homes, (None, ClusterSettlement(LocalStages())), strict=True):
+        link_many(home, links, now=on(1))
+        for day, file in ((6, first), (7, second)):
+            intake(home, file, now=on(day))
+            settle(home, now=on(day + 4), engine=engine)
+        assert_verified(home)
+    disk, far = homes
+    assert booked(far) == booked(disk)
+    assert {row.records_file for row in far.book.rows(batch)} == {PARTS}
+    assert check_receipt(create_receipt(far, action_named(far, "cainiao:b4")), far.values["vkey"])["batch"] == "0"

@@ -169,6 +169,8 @@ class S3Storage:
             self.fs.delete_file(place.key)
 
     def let_read(self, con: duckdb.DuckDBPyConnection) -> None:
+        if "s3" in con.list_filesystems():  # of a storage that this connection read before
+            con.unregister_filesystem("s3")
         con.register_filesystem(self._scan(self))
 
     def _headers(self, place: S3Place) -> dict[str, str]:
