@@ -21,24 +21,42 @@ KeyColumn = npt.NDArray[np.uint64]
 
 _DAY_US = 86_400_000_000
 # What makes keys of one kind differ from those of another, and spreads account and time over the leading bits.
-_REFERENCE, _CLAIM, _TRIP, _DAY, _MONTH = (
-    np.uint64(each) for each in (0, 0xA5A3564E27F8865B, 0x3C79AC492BA7B653, 0x1C69B3F74AC4AE35, 0x60642E2A34326F15)
+_REFERENCE, _TAKEN, _CLAIM, _TRIP, _DAY, _MONTH = (
+    np.uint64(each)
+    for each in (
+        0x27BB2EE687B0B0FD,
+        0xB504F32D4F1BBCDC,
+        0xA5A3564E27F8865B,
+        0x3C79AC492BA7B653,
+        0x1C69B3F74AC4AE35,
+        0x60642E2A34326F15,
+    )
 )
 _SPREAD, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 _FLAG_BITS = 22
 
 
 class Keys(NamedTuple):
-    """Keys and the row that each is of; a row may have several."""
+    """Keys, the row that each is of, and the column whose value they stand for; a row may have several."""
 
     key: KeyColumn
     row: Numbers
+    column: str
 
 
-def reference_keys(rows: pa.Table) -> Iterator[Keys]:
-    """By the reference of the report, and by that of the act it takes back."""
-    for name in ("action_id", "withdraws"):
-        yield _of_identities(rows, name, _REFERENCE)
+def reference_keys(rows: pa.Table) -> Keys:
+    """By the reference of the report."""
+    return _of_identities(rows, "action_id", _REFERENCE)
+
+
+def taken_back_keys(rows: pa.Table) -> Keys:
+    """By the reference of the act that a report takes back."""
+    return _of_identities(rows, "withdraws", _TAKEN)
+
+
+def takers_keys(rows: pa.Table) -> Keys:
+    """What :func:`taken_back_keys` would be of acts that take these back."""
+    return _of_identities(rows, "action_id", _TAKEN)
 
 
 def claim_keys(rows: pa.Table) -> Keys:
@@ -49,7 +67,7 @@ def claim_keys(rows: pa.Table) -> Keys:
 def trip_keys(rows: pa.Table, plans: Plans) -> Keys:
     """By account and each day (UTC) that an act of a plan with the overlap rule touches."""
     if "started" not in rows.column_names:
-        return _nothing()
+        return _nothing("account")
     has_start = np.asarray(one_array(rows["started"]).is_valid())
     chosen = np.flatnonzero(plans.overlap[plans.number] & has_start)
     first = integers(one_array(rows["started"]), pa.int64())[chosen] // _DAY_US
@@ -58,7 +76,7 @@ def trip_keys(rows: pa.Table, plans: Plans) -> Keys:
     place = np.repeat(np.arange(len(chosen)), count)
     day = first[place] + np.arange(len(place)) - np.repeat(np.cumsum(count) - count, count)
     row = chosen[place]
-    return Keys(_of_account(rows, row, day, _TRIP), row)
+    return Keys(_of_account(rows, row, day, _TRIP), row, "account")
 
 
 def cap_keys(rows: pa.Table, plans: Plans) -> Iterator[Keys]:
@@ -68,12 +86,15 @@ def cap_keys(rows: pa.Table, plans: Plans) -> Iterator[Keys]:
         day = integers(one_array(rows["day"]), pa.int32())[row]
         if period == "month":
             day = day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
-        yield Keys(_of_account(rows, row, day.astype(np.int64), salt), row)
+        yield Keys(_of_account(rows, row, day.astype(np.int64), salt), row, "account")
 
 
 def of_reports(rows: pa.Table, plans: Plans) -> Iterator[Keys]:
-    """Every key of reports, kind by kind, as :func:`tanzhang.engine.prepare.prepare` leaves them."""
-    yield from reference_keys(rows)
+    """Every key by which reports can meet records, as :func:`tanzhang.engine.prepare.prepare` leaves them."""
+    yield reference_keys(rows)
+    yield taken_back_keys(rows)
+    yield takers_keys(rows)
+    yield _of_identities(rows, "withdraws", _REFERENCE)
     yield claim_keys(rows)
     yield trip_keys(rows, plans)
     yield from cap_keys(rows, plans)
@@ -84,16 +105,24 @@ def of_records(rows: pa.Table, plans: Plans, *, refers: Flags, holds: Flags) -> 
 
     ``refers``: the record is not itself a second report of its reference; ``holds``: it holds its claim and its time.
     """
-    for keys in reference_keys(rows):
-        yield Keys(keys.key[refers[keys.row]], keys.row[refers[keys.row]])
+    for keys in (reference_keys(rows), taken_back_keys(rows)):
+        yield Keys(keys.key[refers[keys.row]], keys.row[refers[keys.row]], keys.column)
     for keys in (claim_keys(rows), trip_keys(rows, plans), *cap_keys(rows, plans)):
-        yield Keys(keys.key[holds[keys.row]], keys.row[holds[keys.row]])
+        yield Keys(keys.key[holds[keys.row]], keys.row[holds[keys.row]], keys.column)
+
+
+def distinct(keys: KeyColumn) -> KeyColumn:
+    """Each key once, sorted; sorting numbers is many times faster than hashing them."""
+    ordered = np.sort(keys)
+    first = np.concatenate([np.ones(min(len(ordered), 1), dtype=bool), ordered[1:] != ordered[:-1]])
+    once: KeyColumn = ordered[first]
+    return once
 
 
 def twice(keys: KeyColumn) -> Flags:
     """Which keys are there more than once."""
     ordered = np.sort(keys)
-    return among(keys, np.unique(ordered[1:][ordered[1:] == ordered[:-1]]))
+    return among(keys, distinct(ordered[1:][ordered[1:] == ordered[:-1]]))
 
 
 def among(keys: KeyColumn, few: KeyColumn) -> Flags:
@@ -110,8 +139,8 @@ def among(keys: KeyColumn, few: KeyColumn) -> Flags:
     return found
 
 
-def _nothing() -> Keys:
-    return Keys(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64))
+def _nothing(column: str) -> Keys:
+    return Keys(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64), column)
 
 
 def _halves(rows: pa.Table, name: str) -> KeyColumn:
@@ -122,12 +151,12 @@ def _halves(rows: pa.Table, name: str) -> KeyColumn:
 
 def _of_identities(rows: pa.Table, name: str, salt: np.uint64) -> Keys:
     if name not in rows.column_names:
-        return _nothing()
+        return _nothing(name)
     keys = _halves(rows, name) ^ salt
     if not rows[name].null_count:
-        return Keys(keys, np.arange(len(keys)))
+        return Keys(keys, np.arange(len(keys)), name)
     row = np.flatnonzero(np.asarray(one_array(rows[name]).is_valid()))
-    return Keys(keys[row], row)
+    return Keys(keys[row], row, name)
 
 
 def _of_account(rows: pa.Table, row: Numbers, period: Numbers, salt: np.uint64) -> KeyColumn:

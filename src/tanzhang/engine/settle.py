@@ -139,17 +139,22 @@ def _past(
     ).to_arrow_table()
     holds, refers = (np.asarray(one_array(rows[name])).astype(bool) for name in ("holds", "refers"))
     found = meeting.of_records(rows, Plans.of(rows, recipes, rules), refers=refers, holds=holds)
-    return np.unique(np.concatenate([keys.key for keys in found]))
+    return meeting.distinct(np.concatenate([keys.key for keys in found]))
 
 
 def _related(pending: pa.Table, past: meeting.KeyColumn) -> Flags:
     """Reports that share a reference with another or with a settled one, or take an act back that is known."""
-    own, taken_back = meeting.reference_keys(pending)
+    own, takers = meeting.reference_keys(pending), meeting.takers_keys(pending)
+    taken_back = meeting.taken_back_keys(pending)
     marked = np.zeros(pending.num_rows, dtype=bool)
     marked[own.row[meeting.twice(own.key) | meeting.among(own.key, past)]] = True
-    marked[own.row[meeting.among(own.key, np.unique(taken_back.key))]] = True
+    marked[takers.row[meeting.among(takers.key, past) | meeting.among(takers.key, _sorted(taken_back))]] = True
     marked[taken_back.row] = True
     return marked
+
+
+def _sorted(keys: meeting.Keys) -> meeting.KeyColumn:
+    return meeting.distinct(keys.key)
 
 
 def _contestable(pending: pa.Table, past: meeting.KeyColumn, plans: Plans) -> Flags:

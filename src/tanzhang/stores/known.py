@@ -72,8 +72,9 @@ class Known:
         return self._runs[-1].last if self._runs else -1
 
     def find(self, keys: KeyColumn) -> KeyColumn:
-        """Every entry with one of some keys."""
-        wanted = np.unique(leading(keys))
+        """Every entry with one of some keys, given sorted."""
+        wanted = leading(keys)
+        wanted = wanted[np.concatenate([np.ones(min(len(wanted), 1), dtype=bool), wanted[1:] != wanted[:-1]])]
         found = [_none()]
         for run in self._runs:
             place = np.searchsorted(run.entries, wanted)
