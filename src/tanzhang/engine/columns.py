@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,9 +74,28 @@ def text_codes(column: pa.ChunkedArray | pa.Array) -> tuple[Numbers, list[str | 
     return np.asarray(codes).astype(np.int64), texts
 
 
+def said(column: pa.ChunkedArray | pa.Array, texts: Iterable[str]) -> npt.NDArray[np.bool_]:
+    """In which rows a text column says one of some texts."""
+    codes, known = text_codes(column)
+    wanted = set(texts)
+    return np.array([text in wanted for text in known], dtype=bool)[codes]
+
+
+def given(rows: pa.Table, name: str) -> npt.NDArray[np.bool_]:
+    """In which rows a column has a value; in none if there is no such column."""
+    if name not in rows.column_names:
+        return np.zeros(rows.num_rows, dtype=bool)
+    return np.asarray(one_array(rows[name]).is_valid())
+
+
 def text_column(codes: npt.NDArray[np.uint8], texts: Sequence[str]) -> pa.DictionaryArray:
     """Codes into a few texts as a text column."""
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(texts, pa.string()))
+
+
+def run_starts(ordered: npt.NDArray[Any]) -> Numbers:
+    """Where each run of equal numbers begins."""
+    return np.flatnonzero(np.concatenate([np.ones(min(len(ordered), 1), dtype=bool), ordered[1:] != ordered[:-1]]))
 
 
 def runs(sorted_identities: Bytes) -> Numbers:

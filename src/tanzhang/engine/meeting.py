@@ -7,14 +7,14 @@ are sifted by sorting numbers, and only those that share a key come before the r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, fixed_bytes, integers, one_array
+from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, fixed_bytes, given, integers, one_array, run_starts
 from tanzhang.engine.prepare import Flags, Plans
 
 KeyColumn = npt.NDArray[np.uint64]
@@ -68,8 +68,7 @@ def trip_keys(rows: pa.Table, plans: Plans) -> Keys:
     """By account and each day (UTC) that an act of a plan with the overlap rule touches."""
     if "started" not in rows.column_names:
         return _nothing("account")
-    has_start = np.asarray(one_array(rows["started"]).is_valid())
-    chosen = np.flatnonzero(plans.overlap[plans.number] & has_start)
+    chosen = np.flatnonzero(plans.overlap[plans.number] & given(rows, "started"))
     first = integers(one_array(rows["started"]), pa.int64())[chosen] // _DAY_US
     last = np.maximum((integers(one_array(rows["ended"]), pa.int64())[chosen] - 1) // _DAY_US, first)
     count = last - first + 1
@@ -113,10 +112,17 @@ def of_records(rows: pa.Table, plans: Plans, *, refers: Flags, holds: Flags) -> 
 
 def distinct(keys: KeyColumn) -> KeyColumn:
     """Each key once, sorted; sorting numbers is many times faster than hashing them."""
-    ordered = np.sort(keys)
-    first = np.concatenate([np.ones(min(len(ordered), 1), dtype=bool), ordered[1:] != ordered[:-1]])
-    once: KeyColumn = ordered[first]
-    return once
+    return once(np.sort(keys))
+
+
+def once(ordered: KeyColumn) -> KeyColumn:
+    """Each of some sorted keys once."""
+    return ordered[run_starts(ordered)]
+
+
+def all_of(found: Iterable[Keys]) -> KeyColumn:
+    """The keys of several kinds, each once, sorted."""
+    return distinct(np.concatenate([keys.key for keys in found]))
 
 
 def twice(keys: KeyColumn) -> Flags:
@@ -155,7 +161,7 @@ def _of_identities(rows: pa.Table, name: str, salt: np.uint64) -> Keys:
     keys = _halves(rows, name) ^ salt
     if not rows[name].null_count:
         return Keys(keys, np.arange(len(keys)), name)
-    row = np.flatnonzero(np.asarray(one_array(rows[name]).is_valid()))
+    row = np.flatnonzero(given(rows, name))
     return Keys(keys[row], row, name)
 
 

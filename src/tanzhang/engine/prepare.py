@@ -17,6 +17,7 @@ from tanzhang.engine.columns import (
     IDENTITY_BYTES,
     Numbers,
     fixed_bytes,
+    given,
     identities,
     integers,
     one_array,
@@ -72,7 +73,7 @@ def prepare(
     if "account" not in reports.column_names:
         reports = reports.append_column("account", owners(con, reports, links))
     if "reported" not in reports.column_names:
-        reported = _column(reports, "claim", IDENTITY_BYTES)
+        reported = _reported(reports)
         claim = _claims(con, reports, reported, Plans.of(reports, recipes, rules), recipes, rules)
         if "claim" in reports.column_names:
             reports = reports.drop_columns("claim")
@@ -80,11 +81,10 @@ def prepare(
     return reports
 
 
-def _column(reports: pa.Table, name: str, width: int) -> pa.Array:
-    if name in reports.column_names:
-        return one_array(reports[name])
-    count = reports.num_rows
-    return identities(np.zeros((count, width), np.uint8), np.zeros(count, dtype=bool))
+def _reported(reports: pa.Table) -> pa.Array:
+    if "claim" in reports.column_names:
+        return one_array(reports["claim"])
+    return pa.nulls(reports.num_rows, pa.uuid())
 
 
 def owners(con: duckdb.DuckDBPyConnection, reports: pa.Table, links: str | None) -> pa.Array:
@@ -112,11 +112,7 @@ def _claims(
     rules: Rules,
 ) -> pa.Array:
     """Each report's claim: the reported one, or, where no issuer's identifier came with the act, one made of it."""
-    has_start = (
-        np.asarray(one_array(reports["started"]).is_valid())
-        if "started" in reports.column_names
-        else np.zeros(reports.num_rows, dtype=bool)
-    )
+    has_start = given(reports, "started")
     known = [None if digest is None else recipes[digest] for digest in plans.digests]
     planned = np.array([each is not None for each in known], dtype=bool)
     told = [None if each is None else person_claim_fields(each) for each in known]
@@ -148,12 +144,12 @@ def _of_plan(plans: Plans, rows: Numbers, values: Sequence[str | None]) -> pa.Ar
     return pa.array(values, pa.string()).take(pa.array(plans.number[rows]))
 
 
-def person_claim_text_sql(account: str = "account") -> str:
+def person_claim_text_sql() -> str:
     """The text of the claim of an act that no issuer identifies, told apart by its person's day, month or moment.
 
-    Reads columns family, behaviour, told_by, by_overlap, day and ended; NULL where overlap alone tells it apart.
+    Reads account, family, behaviour, told_by, by_overlap, day and ended; NULL where overlap alone tells it apart.
     """
-    person = f"{account}::VARCHAR"
+    person = "account::VARCHAR"
 
     def told(period: str) -> str:
         return identity_text_sql(CLAIM, "family", person, f"strftime(day, {quote(period)})")

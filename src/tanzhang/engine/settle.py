@@ -23,9 +23,11 @@ from tanzhang.engine.columns import (
     IDENTITY_BYTES,
     Numbers,
     fixed_bytes,
+    given,
     identities,
     integers,
     one_array,
+    run_starts,
     runs,
     text_codes,
 )
@@ -121,9 +123,7 @@ def _recipes(con: duckdb.DuckDBPyConnection, plans: Plans, recipes: Mapping[str,
         }
     )
     con.register("known_recipes", table)
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE recipes AS SELECT * REPLACE (overlap::BOOLEAN AS overlap) FROM known_recipes"
-    )
+    con.execute("CREATE OR REPLACE TEMP TABLE recipes AS FROM known_recipes")
     con.unregister("known_recipes")
 
 
@@ -139,7 +139,7 @@ def _past(
     ).to_arrow_table()
     holds, refers = (np.asarray(one_array(rows[name])).astype(bool) for name in ("holds", "refers"))
     found = meeting.of_records(rows, Plans.of(rows, recipes, rules), refers=refers, holds=holds)
-    return meeting.distinct(np.concatenate([keys.key for keys in found]))
+    return meeting.all_of(found)
 
 
 def _related(pending: pa.Table, past: meeting.KeyColumn) -> Flags:
@@ -148,13 +148,11 @@ def _related(pending: pa.Table, past: meeting.KeyColumn) -> Flags:
     taken_back = meeting.taken_back_keys(pending)
     marked = np.zeros(pending.num_rows, dtype=bool)
     marked[own.row[meeting.twice(own.key) | meeting.among(own.key, past)]] = True
-    marked[takers.row[meeting.among(takers.key, past) | meeting.among(takers.key, _sorted(taken_back))]] = True
+    marked[
+        takers.row[meeting.among(takers.key, past) | meeting.among(takers.key, meeting.distinct(taken_back.key))]
+    ] = True
     marked[taken_back.row] = True
     return marked
-
-
-def _sorted(keys: meeting.Keys) -> meeting.KeyColumn:
-    return meeting.distinct(keys.key)
 
 
 def _contestable(pending: pa.Table, past: meeting.KeyColumn, plans: Plans) -> Flags:
@@ -176,7 +174,7 @@ def _over_a_cap(pending: pa.Table, order: _Order, plans: Plans, recipes: Mapping
         rows, run = order.rows[chosen], order.run[chosen]
         if not len(rows):
             continue
-        starts = np.flatnonzero(np.concatenate([[True], run[1:] != run[:-1]]))
+        starts = run_starts(run)
         counts = np.diff(np.concatenate([starts, [len(rows)]]))
         if cap.limit_count is not None:
             over = counts > cap.limit_count
@@ -441,8 +439,7 @@ def _crowded(pending: pa.Table, order: _Order, plans: Plans) -> Numbers:
     """
     if "started" not in pending.column_names:
         return np.zeros(0, dtype=np.int64)
-    has_start = np.asarray(one_array(pending["started"]).is_valid())
-    chosen = (plans.overlap[plans.number] & has_start)[order.rows]
+    chosen = (plans.overlap[plans.number] & given(pending, "started"))[order.rows]
     rows, account = order.rows[chosen], order.run[chosen]
     started, ended = (integers(one_array(pending[name]), pa.int64())[rows] for name in ("started", "ended"))
     meet = (account[1:] == account[:-1]) & (started[1:] < ended[:-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,15 +18,15 @@ from tanzhang.core.recipe import Recipe, read_recipe
 from tanzhang.core.record import HOLDERS
 from tanzhang.core.settlement import Rules, rules_of
 from tanzhang.engine import meeting
-from tanzhang.engine.columns import one_array, text_codes
+from tanzhang.engine.columns import one_array, said
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.parallel import in_order
-from tanzhang.engine.prepare import Flags, Plans, prepare
+from tanzhang.engine.prepare import Plans, prepare
 from tanzhang.engine.records import ARROW_TYPES, RECORD_COLUMNS, Decision
 from tanzhang.engine.settle import SAME_REPORT
 from tanzhang.stores.book import batch
 from tanzhang.stores.home import KNOWN, Home
-from tanzhang.stores.known import SLICE_ROWS, KeyColumn, Known, entries, leading, slice_of
+from tanzhang.stores.known import SLICE_ROWS, Known, entries, leading, slice_of
 from tanzhang.stores.parts import record_files
 from tanzhang.stores.records import ROW_GROUP
 from tanzhang.stores.storage import Place, parquet_file
@@ -68,7 +68,7 @@ class History:
         found = latest = self._met(con, pending)
         asked = np.zeros(0, dtype=np.uint64)
         while latest.num_rows:
-            more = _sorted_keys(self._following(con, pending, latest))
+            more = meeting.all_of(self._following(con, pending, latest))
             more = more[~meeting.among(more, asked)]
             asked = np.sort(np.concatenate([asked, more]))
             latest = self._records(more)
@@ -92,7 +92,7 @@ class History:
         """
         return self._known.lacking(number, self._made(number)) if number <= self._known.last else (0, None)
 
-    def _made(self, number: int) -> KeyColumn:
+    def _made(self, number: int) -> meeting.KeyColumn:
         """The entries of a batch, from its record files."""
         parts = [np.zeros(0, dtype=np.uint64)]
         for group in self._groups(number):
@@ -101,7 +101,7 @@ class History:
             parts.append(self._entries(group.first, rows, self._first_slice[number]))
         return np.sort(np.concatenate(parts))
 
-    def _entries(self, first_row: int, rows: pa.Table, first_slice: Any) -> KeyColumn:
+    def _entries(self, first_row: int, rows: pa.Table, first_slice: Any) -> meeting.KeyColumn:
         found = list(self._of_records(rows))
         key = np.concatenate([keys.key for keys in found])
         row = np.concatenate([keys.row for keys in found])
@@ -113,7 +113,7 @@ class History:
     def _of_records(self, rows: pa.Table) -> Iterator[meeting.Keys]:
         plans = Plans.of(rows, self.recipes, self.rules)
         return meeting.of_records(
-            rows, plans, refers=~_said(rows["outcome"], SAME_REPORT), holds=_said(rows["outcome"], HOLDERS)
+            rows, plans, refers=~said(rows["outcome"], SAME_REPORT), holds=said(rows["outcome"], HOLDERS)
         )
 
     def _following(self, con: duckdb.DuckDBPyConnection, pending: pa.Table, found: pa.Table) -> Iterator[meeting.Keys]:
@@ -141,7 +141,7 @@ class History:
         those reports name: that is several times faster than reading their row groups one by one.
         """
         kinds = list(self._of_reports(pending))
-        entry = self._known.find(_sorted_keys(kinds))
+        entry = self._known.find(meeting.all_of(kinds))
         wanted = meeting.distinct(leading(entry))
         named: dict[str, list[pa.Array]] = {"action_id": [], "claim": [], "account": []}
         for keys in kinds:
@@ -172,14 +172,14 @@ class History:
             con.unregister(name)
         return self._with_keys(found, wanted).cast(_PLACED)
 
-    def _with_keys(self, rows: pa.Table, wanted: KeyColumn) -> pa.Table:
+    def _with_keys(self, rows: pa.Table, wanted: meeting.KeyColumn) -> pa.Table:
         """The records that have one of some keys."""
         chosen = np.zeros(rows.num_rows, dtype=bool)
         for keys in self._of_records(rows):
             chosen[keys.row[meeting.among(leading(keys.key), wanted)]] = True
         return rows.take(pa.array(np.flatnonzero(chosen)))
 
-    def _records(self, asked: KeyColumn) -> pa.Table:
+    def _records(self, asked: meeting.KeyColumn) -> pa.Table:
         """The records that have one of a few keys, and the place of each; read are the row groups that have one."""
         entry = self._known.find(asked)
         wanted = meeting.distinct(leading(entry))
@@ -235,17 +235,6 @@ class _Group:
 def recipes_of(home: Home) -> dict[str, Recipe]:
     """Every plan of the book as arithmetic."""
     return {digest: read_recipe(document) for digest, document in home.book.plans().items()}
-
-
-def _sorted_keys(found: Iterable[meeting.Keys]) -> KeyColumn:
-    return meeting.distinct(np.concatenate([keys.key for keys in found]))
-
-
-def _said(column: pa.ChunkedArray, texts: Iterable[str]) -> Flags:
-    """In which rows a text column says one of some texts."""
-    codes, known = text_codes(column)
-    wanted = set(texts)
-    return np.array([text in wanted for text in known], dtype=bool)[codes]
 
 
 def _definition(rules: Rules) -> str:

@@ -22,7 +22,7 @@ import pyarrow as pa
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.receipt import MANIFEST_FORMAT
 from tanzhang.core.record import LAYOUT_VERSION, next_seal_key
-from tanzhang.engine.columns import Bytes, fixed_bytes, fixed_column, runs
+from tanzhang.engine.columns import Bytes, fixed_bytes, fixed_column, run_starts, runs
 from tanzhang.engine.hashing import merkle_root, subtree_roots
 from tanzhang.engine.leaves import leaf_hashes, salt_seeds
 from tanzhang.engine.parallel import in_order
@@ -152,7 +152,6 @@ def salted(records: pa.Table, seal_key: bytes, first_index: int) -> tuple[pa.Tab
     """Records in batch order from ``first_index`` with the seed of each, and their leaves, on the core that calls."""
     accounts = fixed_bytes(records["account"], 16)
     run = runs(accounts)
-    starts = np.flatnonzero(np.diff(run, prepend=-1))
-    seeds = salt_seeds(accounts[starts], seal_key)[run]
+    seeds = salt_seeds(accounts[run_starts(run)], seal_key)[run]
     leaves = leaf_hashes(records, seeds, first_index=first_index)
     return records.append_column("seed", fixed_column(seeds)), leaves

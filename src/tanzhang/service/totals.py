@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tanzhang.core.record import OUTCOMES, UNIT_OF_KIND
-from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, fixed_bytes, identities, runs, text_codes
+from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, fixed_bytes, identities, run_starts, runs, text_codes
 from tanzhang.engine.records import KINDS, Decision
 from tanzhang.stores.book import system_account
 
@@ -48,7 +48,7 @@ def batch_postings(decision: Decision) -> pa.Table:
         if not len(rows):
             continue
         run = runs(accounts[rows])
-        starts = np.flatnonzero(np.concatenate([[True], run[1:] != run[:-1]]))
+        starts = run_starts(run)
         amount = _sums(net[rows], starts)
         against = [-_sum(net[rows][partner[rows] == number]) for number in range(len(partners))]
         account = np.concatenate([accounts[rows[starts]], *(each.reshape(1, -1) for each in own)])

@@ -18,9 +18,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tanzhang.engine.meeting import KeyColumn, once
 from tanzhang.stores.files import durable_file
-
-KeyColumn = npt.NDArray[np.uint64]
 
 SLICE_ROWS = 1 << 16
 _SLICE_BITS = np.uint64(24)
@@ -73,8 +72,7 @@ class Known:
 
     def find(self, keys: KeyColumn) -> KeyColumn:
         """Every entry with one of some keys, given sorted."""
-        wanted = leading(keys)
-        wanted = wanted[np.concatenate([np.ones(min(len(wanted), 1), dtype=bool), wanted[1:] != wanted[:-1]])]
+        wanted = once(leading(keys))
         found = [_none()]
         for run in self._runs:
             place = np.searchsorted(run.entries, wanted)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 
 from tanzhang.core.recipe import Recipe
 from tanzhang.core.record import HOLDERS
-from tanzhang.core.settlement import Rules, caps_of
-from tanzhang.engine.columns import fixed_bytes, identities, integers, one_array, text_codes
-from tanzhang.engine.prepare import owners, prepare
+from tanzhang.core.settlement import Rules
+from tanzhang.engine.columns import fixed_bytes, given, identities, integers, said
+from tanzhang.engine.prepare import Plans, owners, prepare
 from tanzhang.engine.records import ARROW_TYPES, RECORD_COLUMNS
 from tanzhang.engine.settle import SAME_REPORT
 from tanzhang.engine.spark.sieve import Sieve
@@ -97,11 +97,9 @@ def may_matter(
     Those with its reference or claim, those that withdraw something, and of its account those recent enough to overlap
     it or to stand under one of its caps.
     """
-    codes, outcomes = text_codes(settled["outcome"])
-    decided = np.array([outcome not in SAME_REPORT for outcome in outcomes], dtype=bool)[codes]
-    holds = np.array([outcome in HOLDERS for outcome in outcomes], dtype=bool)[codes]
-    takes_back = np.asarray(one_array(settled["withdraws"]).is_valid())
-    by_claim = sieve.holds(fixed_bytes(settled["claim"], 16)) & np.asarray(one_array(settled["claim"]).is_valid())
+    decided, holds = ~said(settled["outcome"], SAME_REPORT), said(settled["outcome"], HOLDERS)
+    takes_back = given(settled, "withdraws")
+    by_claim = sieve.holds(fixed_bytes(settled["claim"], 16)) & given(settled, "claim")
     recent = _recent(settled, window, recipes, rules) & sieve.holds(fixed_bytes(settled["account"], 16))
     by_reference = takes_back | sieve.holds(fixed_bytes(settled["action_id"], 16))
     found: npt.NDArray[np.bool_] = decided & (by_reference | (holds & (by_claim | recent)))
@@ -109,25 +107,15 @@ def may_matter(
 
 
 def _recent(settled: pa.Table, window: Window, recipes: Mapping[str, Recipe], rules: Rules) -> npt.NDArray[np.bool_]:
-    codes, plans = text_codes(settled["plan"])
-    known = [None if plan is None else recipes[plan] for plan in plans]
-
-    def of_plan(test: Any) -> npt.NDArray[np.bool_]:
-        return np.array([recipe is not None and test(recipe) for recipe in known], dtype=bool)[codes]
-
-    def capped(period: str) -> npt.NDArray[np.bool_]:
-        return of_plan(lambda recipe: any(cap.period == period for cap in caps_of(recipe, rules)))
-
+    plans = Plans.of(settled, recipes, rules)
     found = np.zeros(settled.num_rows, dtype=bool)
     if window.start is not None:
-        started = np.asarray(one_array(settled["started"]).is_valid())
-        found |= (
-            of_plan(lambda recipe: recipe.overlap) & started & (integers(settled["ended"], pa.int64()) > window.start)
-        )
+        ended = integers(settled["ended"], pa.int64())
+        found |= plans.overlap[plans.number] & given(settled, "started") & (ended > window.start)
     if window.day is not None:
         day = integers(settled["day"], pa.int32())
         for period, first in (("day", window.day), ("month", window.day.replace(day=1))):
-            found |= capped(period) & (day >= (first - date(1970, 1, 1)).days)
+            found |= plans.capped[period][plans.number] & (day >= (first - date(1970, 1, 1)).days)
     return found
 
 
@@ -153,7 +141,7 @@ def settled_keys(settled: pa.Table) -> pa.Table:
 def _keys(acts: pa.Table, names: tuple[str, ...], *, pending: bool) -> pa.Table:
     pairs = []
     for name in names:
-        valid = np.asarray(one_array(acts[name]).is_valid())
+        valid = given(acts, name)
         key, account = fixed_bytes(acts[name], 16)[valid], fixed_bytes(acts["account"], 16)[valid]
         pairs.append(np.concatenate([key, account], axis=1))
     rows = np.unique(np.concatenate(pairs).view("S32").ravel())
