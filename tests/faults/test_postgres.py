@@ -227,7 +227,7 @@ def test_two_machines_that_settle_at_once_make_one_batch(home: Path, quick: Path
 def test_whoever_writes_keeps_other_machines_waiting_until_the_end_and_readers_not(home: Path, quick: Path) -> None:
     other = Home(Path(shutil.copytree(home, quick / "other machine")))
     opened = Home(home)
-    with opened.writing():
+    with opened.settling():
         with pytest.raises(TanzhangError, match="home-busy: another process is writing to this book"):
             settle(other, now=on(15))
         assert other.book.balances().equals(opened.book.balances())
@@ -254,7 +254,7 @@ def test_a_home_is_opened_and_read_while_a_batch_is_about_to_be_committed(
 def test_two_homes_of_one_database_know_nothing_of_each_other(quick: Path, postgres: Server) -> None:
     database = postgres.database()
     one, other = (new_home(quick / name, book=postgres.address(database, name)) for name in ("one", "other"))
-    with one.writing():
+    with one.settling():
         intake(other, write(quick / "a.ndjson", [box("b1")]), now=on(6))
     assert (len(one.book.rows(submission)), len(other.book.rows(submission))) == (0, 1)
     with pytest.raises(TanzhangError, match="home-exists"):

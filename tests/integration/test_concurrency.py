@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -50,38 +51,60 @@ def test_settlements_at_once_book_everything_once_and_the_others_say_that_they_m
     assert_verified(home)
 
 
-def test_intakes_at_once_are_taken_or_told_to_wait_and_none_is_lost(home: Home, quick: Path) -> None:
+def test_intakes_at_once_are_all_taken_and_the_same_file_once(home: Home, quick: Path) -> None:
     paths = [write(quick / f"{number}.ndjson", [box(f"c{number}")]) for number in range(3)]
-    waiting = list(paths)
-    for _ in range(20):
-        running = [(path, command(home, "intake", str(path))) for path in waiting]
-        answers = [(path, json.loads(each.communicate()[0])) for path, each in running]
-        assert {answer["code"] for _, answer in answers if "code" in answer} <= {"home-busy"}
-        waiting = [path for path, answer in answers if "code" in answer]
-        if not waiting:
-            break
-    assert waiting == []
+    running = [command(home, "intake", str(path)) for path in [*paths, paths[0]]]
+    answers = [json.loads(each.communicate()[0]) for each in running]
+    assert answers[0] == answers[3]
+    assert {answer["submission"] for answer in answers} == {2, 3, 4}
     settle_on(home, 9)
     assert balance(home, "cainiao", "anna") == 5 * BOX_MG
     assert_verified(home)
 
 
-def test_nothing_else_is_written_while_a_settlement_runs(
+def test_reports_come_in_at_every_step_of_a_settlement_and_are_settled_by_the_next(
+    home: Home, quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    inside = False
+
+    def report(point: str, path: Path) -> None:
+        nonlocal inside
+        if inside or point == "before commit":  # the one moment at which another writer waits
+            return
+        inside = True
+        late = write(quick / f"late {len(taken)}.ndjson", [box(f"late{len(taken)}")])
+        assert intake(Home(home.folder), late, now=on(9))["accepted"] == 1
+        taken.append(point)
+        inside = False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "on_write", report)
+        first = settle_on(home, 9)
+    assert len(taken) > 10
+    second = settle_on(home, 9)
+    assert first["records"] + second["records"] == 2 + len(taken)
+    assert second["records"] > 10
+    assert balance(home, "cainiao", "anna") == (2 + len(taken)) * BOX_MG
+    assert_verified(home)
+
+
+def test_a_report_that_comes_in_while_a_batch_is_committed_waits_for_it(
     home: Home, quick: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = write(quick / "late.ndjson", [box("b9")])
-    refused = []
+    waiting: list[subprocess.Popen[str]] = []
 
-    def disturb(point: str, path: Path) -> None:
-        with pytest.raises(TanzhangError) as caught:
-            intake(Home(home.folder), late, now=on(9))
-        refused.append(caught.value.code)
+    def report(point: str, path: Path) -> None:
+        if point == "before commit":
+            waiting.append(command(home, "intake", str(late)))
+            time.sleep(1)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "on_write", disturb)
+        patch.setattr(files, "on_write", report)
         settle_on(home, 9)
-    assert set(refused) == {"home-busy"}
-    assert intake(home, late, now=on(9))["accepted"] == 1
+    (process,) = waiting
+    assert json.loads(process.communicate()[0])["accepted"] == 1
     assert_verified(home)
 
 

@@ -23,6 +23,7 @@ from tanzhang.service.intake import intake
 from tanzhang.service.lifecycle import settle_files
 from tanzhang.service.links import link_child
 from tanzhang.service.settle import settle
+from tanzhang.stores.book import submission
 from tanzhang.stores.home import Home
 
 from ..homes import (
@@ -255,7 +256,7 @@ def test_a_file_that_cannot_be_read_is_refused_as_a_whole_and_nothing_of_it_land
         intake(home, tmp_path / name, now=on(6))
     assert all(problem.code and problem.where and problem.remedy for problem in caught.value.problems)
     assert list((home.folder / "reports").iterdir()) == []
-    assert home.book.next_submission() == 0
+    assert home.book.rows(submission) == []
     assert settle_on(home, 20)["batch"] is None
     assert_verified(home)
 

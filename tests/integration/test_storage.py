@@ -297,7 +297,7 @@ def test_with_the_book_on_a_server_a_copy_of_the_keys_is_the_same_home(
     second = Home(quick / "second")
     intake(first, write(quick / "a.ndjson", [box("b1")]), now=on(6))
     assert settle_on(second, 9)["batch"] == 0
-    with first.writing(), pytest.raises(TanzhangError, match="home-busy"):
+    with first.settling(), pytest.raises(TanzhangError, match="home-busy"):
         settle_on(second, 9)
     assert_verified(first)
     assert_verified(second)

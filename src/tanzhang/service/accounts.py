@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from tanzhang.core.claim import ACTION, CHILD, identity
 from tanzhang.core.errors import refuse
@@ -21,7 +21,6 @@ from tanzhang.stores.records import to_record
 if TYPE_CHECKING:
     import duckdb
 
-Result = TypeVar("Result")
 _RECENT = 20
 
 
@@ -42,7 +41,9 @@ def balances(home: Home, limit: int | None = None) -> tuple[int, list[Balance]]:
     Counter-accounts of partners are left out.
     """
     con = home.connect()
-    confirmed, _ = _unmoved(home, lambda: (home.book.balances(), _provisional(home, con)))
+    with home.book.snapshot():
+        confirmed = home.book.balances()
+        _provisional(home, con)
     con.register("confirmed", confirmed)
     partners = ", ".join(quote(str(system_account(f"partner:{name}"))) for name in home.programme.partners) or "NULL"
     con.execute(
@@ -82,7 +83,8 @@ def partner_totals(home: Home) -> dict[str, dict[str, int]]:
 
 def statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
     """One account: balances, totals by behaviour, its latest records with outcome and reason, its linked children."""
-    return _unmoved(home, lambda: _statement(home, account))
+    with home.book.snapshot():  # so that no act is seen twice or not at all, whatever is settled meanwhile
+        return _statement(home, account)
 
 
 def _statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
@@ -151,15 +153,6 @@ def read_records(con: duckdb.DuckDBPyConnection, sql: str) -> list[Record]:
     """The rows of a query over record columns, as records."""
     table = con.sql(sql).to_arrow_table()
     return [to_record(row) for row in table.to_pylist()]
-
-
-def _unmoved(home: Home, read: Callable[[], Result]) -> Result:
-    """What is read while nothing was booked in between, so that no act is seen twice or not at all."""
-    while True:
-        before = home.book.heads()
-        result = read()
-        if home.book.heads() == before:
-            return result
 
 
 def _provisional(

@@ -11,6 +11,7 @@ import hashlib
 import io
 import itertools
 import json
+import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from tanzhang.stores.mapping import apply_mapping, load_mapping, table_files
 from tanzhang.stores.reports import REPORTS, writing_reports
 from tanzhang.stores.storage import Place, open_binary, write_durably
 
+VERDICT_COLUMNS = ("row", "reference", "verdict", "code", "field", "message", "remedy")
 _FEW = 20  # problems shown in an answer; the verdict file has all
 
 
@@ -55,46 +57,51 @@ def intake(
             where="--partner",
             remedy=f"use one of {', '.join(home.programme.partners)}",
         )
-    with home.writing():
-        before = _stamp(path)
-        foreign = None if mapping is None else _allowed(home, load_mapping(mapping))
-        fingerprint = _fingerprint(home, path, partner, foreign, tables or {})
-        earlier = home.book.find_submission(fingerprint, _received_at(now))
-        if earlier is not None:
-            return _answer(home, earlier.answer)
-        con = home.connect()
-        progress("reading", 0, 0)
-        skipped: dict[str, int] = {}
-        paired = 0
-        if foreign is None:
-            raw = read_submission(con, path)
-        else:
-            mapped = apply_mapping(con, path, foreign, dict(tables or {}))
-            raw, skipped, paired = mapped.table, dict(mapped.skipped), mapped.paired
-        ((rows,),) = con.execute(f"SELECT count(*) FROM {raw}").fetchall()
-        progress("checking and quantifying", 20, rows)
-        folder = home.storage / "reports" / f"{home.book.next_submission():08d}-{fingerprint[:12]}"
-        with writing_reports(folder / REPORTS, _received_day(home, now), home=home.storage) as (reports, file):
-            screened = screen(
-                con,
-                raw,
-                programme=home.programme,
-                partner=partner,
-                identity_key=home.identity_key,
-                now=now,
-                resolve=resolver(home),
-                accept=reports.add,
+    home.check_storage()
+    before = _stamp(path)
+    foreign = None if mapping is None else _allowed(home, load_mapping(mapping))
+    fingerprint = _fingerprint(home, path, partner, foreign, tables or {})
+    earlier = home.book.find_submission(fingerprint, _received_at(now))
+    if earlier is not None:
+        return _answer(home, earlier.answer)
+    con = home.connect()
+    progress("reading", 0, 0)
+    skipped: dict[str, int] = {}
+    paired = 0
+    if foreign is None:
+        raw = read_submission(con, path)
+    else:
+        mapped = apply_mapping(con, path, foreign, dict(tables or {}))
+        raw, skipped, paired = mapped.table, dict(mapped.skipped), mapped.paired
+    ((rows,),) = con.execute(f"SELECT count(*) FROM {raw}").fetchall()
+    progress("checking and quantifying", 20, rows)
+    folder = report_folder(home, fingerprint)
+    with writing_reports(folder / REPORTS, received_day(home, now), home=home.storage) as (reports, file):
+        screened = screen(
+            con,
+            raw,
+            programme=home.programme,
+            partner=partner,
+            identity_key=home.identity_key,
+            now=now,
+            resolve=resolver(home),
+            accept=reports.add,
+        )
+        if _stamp(path) != before:
+            raise refuse(
+                "file-changed",
+                f"{path.name} was written to while it was read",
+                where=str(path),
+                remedy="send it again when it is complete; nothing of it was taken",
             )
-            if _stamp(path) != before:
-                raise refuse(
-                    "file-changed",
-                    f"{path.name} was written to while it was read",
-                    where=str(path),
-                    remedy="send it again when it is complete; nothing of it was taken",
-                )
-        progress("writing", 80, rows)
-        extra = {"skipped": skipped, "paired": paired}
-        return _land(home, con, screened, folder, file.digest, path, partner, fingerprint, extra, now)
+    progress("writing", 80, rows)
+    extra = {"skipped": skipped, "paired": paired}
+    return _land(home, con, screened, folder, file.digest, path, partner, fingerprint, extra, now)
+
+
+def report_folder(home: Home, fingerprint: str) -> Place:
+    """A folder for a submission's files that nobody else writes to, whoever takes the same bytes in at this moment."""
+    return home.storage / "reports" / f"{fingerprint[:12]}-{secrets.token_hex(4)}"
 
 
 def _allowed(home: Home, mapping: ForeignMapping) -> ForeignMapping:
@@ -139,7 +146,6 @@ def _land(
     now: datetime,
 ) -> dict[str, Any]:
     """Write the verdicts, then acknowledge them and the accepted rows, which are on disk, in the book."""
-    number = home.book.next_submission()
     file = folder / REPORTS
     refused = screened.rows - screened.accepted_rows
     verdicts = folder / "verdicts.csv"
@@ -154,8 +160,7 @@ def _land(
         f"SELECT behaviour, count(*), sum(quantified_mg)::VARCHAR FROM read_parquet({quote(str(file))}) "
         "GROUP BY 1 ORDER BY 1"
     ).fetchall()
-    answer = {
-        "submission": number,
+    counts = {
         "rows": screened.rows,
         "accepted": screened.accepted_rows,
         "refused": refused,
@@ -166,28 +171,34 @@ def _land(
         ],
         "verdicts": str(verdicts.relative_to(home.storage)),
     }
-    home.book.add_submission(
-        {
+
+    def row(number: int) -> dict[str, Any]:
+        return {
             "partner": partner,
             "name": path.name,
             "received_at": _received_at(now),
-            "received_day": _received_day(home, now).isoformat(),
+            "received_day": received_day(home, now).isoformat(),
             "rows": screened.rows,
             "accepted": screened.accepted_rows,
             "refused": refused,
             "fingerprint": f"{fingerprint}-{number}" if "time-in-future" in codes else fingerprint,
-            "answer": json.dumps(answer, ensure_ascii=False),
+            "answer": json.dumps({"submission": number, **counts}, ensure_ascii=False),
             "file": str(file.relative_to(home.storage)),
             "file_digest": digest,
             "verdicts": str(verdicts.relative_to(home.storage)),
             "verdicts_digest": hashlib.sha256(lines).hexdigest(),
-        },
-        {plan.digest: plan.document for plan in screened.plans.values()},
-    )
-    return _answer(home, json.dumps(answer, ensure_ascii=False))
+        }
+
+    plans = {plan.digest: plan.document for plan in screened.plans.values()}
+    home.book.add_submission(fingerprint, row, plans)  # unless the same bytes came first at this very moment
+    kept = home.book.find_submission(fingerprint, _received_at(now))
+    if kept is None:
+        raise AssertionError("a submission that was just acknowledged is not there")
+    return _answer(home, kept.answer)
 
 
-def _received_day(home: Home, now: datetime) -> date:
+def received_day(home: Home, now: datetime) -> date:
+    """The local day on which something came in."""
     return now.astimezone(ZoneInfo(home.programme.time_zone)).date()
 
 
@@ -212,7 +223,7 @@ def _verdict_csv(con: Any, problems: str) -> bytes:
     """The verdict file: one line per mistake; rows without a line are accepted."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(("row", "reference", "verdict", "code", "field", "message", "remedy"))
+    writer.writerow(VERDICT_COLUMNS)
     rows = con.execute(
         f"SELECT row, reference, 'refused', code, field, message, remedy FROM {problems} ORDER BY row, code"
     )

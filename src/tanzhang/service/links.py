@@ -6,6 +6,7 @@ names. Settlement reads both as one relation.
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -35,7 +36,8 @@ def link_child(
     """Link a platform account to a person's account, with the person's consent from-to (local days of acts).
 
     Acts of those days that are settled from now on are booked in ``account``; what was booked stays where it is.
-    Raises ``link-overlaps`` if the child is linked already in some of those days, ``link-empty`` for no day.
+    Raises ``link-overlaps`` if the child is linked already in some of those days, ``link-empty`` for no day,
+    ``book-moved`` if somebody else linked an account at this moment.
     """
     if valid_until is not None and valid_until <= valid_from:
         raise refuse(
@@ -44,35 +46,35 @@ def link_child(
             where="link",
             remedy="until must lie after from",
         )
-    with home.writing():
-        con = home.connect()
-        consents = links_relation(home, con)
-        standing = (
-            con.execute(
-                f"""
-                SELECT account, valid_from, valid_until FROM {consents} WHERE child = ?
-                    AND (valid_until IS NULL OR valid_until > ?) AND (?::DATE IS NULL OR valid_from < ?) LIMIT 1
-                """,
-                [child, valid_from, valid_until, valid_until],
-            ).fetchall()
-            if consents
-            else []
+    values = {
+        "child": str(child),
+        "account": str(account),
+        "valid_from": valid_from.isoformat(),
+        "valid_until": None if valid_until is None else valid_until.isoformat(),
+        "recorded_at": now.astimezone(UTC).isoformat(timespec="seconds"),
+    }
+    heads = home.book.heads()
+    con = home.connect()
+    consents = links_relation(home, con)
+    standing = (
+        con.execute(
+            f"""
+            SELECT account, valid_from, valid_until FROM {consents} WHERE child = ?
+                AND (valid_until IS NULL OR valid_until > ?) AND (?::DATE IS NULL OR valid_from < ?) LIMIT 1
+            """,
+            [child, valid_from, valid_until, valid_until],
+        ).fetchall()
+        if consents
+        else []
+    )
+    for other, first, last in standing:
+        raise refuse(
+            "link-overlaps",
+            f"{child} is linked to {other} from {first} until {last or 'open'}",
+            where="link",
+            remedy="choose days after that consent ended",
         )
-        for other, first, last in standing:
-            raise refuse(
-                "link-overlaps",
-                f"{child} is linked to {other} from {first} until {last or 'open'}",
-                where="link",
-                remedy="choose days after that consent ended",
-            )
-        values = {
-            "child": str(child),
-            "account": str(account),
-            "valid_from": valid_from.isoformat(),
-            "valid_until": None if valid_until is None else valid_until.isoformat(),
-            "recorded_at": now.astimezone(UTC).isoformat(timespec="seconds"),
-        }
-        home.book.add_link(values)
+    home.book.add_link(values, heads)
     return {
         "child": values["child"],
         "account": values["account"],
@@ -91,36 +93,37 @@ def link_many(home: Home, path: Path, *, now: datetime) -> dict[str, Any]:
     """
     if not path.is_file():
         raise missing(path)
-    with home.writing():
-        fingerprint = digest_of(path)
-        for row in home.book.query(sa.select(link_file).where(link_file.c.fingerprint == fingerprint)):
-            return {"links": row.rows, "file": row.file}
-        con = home.connect()
-        _read_links(con, path)
-        table = con.sql(
-            f"SELECT row, {identity_text_sql(CHILD, 'partner', 'subject')} AS child, "
-            f"{identity_text_sql(CHILD, 'with_partner', 'with_subject')} AS account, valid_from, valid_until FROM given"
-        ).to_arrow_table()
-        for place, name in ((1, "child"), (2, "account")):
-            table = table.set_column(place, name, identity_column(table[name], home.identity_key))
-        con.register("identified", table)
-        _check_links(home, con, path)
-        sorted_links = con.sql(
-            "SELECT child, account, valid_from, valid_until FROM identified ORDER BY account, child, valid_from"
-        ).to_arrow_table()
-        number = len(home.book.rows(link_file))
-        target = home.storage / "links" / f"{number:08d}.parquet"
-        digest = write_table(target, sorted_links, home=home.storage)
-        home.book.add_link_file(
-            {
-                "name": path.name,
-                "fingerprint": fingerprint,
-                "rows": sorted_links.num_rows,
-                "file": target.relative_to(home.storage).as_posix(),
-                "file_digest": digest,
-                "recorded_at": now.astimezone(UTC).isoformat(timespec="seconds"),
-            }
-        )
+    home.check_storage()
+    fingerprint = digest_of(path)
+    for row in home.book.query(sa.select(link_file).where(link_file.c.fingerprint == fingerprint)):
+        return {"links": row.rows, "file": row.file}
+    heads = home.book.heads()
+    con = home.connect()
+    _read_links(con, path)
+    table = con.sql(
+        f"SELECT row, {identity_text_sql(CHILD, 'partner', 'subject')} AS child, "
+        f"{identity_text_sql(CHILD, 'with_partner', 'with_subject')} AS account, valid_from, valid_until FROM given"
+    ).to_arrow_table()
+    for place, name in ((1, "child"), (2, "account")):
+        table = table.set_column(place, name, identity_column(table[name], home.identity_key))
+    con.register("identified", table)
+    _check_links(home, con, path)
+    sorted_links = con.sql(
+        "SELECT child, account, valid_from, valid_until FROM identified ORDER BY account, child, valid_from"
+    ).to_arrow_table()
+    target = home.storage / "links" / f"{str(fingerprint)[:12]}-{secrets.token_hex(4)}.parquet"
+    digest = write_table(target, sorted_links, home=home.storage)
+    home.book.add_link_file(
+        {
+            "name": path.name,
+            "fingerprint": fingerprint,
+            "rows": sorted_links.num_rows,
+            "file": target.relative_to(home.storage).as_posix(),
+            "file_digest": digest,
+            "recorded_at": now.astimezone(UTC).isoformat(timespec="seconds"),
+        },
+        heads,
+    )
     return {"links": sorted_links.num_rows, "file": target.relative_to(home.storage).as_posix()}
 
 

@@ -45,11 +45,10 @@ def create_receipt(home: Home, action: uuid.UUID) -> bytes:
         manifest=row.manifest,
         plan=None if record.plan is None else plans[record.plan],
     )
-    entry = row.seq + 1
-    if home.log.size <= entry:  # a crash came between the book and the log
-        with home.writing():
+    if home.log.size <= row.entry:  # a crash came between the book and the log
+        with home.settling():
             home.publish()
-    return home.log.prove(entry, evidence.to_bytes())
+    return home.log.prove(row.entry, evidence.to_bytes())
 
 
 def check_receipt(data: bytes, vkey: str) -> dict[str, Any]:

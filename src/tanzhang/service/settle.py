@@ -20,11 +20,12 @@ from tanzhang.engine.kernel import quote
 from tanzhang.engine.prepare import prepare
 from tanzhang.engine.records import RECORD_COLUMNS, Decision
 from tanzhang.engine.settle import settle as decide
+from tanzhang.service.gather import gather
 from tanzhang.service.history import History
 from tanzhang.service.links import links_relation
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.seal import seal
-from tanzhang.stores.book import batch, submission
+from tanzhang.stores.book import batch
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import all_record_files
 from tanzhang.stores.reports import ReportFile, last_close_day, read_reports
@@ -65,9 +66,10 @@ def settle(
             where="--through",
             remedy=f"settle through {yesterday} at most; a window is closed when its last day is over",
         )
-    with home.writing():
+    with home.settling():
         home.publish()
         progress("gathering reports", 0, 0)
+        gather(home, now=now)
         nothing: dict[str, Any] = {"batch": None, "through": last.isoformat(), "records": 0, "outcomes": {}}
         if engine is not None:
             files = _report_files(home, last)
@@ -139,21 +141,16 @@ def open_reports_near(home: Home, con: duckdb.DuckDBPyConnection, own: Iterable[
 
 def _report_files(home: Home, through: date | None) -> list[ReportFile]:
     """Files of submissions that have reports which are not settled yet."""
-    files = []
-    done = home.book.settled_through()
-    for row in home.book.rows(submission):
-        last, settled = done.get(row.seq, (None, 0))
-        if settled < row.accepted:
-            files.append(
-                ReportFile(
-                    path=home.storage / row.file,
-                    submission=row.seq,
-                    received=date.fromisoformat(row.received_day),
-                    after=None if last is None else date.fromisoformat(last),
-                    through=through,
-                )
-            )
-    return files
+    return [
+        ReportFile(
+            path=home.storage / row.file,
+            submission=row.seq,
+            received=date.fromisoformat(row.received_day),
+            after=None if row.settled_through is None else date.fromisoformat(row.settled_through),
+            through=through,
+        )
+        for row in home.book.open_submissions()
+    ]
 
 
 def last_closing_day(home: Home) -> date | None:

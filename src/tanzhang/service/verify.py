@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,17 @@ from tanzhang.engine.sql import compile_mg
 from tanzhang.service.history import History
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.recount import recounted_postings, recounted_totals
-from tanzhang.stores.book import batch, consumption, link_file, manifest_of, plan, posting, submission
+from tanzhang.stores.book import (
+    batch,
+    consumption,
+    genesis,
+    link_file,
+    manifest_of,
+    plan,
+    posting,
+    submission,
+    unsettled,
+)
 from tanzhang.stores.home import Home, key_check
 from tanzhang.stores.log import Log
 from tanzhang.stores.parts import PARTS, record_files, whole_subtrees
@@ -85,11 +96,12 @@ class Check:
 def verify(home: Home, *, progress: Progress = silent) -> dict[str, Any]:
     """All checks of a home, in the order of the way of an action. ``status`` is ``verified`` or ``failed``."""
     checks: list[Check] = []
-    verification = _Verification(home)
-    rows = sum(row.records for row in verification.batches)
-    for check in verification.run():
-        checks.append(check)
-        progress(check.name, 100 * len(checks) // len(verification.steps), rows)
+    with home.book.snapshot():  # reports may come in and be settled meanwhile
+        verification = _Verification(home)
+        rows = sum(row.records for row in verification.batches)
+        for check in verification.run():
+            checks.append(check)
+            progress(check.name, 100 * len(checks) // len(verification.steps), rows)
     wrong = sum(len(check.problems) for check in checks)
     return {
         "status": "failed" if wrong else "verified",
@@ -436,6 +448,7 @@ class _Verification:
                     _wrong("reports-lost", message, f"{self.book.name}: consumption of batch {row.seq}")
                 )
         through = self.book.settled_through()
+        self._unsettled(check, consumed)
         sound = {row.seq for row in self.sound}
         complete = len(sound) == len(self.batches)
         counts: list[str] = []
@@ -463,10 +476,31 @@ class _Verification:
                 check.problems.append(_wrong("reports-lost", message, f"action {action}"))
         return check
 
+    def _unsettled(self, check: Check, consumed: dict[int, int]) -> None:
+        """What the book keeps of open submissions against what it says was accepted and settled."""
+        counted = {
+            row.seq: row.accepted - consumed.get(row.seq, 0)
+            for row in self.book.rows(submission)
+            if row.accepted != consumed.get(row.seq, 0)
+        }
+        kept = {row.submission: row.reports for row in self.book.query(sa.select(unsettled))}
+        for number in sorted(counted.items() ^ kept.items()):
+            check.problems.append(
+                _wrong(
+                    "unsettled-changed",
+                    f"submission {number[0]} has {counted.get(number[0], 0)} reports to settle, "
+                    f"the book keeps {kept.get(number[0], 0)}",
+                    f"{self.book.name}: unsettled",
+                )
+            )
+
     def _log(self) -> Check:
         """The log's own files, and its entries against the book."""
         check = Check("log", "tiles, entries, checkpoint and signature; entries against the book")
         wanted = self.home.log_entries()
+        if wanted[:1] != [genesis(self.home.values).encode()]:
+            message = "the first entry is not what the home was set up with"
+            check.problems.append(_wrong("log-book-mismatch", message, f"{self.book.name}: entry 0"))
         try:
             log = Log(self.home.storage / "log", self.home.values["origin"], self.home.verifier)
             check.problems += log.check()
@@ -476,14 +510,15 @@ class _Verification:
         if check.problems:
             return check
         published = log.entries()
+        if len(published) > len(wanted):  # sealed since this verification began
+            wanted = Context().run(self.home.log_entries)
         for number, (found, expected) in enumerate(zip(published, wanted, strict=False)):
             if found != expected:
-                what = "home" if number == 0 else f"batch {number - 1}"
-                message = f"log entry {number} is not what table {what.split()[0]} of the book says"
-                check.problems.append(_wrong("log-book-mismatch", message, f"{self.book.name}: {what}"))
+                message = f"log entry {number} is not what the book says"
+                check.problems.append(_wrong("log-book-mismatch", message, f"{self.book.name}: entry {number}"))
         if len(published) > len(wanted):
             message = f"the log has {len(published)} entries, the book knows {len(wanted)}: the book is an old copy"
-            check.problems.append(_wrong("book-behind-log", message, f"{self.book.name}: batch"))
+            check.problems.append(_wrong("book-behind-log", message, f"{self.book.name}: entry"))
         if len(published) < len(wanted):
             message = f"the book has {len(wanted)} entries, the log {len(published)}"
             check.problems.append(

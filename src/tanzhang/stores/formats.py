@@ -8,6 +8,7 @@ Parquet go through :mod:`tanzhang.stores.mapping` instead.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from tanzhang.core.action import INPUT_NAMES
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.screen import OBJECTION_COLUMNS, TEXT_COLUMNS
-from tanzhang.stores.mapping.lines import csv_header, read_lines, split_csv
+from tanzhang.stores.mapping.lines import csv_header, numbered, read_lines, split_csv
 from tanzhang.stores.mapping.sql import file_sql
 
 if TYPE_CHECKING:
@@ -66,6 +67,19 @@ def read_submission(con: duckdb.DuckDBPyConnection, path: Path) -> str:
         reader(con, path)
     except (duckdb.Error, OSError, ValueError) as error:
         raise unreadable(path, error) from None
+    return "raw"
+
+
+def read_events(con: duckdb.DuckDBPyConnection, events: Sequence[bytes], numbers: Sequence[int]) -> str:
+    """Read events, each as JSON text, into table ``raw`` as :func:`read_submission` would; returns its name.
+
+    ``numbers`` are their rows.
+    """
+    lines = numbered(pa.array(events, pa.binary()), numbers)
+    con.register("event_lines", lines)
+    con.execute("CREATE OR REPLACE TEMP TABLE lines AS SELECT number AS line, text, fault FROM event_lines")
+    con.unregister("event_lines")
+    _events(con, blank=True)
     return "raw"
 
 
@@ -118,8 +132,8 @@ def _read_ndjson(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     _events(con)
 
 
-def _events(con: duckdb.DuckDBPyConnection) -> None:
-    """Table ``raw`` from the events in ``lines``."""
+def _events(con: duckdb.DuckDBPyConnection, *, blank: bool = False) -> None:
+    """Table ``raw`` from the events in ``lines``; ``blank`` ones are malformed events, or else skipped."""
     paths = ", ".join(quote(_EVENT_PATHS[name]) for name in FLAT_COLUMNS)
     columns = ", ".join(f'found[{position}] AS "{name}"' for position, name in enumerate(FLAT_COLUMNS, start=1))
     known = ", ".join(quote(name) for name in _DATA_MEMBERS)
@@ -129,7 +143,7 @@ def _events(con: duckdb.DuckDBPyConnection) -> None:
         CREATE OR REPLACE TEMP TABLE raw AS
         WITH valid AS (
             SELECT line AS row, fault, CASE WHEN json_valid(text) AND json_type(text) = 'OBJECT' THEN text END AS line
-            FROM lines WHERE trim(text) IS DISTINCT FROM ''
+            FROM lines WHERE {blank} OR trim(text) IS DISTINCT FROM ''
         ), parsed AS (
             SELECT row, fault, line, json_extract_string(line, [{paths}]) AS found,
                 json_extract_string(line, '$.specversion') AS version, {members} AS strangers

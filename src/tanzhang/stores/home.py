@@ -7,12 +7,11 @@
     records/<batch>/   settled records (stores/records.py)
     known/             keys of settled records, made again if missing (stores/known.py)
     links/             files of linked accounts
-    known/             keys of settled records, made again if missing (stores/known.py)
     log/               the transparency log, publishable as it is (stores/log.py)
     keys/              identity.key and log.key, readable by the owner only; log.vkey is public
 
 Reports, records, links and log may be elsewhere (stores/storage); then keys/storage.url says where.
-One process writes at a time (a lock on the folder); any number may read.
+Any number of processes take reports in and read; one settles, seals and publishes at a time (a lock on the folder).
 """
 
 from __future__ import annotations
@@ -37,10 +36,11 @@ from tanzhang.core.note import VerifierKey, is_key_name
 from tanzhang.core.programme import Programme
 from tanzhang.engine.kernel import connect
 from tanzhang.engine.signing import NoteSigner, NoteVerifier
-from tanzhang.stores.book import Book, BookAddress, batch
+from tanzhang.stores.book import Book, BookAddress
 from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.files import make_folder, sync_again, write_durably
 from tanzhang.stores.log import Log
+from tanzhang.stores.register.deliveries import Deliveries
 from tanzhang.stores.storage import Place, StorageAddress, let_read, open_storage
 from tanzhang.stores.storage.claim import check_free, claim
 
@@ -225,35 +225,39 @@ class Home:
         """Verifies checkpoints with the public key alone."""
         return NoteVerifier(VerifierKey.parse(self.values["vkey"]))
 
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        """Requests of partners and their answers."""
+        return Deliveries(self.book)
+
     @property
     def log(self) -> Log:
         """The transparency log."""
         return Log.open(self.storage / "log", self.values["origin"], self.verifier)
 
-    def genesis(self) -> str:
-        """The log's first entry: what the home was set up with. Folders of this machine are left out."""
-        public = {key: value for key, value in self.values.items() if key != "overlays"}
-        return canonical_json({"format": "tanzhang.genesis/1", **public})
-
     def log_entries(self) -> list[bytes]:
-        """Every entry the log must have, from the book: the genesis, then one manifest a batch."""
-        return [self.genesis().encode(), *(row.manifest.encode() for row in self.book.rows(batch))]
+        """Every entry the log must have, from the book: the genesis, then what was sealed since."""
+        return [(row.text or "").encode() for row in self.book.entries()]
 
     def publish(self) -> None:
         """Bring the log up to the book. The same call on a normal day and after a crash."""
         self.log.publish(self.log_entries(), self.signer, first_index=0)
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Hold the home's write lock; ``home-busy`` if another process holds it.
-
-        Files that are elsewhere must be this home's: on a disk that is not mounted, or under a mistyped prefix, new
-        ones would be acknowledged and never found again. ``log-missing``, ``log-checkpoint-changed``.
-        """
+    def settling(self) -> Iterator[None]:
+        """Settle, seal and publish alone; ``home-busy`` if another process does. Reports come in meanwhile."""
         with _locked(self.folder), self.book.writing():
-            if self.storage != self.folder:
-                self.log  # noqa: B018 - opening it looks at the checkpoint
+            self.check_storage()
             yield
+
+    def check_storage(self) -> None:
+        """Refuse files that are not this home's, before new ones are written beside them.
+
+        On a disk that is not mounted, or under a mistyped prefix, they would be acknowledged and never found again.
+        ``log-missing``, ``log-checkpoint-changed``.
+        """
+        if self.storage != self.folder:
+            self.log  # noqa: B018 - opening it looks at the checkpoint
 
     def check_public_key(self) -> None:
         """That ``log.vkey``, which is handed out, is the key of this log; ``key-changed``."""
@@ -352,7 +356,7 @@ def _locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise refuse(
                 "home-busy",
-                "another process is writing to this home",
+                "another process is settling this home",
                 where=str(folder),
                 remedy="wait until it has finished and try again",
             ) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,17 @@ import pytest
 import sqlalchemy as sa
 
 from tanzhang.core.errors import TanzhangError
-from tanzhang.stores.book import Book, BookAddress, batch, consumption, link, posting, submission, system_account
+from tanzhang.stores.book import (
+    Book,
+    BookAddress,
+    batch,
+    consumption,
+    genesis,
+    link,
+    posting,
+    submission,
+    system_account,
+)
 
 from ...postgres import Server
 
@@ -46,22 +56,32 @@ def report(number: int) -> dict[str, Any]:
 COUNTS = ("rows", "accepted", "refused")
 
 
+BATCH = {
+    **{column.name: "text" for column in batch.c if column.name not in ("seq", "chain", "entry")},
+    "records": 1,
+}
 POSTINGS = pa.schema({"account": pa.binary(16), "unit": pa.string(), "amount": pa.int64()})
 
 
+def submit(book: Book, number: int, plans: dict[str, str] | None = None) -> int | None:
+    return book.add_submission(f"fingerprint {number}", lambda _: report(number), plans or {})
+
+
+def add_link(book: Book, child: str = "c") -> int:
+    return book.add_link({**LINK, "child": child}, book.heads())
+
+
 def commit(book: Book, postings: Sequence[tuple[bytes, str, int]], heads: Any = None, number: int = 0) -> None:
-    names = [column.name for column in batch.c if column.name not in ("seq", "chain", "records")]
-    values = {**dict.fromkeys(names, "text"), "records": 1}
     consumed = [{"submission": 0, "through": "2025-06-05", "rows": 1}]
     rows = [dict(zip(POSTINGS.names, each, strict=True)) for each in postings]
     table = pa.Table.from_pylist(rows, schema=POSTINGS)
-    book.commit_batch(lambda: values, number, consumed, table, b"next", heads or book.heads())
+    book.commit_batch(lambda: BATCH, number, consumed, table, b"next", heads or book.heads())
 
 
 def test_a_new_book_knows_what_it_was_set_up_with_and_is_empty(book: Book, tmp_path: Path) -> None:
     assert book.values()["programme"] == "x"
     assert book.next_seal_key() == (0, bytes(32))
-    assert (book.next_submission(), book.rows(batch), book.balances().num_rows) == (0, [], 0)
+    assert (len(book.rows(submission)), book.rows(batch), book.balances().num_rows) == (0, [], 0)
     assert book.check_chains()[1] == []
     assert book.check_pages() == []
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("book.sqlite")] == []
@@ -112,29 +132,84 @@ def test_a_posting_of_another_batch_undoes_the_whole_commit(book: Book) -> None:
 
 def test_a_batch_made_on_an_older_state_of_the_book_is_refused(book: Book) -> None:
     heads = book.heads()
-    book.add_link(LINK)
+    commit(book, [])
+    with pytest.raises(TanzhangError, match="book-moved: batch changed meanwhile"):
+        commit(book, [], heads, number=1)
+    assert len(book.rows(batch)) == 1
+
+
+def test_reports_and_links_come_in_while_a_batch_is_made(book: Book) -> None:
+    heads = book.heads()
+    assert submit(book, 0) == 0
+    add_link(book)
+    commit(book, [], heads)
+    assert len(book.rows(batch)) == 1
+
+
+def test_a_link_made_on_an_older_state_of_the_links_is_refused(book: Book) -> None:
+    heads = book.heads()
+    add_link(book)
     with pytest.raises(TanzhangError, match="book-moved: link changed meanwhile"):
-        commit(book, [], heads)
-    assert book.rows(batch) == []
+        book.add_link(LINK, heads)
+    assert len(book.rows(link)) == 1
+
+
+def test_a_submission_is_open_until_all_its_reports_are_settled(book: Book) -> None:
+    values = {**report(0), "accepted": 2}
+    book.add_submission("fingerprint 0", lambda number: {**values, "name": f"number {number}"}, {})
+    submit(book, 1)
+    seen = [[(row.name, row.reports, row.settled_through) for row in book.open_submissions()]]
+    for number in range(2):
+        commit(book, [], number=number)
+        seen.append([(row.name, row.reports, row.settled_through) for row in book.open_submissions()])
+    assert seen == [
+        [("number 0", 2, None), ("name 1", 1, None)],
+        [("number 0", 1, "2025-06-05"), ("name 1", 1, None)],
+        [("name 1", 1, None)],
+    ]
+
+
+def test_the_log_gets_the_genesis_then_entries_and_manifests_in_their_order(book: Book) -> None:
+    book.add_entry("epoch", "all of a day")
+    commit(book, [])
+    book.add_entry("terms", "what is shared")
+    assert [(row.seq, row.kind, row.text) for row in book.entries(1)] == [
+        (1, "epoch", "all of a day"),
+        (2, "batch", "text"),
+        (3, "terms", "what is shared"),
+    ]
+    assert book.entries()[0].text == genesis(book.values())
+    assert book.rows(batch)[0].entry == 2
+
+
+def test_what_is_read_in_a_snapshot_is_of_one_moment(book: Book) -> None:
+    other = Book.open(book.place)
+    with book.snapshot():
+        assert book.rows(submission) == []
+        submit(other, 0)
+        with book.snapshot():
+            assert book.rows(submission) == []
+    assert len(book.rows(submission)) == 1
 
 
 def test_submissions_are_numbered_in_order_and_found_by_fingerprint(book: Book) -> None:
-    assert [book.add_submission(report(number), {"d": "doc"}) for number in range(3)] == [0, 1, 2]
+    assert [submit(book, number, {"d": "doc"}) for number in range(3)] == [0, 1, 2]
     found = book.find_submission("fingerprint 1", "x")
     assert found is not None
     assert found.seq == 1
     assert book.find_submission("fingerprint 9", "x") is None
     assert book.plans() == {"d": "doc"}  # kept once
+    assert submit(book, 1) is None  # the same bytes
     with pytest.raises(Exception, match="append-only"):
-        book.add_submission(report(1), {})
-    assert book.next_submission() == 3
+        book.add_submission("another", lambda _: report(1), {})
+    assert len(book.rows(submission)) == 3
 
 
 def test_each_row_of_a_chain_depends_on_those_before_it(book: Book, place: Place) -> None:
     other = Book.create(place("other"), {"programme": "x"}, bytes(32))
     for number in range(3):
-        book.add_link({**LINK, "child": f"c{number}"})
-        other.add_link({**LINK, "child": f"c{0 if number == 0 else 9}"})
+        add_link(book, f"c{number}")
+        add_link(other, f"c{0 if number == 0 else 9}")
     chains = [[row.chain for row in each.rows(link)] for each in (book, other)]
     assert chains[0][0] == chains[1][0]
     assert not set(chains[0][1:]) & set(chains[1])
@@ -148,7 +223,7 @@ def test_system_accounts_are_the_same_everywhere_and_differ_by_name() -> None:
 
 def test_a_database_that_is_locked_for_long_is_an_error_with_a_code(book: Book) -> None:
     other = Book.open(book.place)
-    with book._begin(), other._engine.connect() as waiting:
+    with book.transaction(), other._engine.connect() as waiting:
         if isinstance(book.place, Path):
             waiting.exec_driver_sql("PRAGMA busy_timeout = 10")
             reason = "database is locked"
@@ -157,7 +232,7 @@ def test_a_database_that_is_locked_for_long_is_an_error_with_a_code(book: Book) 
             reason = "canceling statement due to lock timeout"
         with pytest.raises(TanzhangError, match=f"book-unusable: the book cannot be used: {reason}"):
             other._database.begin(waiting)
-    assert other.add_link(LINK) == 0
+    assert add_link(other) == 0
 
 
 def test_a_book_that_is_not_there_is_missing(place: Place) -> None:
@@ -168,15 +243,16 @@ def test_a_book_that_is_not_there_is_missing(place: Place) -> None:
 
 
 def test_what_interrupts_a_transaction_leaves_nothing_of_it_and_the_next_one_works(book: Book) -> None:
-    def interrupt() -> dict[str, Any]:
+    def interrupt() -> Iterator[dict[str, Any]]:
         raise KeyboardInterrupt
+        yield
 
     rows = [
         {"account": account.bytes, "unit": "co2e_mg", "amount": amount} for account, amount in ((ONE, 7), (OTHER, -7))
     ]
     table = pa.Table.from_pylist(rows, schema=POSTINGS)
     with pytest.raises(KeyboardInterrupt), book.writing():
-        book.commit_batch(interrupt, 0, [], table, b"next", book.heads())
+        book.commit_batch(lambda: BATCH, 0, interrupt(), table, b"next", book.heads())
     assert book.query(sa.select(posting)) == []
     commit(book, [(ONE.bytes, "co2e_mg", 5), (OTHER.bytes, "co2e_mg", -5)])
     assert book.balance(ONE) == {"co2e_mg": 5}
@@ -188,8 +264,7 @@ def test_postings_of_every_unit_and_size_come_back_as_they_were(book: Book) -> N
     accounts = [uuid.UUID(int=number).bytes for number in range(len(amounts))]
     many = pa.table([accounts, ["co2e_mg"] * len(amounts), amounts], schema=POSTINGS)
     few = pa.table([accounts[8:10], ["points:北京"] * 2, [3, -3]], schema=POSTINGS)
-    names = [column.name for column in batch.c if column.name not in ("seq", "chain")]
-    values = {**dict.fromkeys(names, "text"), "records": 2**40}
+    values = {**BATCH, "records": 2**40}
     table = pa.concat_tables([many.slice(0, 7), few, many.slice(7)])
     book.commit_batch(lambda: values, 0, [], table, b"next", book.heads())
     found = book.postings(0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tanzhang.core.errors import TanzhangError
+from tanzhang.stores.book import genesis
 from tanzhang.stores.home import Home
 
 from ...homes import CREATED, new_home
@@ -56,7 +57,7 @@ def test_no_error_about_a_key_shows_it(tmp_path: Path) -> None:
 def test_the_first_entry_of_the_log_says_what_was_set_up_and_names_no_folder(tmp_path: Path) -> None:
     home = new_home(tmp_path / "home")
     (entry,) = home.log.entries()
-    assert entry == home.genesis().encode()
+    assert entry == genesis(home.values).encode()
     assert str(tmp_path).encode() not in entry
     assert b'"programme":"beijing"' in entry
     assert home.identity_key.hex().encode() not in entry

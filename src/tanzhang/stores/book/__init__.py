@@ -13,11 +13,13 @@ replace one. One schema serves two databases::
 """
 
 from tanzhang.stores.book.address import BookAddress
-from tanzhang.stores.book.book import Book
+from tanzhang.stores.book.book import Book, add_plans, add_submission
 from tanzhang.stores.book.schema import (
     CHAINED,
     batch,
     consumption,
+    entry,
+    genesis,
     home,
     link,
     link_file,
@@ -27,14 +29,19 @@ from tanzhang.stores.book.schema import (
     seal_key,
     submission,
     system_account,
+    unsettled,
 )
 
 __all__ = [
     "CHAINED",
     "Book",
     "BookAddress",
+    "add_plans",
+    "add_submission",
     "batch",
     "consumption",
+    "entry",
+    "genesis",
     "home",
     "link",
     "link_file",
@@ -44,4 +51,5 @@ __all__ = [
     "seal_key",
     "submission",
     "system_account",
+    "unsettled",
 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from tanzhang.stores.book.schema import (
     batch,
     chain_link,
     consumption,
+    entry,
+    genesis,
     home,
     link,
     link_file,
@@ -34,6 +37,7 @@ from tanzhang.stores.book.schema import (
     seal_key,
     settings_check,
     submission,
+    unsettled,
 )
 from tanzhang.stores.book.sqlite import SqliteDatabase
 from tanzhang.stores.postings import amount_in, pages, postings_of
@@ -49,11 +53,12 @@ def database_at(place: Path | BookAddress) -> Database:
 
 
 class Book:
-    """One book: one writer, many readers. Its connections are closed with it."""
+    """One book: one writer at a time, many readers. Its connections are closed with it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._engine = database.engine
+        self._snapshot: ContextVar[sa.Connection | None] = ContextVar("snapshot", default=None)
         weakref.finalize(self, database.engine.dispose)
 
     @classmethod
@@ -66,6 +71,7 @@ class Book:
             everything["settings_check"] = settings_check(everything)
             con.execute(home.insert(), [{"key": key, "value": value} for key, value in everything.items()])
             con.execute(seal_key.insert(), {"only": 1, "batch": 0, "key": first_seal_key})
+            append(con, entry, {"kind": "genesis", "text": genesis(everything)})
             book._database.guard(con)
         return book
 
@@ -133,13 +139,47 @@ class Book:
 
     def query(self, statement: sa.Select[Any], values: Mapping[str, Any] | None = None) -> list[Any]:
         """The rows of a query, as named tuples."""
-        with self._engine.connect() as con:
+        with self.reading() as con:
             return list(con.execute(statement, values))
 
-    def next_submission(self) -> int:
-        """The number the next submission will get, under the home's write lock."""
-        ((last,),) = self.query(sa.select(sa.func.max(submission.c.seq)))
-        return 0 if last is None else last + 1
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection to ask by: that of the snapshot, if there is one."""
+        con = self._snapshot.get()
+        if con is not None:
+            yield con
+            return
+        with self._engine.connect() as con:
+            yield con
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All that is asked in this block, by this task, is answered as of one moment, whatever is booked meanwhile."""
+        if self._snapshot.get() is not None:
+            yield
+            return
+        with self._engine.connect() as con:
+            con.exec_driver_sql(self._database.begin_reading)
+            token = self._snapshot.set(con)
+            try:
+                yield
+            finally:
+                self._snapshot.reset(token)
+                with suppress(Exception):  # a connection that is lost has ended it already
+                    con.connection.rollback()
+
+    def entries(self, first: int = 0) -> list[Any]:
+        """What the log publishes from index ``first`` on: seq, kind, text."""
+        text = sa.func.coalesce(entry.c.text, batch.c.manifest).label("text")
+        joined = entry.outerjoin(batch, batch.c.entry == entry.c.seq)
+        statement = sa.select(entry.c.seq, entry.c.kind, text).select_from(joined)
+        return self.query(statement.where(entry.c.seq >= first).order_by(entry.c.seq))
+
+    def open_submissions(self) -> list[Any]:
+        """Submissions with reports that are not settled yet, in order, with the day ``settled_through`` or None."""
+        joined = submission.join(unsettled, unsettled.c.submission == submission.c.seq)
+        statement = sa.select(submission, unsettled.c.reports, unsettled.c.settled_through).select_from(joined)
+        return self.query(statement.order_by(submission.c.seq))
 
     def find_submission(self, fingerprint: str, received_at: str) -> Any | None:
         """The submission of the same bytes, if there is one whose verdicts the time since cannot have changed.
@@ -228,23 +268,35 @@ class Book:
 
     # -- writing ----------------------------------------------------------------------------------------------
 
-    def add_submission(self, values: Mapping[str, Any], plans: Mapping[str, str]) -> int:
-        """Acknowledge a submission whose file is on disk; returns its number. Keeps its plans in the same step."""
-        with self._begin() as con:
-            known = {row.digest for row in con.execute(sa.select(plan.c.digest))}
-            for digest in sorted(plans.keys() - known):
-                append(con, plan, {"digest": digest, "document": plans[digest]})
-            return append(con, submission, values)
+    def add_submission(
+        self, fingerprint: str, values: Callable[[int], Mapping[str, Any]], plans: Mapping[str, str]
+    ) -> int | None:
+        """Acknowledge a submission whose file is on disk; returns its number. Keeps its plans in the same step.
 
-    def add_link(self, values: Mapping[str, Any]) -> int:
-        """Record a person's consent to link a child account."""
-        with self._begin() as con:
+        ``values`` is called with the number. None, and nothing is kept, if one with the same fingerprint came first.
+        """
+        with self.transaction() as con:
+            if con.execute(sa.select(submission.c.seq).where(submission.c.fingerprint == fingerprint)).first():
+                return None
+            add_plans(con, plans)
+            return add_submission(con, values)
+
+    def add_link(self, values: Mapping[str, Any], heads: Mapping[str, Any]) -> int:
+        """Record a person's consent to link a child account; ``book-moved`` if links changed since ``heads``."""
+        with self.transaction() as con:
+            _check_heads(con, (link, link_file), heads)
             return append(con, link, values)
 
-    def add_link_file(self, values: Mapping[str, Any]) -> int:
-        """Acknowledge a file of consents that is on disk."""
-        with self._begin() as con:
+    def add_link_file(self, values: Mapping[str, Any], heads: Mapping[str, Any]) -> int:
+        """Acknowledge a file of consents that is on disk; ``book-moved`` if links changed since ``heads``."""
+        with self.transaction() as con:
+            _check_heads(con, (link, link_file), heads)
             return append(con, link_file, values)
+
+    def add_entry(self, kind: str, text: str) -> int:
+        """Give the log something to publish that is no batch; returns its index in the log."""
+        with self.transaction() as con:
+            return append(con, entry, {"kind": kind, "text": text})
 
     def commit_batch(
         self,
@@ -258,9 +310,9 @@ class Book:
         """The one commit point of a settlement, batch ``number``.
 
         ``postings`` has account, unit and amount, sorted by account. ``finish`` waits for the batch's files and returns
-        its row; it is called with the postings inserted and nothing committed. Refuses postings that do not sum to zero
-        per unit (``unbalanced``) and a book that changed since ``heads`` were read (``book-moved``), so two settlements
-        at once cannot both commit.
+        its row; nothing waits inside the transaction, so that others can write meanwhile. Refuses postings that do not
+        sum to zero per unit (``unbalanced``) and a book in which another batch was settled since ``heads`` were read
+        (``book-moved``), so two settlements at once cannot both commit.
         """
         units: list[str] = pc.unique(postings["unit"]).to_pylist()
         rows = [
@@ -273,18 +325,19 @@ class Book:
             sums[row["unit"]] += row["amount"]
         if any(sums.values()):
             raise refuse("unbalanced", f"postings sum to {sums}", where="settlement", remedy="report this as a bug")
-        with self._begin() as con:
-            for table in CHAINED:
-                last = con.execute(sa.select(table.c.chain).order_by(table.c.seq.desc()).limit(1)).scalar()
-                if (last or EMPTY_HEAD["head"]) != heads[table.name]["head"]:
-                    raise refuse(
-                        "book-moved", f"{table.name} changed meanwhile", where="settlement", remedy="settle again"
-                    )
+        values = finish()
+        with self.transaction() as con:
+            _check_heads(con, (batch, consumption), heads)
             if rows:
                 con.execute(posting.insert(), rows)
-            append(con, batch, finish())  # from here on the batch takes no more postings
+            index = append(con, entry, {"kind": "batch"})
+            append(con, batch, {**values, "entry": index})  # from here on the batch takes no more postings
             for each in consumed:
                 append(con, consumption, {**each, "batch": number})
+                left = unsettled.c.reports - each["rows"]
+                one = unsettled.c.submission == each["submission"]
+                con.execute(unsettled.update().where(one).values(reports=left, settled_through=each["through"]))
+            con.execute(unsettled.delete().where(unsettled.c.reports <= 0))
             con.execute(seal_key.update().values(batch=number + 1, key=next_key))
 
     def writing(self) -> AbstractContextManager[None]:
@@ -295,7 +348,8 @@ class Book:
         return self._database.writing()
 
     @contextmanager
-    def _begin(self) -> Iterator[sa.Connection]:
+    def transaction(self) -> Iterator[sa.Connection]:
+        """A transaction that writes, alone; what it wrote survives a power cut when the block has ended."""
         with self._database.session() as con:
             self._database.begin(con)
             with committing(con, self._database.written_as):
@@ -335,6 +389,31 @@ class Book:
     def disk_bytes(self) -> int:
         """What the book takes on disk."""
         return self._database.disk_bytes()
+
+
+def add_plans(con: sa.Connection, plans: Mapping[str, str]) -> None:
+    """Keep plan documents that are not kept yet, in somebody's transaction."""
+    if plans:
+        known = {row.digest for row in con.execute(sa.select(plan.c.digest).where(plan.c.digest.in_(plans)))}
+        for digest in sorted(plans.keys() - known):
+            append(con, plan, {"digest": digest, "document": plans[digest]})
+
+
+def add_submission(con: sa.Connection, values: Callable[[int], Mapping[str, Any]]) -> int:
+    """Add a submission and what is unsettled of it, in somebody's transaction; ``values`` is called with its number."""
+    last = con.execute(sa.select(sa.func.max(submission.c.seq))).scalar()
+    row = values(0 if last is None else last + 1)
+    number = append(con, submission, row)
+    if row["accepted"]:
+        con.execute(unsettled.insert(), {"submission": number, "reports": row["accepted"]})
+    return number
+
+
+def _check_heads(con: sa.Connection, tables: Iterable[sa.Table], heads: Mapping[str, Any]) -> None:
+    for table in tables:
+        last = con.execute(sa.select(table.c.chain).order_by(table.c.seq.desc()).limit(1)).scalar()
+        if (last or EMPTY_HEAD["head"]) != heads[table.name]["head"]:
+            raise refuse("book-moved", f"{table.name} changed meanwhile", where="the book", remedy="try again")
 
 
 def _row_changed(message: str, where: str) -> Problem:

@@ -20,6 +20,7 @@ class Database(Protocol):
     engine: sa.Engine
     name: str  # what problems call the book in ``where``
     written_as: Path  # the name under which the hook of stores/files.py sees commits
+    begin_reading: str  # begins a transaction that only reads, all as of its first question
 
     @property
     def place(self) -> Path | BookAddress:

@@ -52,6 +52,7 @@ class PostgresDatabase:
     """A book's schema."""
 
     written_as = Path("book.postgresql")
+    begin_reading = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
     def __init__(self, place: BookAddress) -> None:
         self.place = place

@@ -16,12 +16,14 @@ import sqlalchemy as sa
 
 from tanzhang.core.methodology import canonical_json
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 EMPTY_HEAD = {"rows": "0", "head": "0" * 64}
 metadata = sa.MetaData()
 
 # Texts are compared byte by byte on every database, whatever language its server speaks.
-_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+# A number that the database gives out.
+NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def _chained(name: str, *columns: sa.Column[Any]) -> sa.Table:
@@ -30,7 +32,7 @@ def _chained(name: str, *columns: sa.Column[Any]) -> sa.Table:
         metadata,
         sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
         *columns,
-        sa.Column("chain", _TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
     )
 
 
@@ -38,67 +40,70 @@ def _chained(name: str, *columns: sa.Column[Any]) -> sa.Table:
 home = sa.Table(
     "home",
     metadata,
-    sa.Column("key", _TEXT, primary_key=True),
-    sa.Column("value", _TEXT, nullable=False),
+    sa.Column("key", TEXT, primary_key=True),
+    sa.Column("value", TEXT, nullable=False),
 )
 # Plan documents by digest: what every record's number can be recomputed from.
 plan = _chained(
-    "plan", sa.Column("digest", _TEXT, nullable=False, unique=True), sa.Column("document", _TEXT, nullable=False)
+    "plan", sa.Column("digest", TEXT, nullable=False, unique=True), sa.Column("document", TEXT, nullable=False)
 )
 # One per accepted file: the catalogue of report files.
 submission = _chained(
     "submission",
-    sa.Column("partner", _TEXT),
-    sa.Column("name", _TEXT, nullable=False),
-    sa.Column("received_at", _TEXT, nullable=False),
-    sa.Column("received_day", _TEXT, nullable=False),
+    sa.Column("partner", TEXT),
+    sa.Column("name", TEXT, nullable=False),
+    sa.Column("received_at", TEXT, nullable=False),
+    sa.Column("received_day", TEXT, nullable=False),
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("accepted", sa.BigInteger, nullable=False),
     sa.Column("refused", sa.BigInteger, nullable=False),
-    sa.Column("fingerprint", _TEXT, nullable=False, unique=True),
-    sa.Column("answer", _TEXT, nullable=False),
-    sa.Column("file", _TEXT, nullable=False),
-    sa.Column("file_digest", _TEXT, nullable=False),
-    sa.Column("verdicts", _TEXT, nullable=False),
-    sa.Column("verdicts_digest", _TEXT, nullable=False),
+    sa.Column("fingerprint", TEXT, nullable=False, unique=True),
+    sa.Column("answer", TEXT, nullable=False),
+    sa.Column("file", TEXT, nullable=False),
+    sa.Column("file_digest", TEXT, nullable=False),
+    sa.Column("verdicts", TEXT, nullable=False),
+    sa.Column("verdicts_digest", TEXT, nullable=False),
 )
 # Child account -> account with the person's consent from-to (1+N, 子母账户).
 link = _chained(
     "link",
-    sa.Column("child", _TEXT, nullable=False),
-    sa.Column("account", _TEXT, nullable=False),
-    sa.Column("valid_from", _TEXT, nullable=False),
-    sa.Column("valid_until", _TEXT),
-    sa.Column("recorded_at", _TEXT, nullable=False),
+    sa.Column("child", TEXT, nullable=False),
+    sa.Column("account", TEXT, nullable=False),
+    sa.Column("valid_from", TEXT, nullable=False),
+    sa.Column("valid_until", TEXT),
+    sa.Column("recorded_at", TEXT, nullable=False),
 )
 # One per file of consents: the catalogue of link files.
 link_file = _chained(
     "link_file",
-    sa.Column("name", _TEXT, nullable=False),
-    sa.Column("fingerprint", _TEXT, nullable=False, unique=True),
+    sa.Column("name", TEXT, nullable=False),
+    sa.Column("fingerprint", TEXT, nullable=False, unique=True),
     sa.Column("rows", sa.BigInteger, nullable=False),
-    sa.Column("file", _TEXT, nullable=False),
-    sa.Column("file_digest", _TEXT, nullable=False),
-    sa.Column("recorded_at", _TEXT, nullable=False),
+    sa.Column("file", TEXT, nullable=False),
+    sa.Column("file_digest", TEXT, nullable=False),
+    sa.Column("recorded_at", TEXT, nullable=False),
 )
-# The catalogue of record files; the manifest is the log entry of the same index.
+# What the log publishes, in its order. The text of a batch's entry is the manifest in its own row.
+entry = _chained("entry", sa.Column("kind", TEXT, nullable=False), sa.Column("text", TEXT))
+# The catalogue of record files.
 batch = _chained(
     "batch",
-    sa.Column("through", _TEXT, nullable=False),
+    sa.Column("entry", sa.Integer, nullable=False, unique=True),
+    sa.Column("through", TEXT, nullable=False),
     sa.Column("records", sa.BigInteger, nullable=False),
-    sa.Column("folder", _TEXT, nullable=False),
-    sa.Column("records_file", _TEXT, nullable=False),
-    sa.Column("records_digest", _TEXT, nullable=False),
-    sa.Column("subtrees_digest", _TEXT, nullable=False),
-    sa.Column("manifest", _TEXT, nullable=False),
-    sa.Column("sealed_at", _TEXT, nullable=False),
+    sa.Column("folder", TEXT, nullable=False),
+    sa.Column("records_file", TEXT, nullable=False),
+    sa.Column("records_digest", TEXT, nullable=False),
+    sa.Column("subtrees_digest", TEXT, nullable=False),
+    sa.Column("manifest", TEXT, nullable=False),
+    sa.Column("sealed_at", TEXT, nullable=False),
 )
 # Which reports a batch consumed: all rows of the submission whose window closed by ``through``.
 consumption = _chained(
     "consumption",
     sa.Column("batch", sa.Integer, nullable=False),
     sa.Column("submission", sa.Integer, nullable=False),
-    sa.Column("through", _TEXT, nullable=False),
+    sa.Column("through", TEXT, nullable=False),
     sa.Column("rows", sa.BigInteger, nullable=False),
 )
 # Double entry: per batch and unit the amounts sum to zero. A row is a page of many accounts: stores/postings.py.
@@ -106,7 +111,7 @@ posting = sa.Table(
     "posting",
     metadata,
     sa.Column("batch", sa.Integer, nullable=False),
-    sa.Column("unit", _TEXT, nullable=False),
+    sa.Column("unit", TEXT, nullable=False),
     sa.Column("first", sa.LargeBinary, nullable=False),
     sa.Column("last", sa.LargeBinary, nullable=False),
     sa.Column("accounts", sa.Integer, nullable=False),
@@ -124,7 +129,17 @@ seal_key = sa.Table(
     sa.CheckConstraint('"only" = 1', name="seal_key_only_check"),
 )
 
-CHAINED: tuple[sa.Table, ...] = (plan, submission, link, link_file, batch, consumption)
+# Submissions with reports that are not settled yet, and how many: what the rows above say, kept so that it is not
+# counted again each time. Rows change and go.
+unsettled = sa.Table(
+    "unsettled",
+    metadata,
+    sa.Column("submission", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("reports", sa.BigInteger, nullable=False),
+    sa.Column("settled_through", TEXT),
+)
+
+CHAINED: tuple[sa.Table, ...] = (plan, submission, link, link_file, entry, batch, consumption)
 APPEND_ONLY = (home, posting, *CHAINED)
 
 
@@ -151,6 +166,12 @@ def chain_link(head: str, table: str, values: Mapping[str, Any]) -> str:
 def settings_check(settings: Mapping[str, str]) -> str:
     """What shows a changed, missing or added row of table ``home``; itself in the log's first entry."""
     return hashlib.sha256(canonical_json(dict(settings)).encode()).hexdigest()
+
+
+def genesis(values: Mapping[str, str]) -> str:
+    """The log's first entry: what the home was set up with. Folders of this machine are left out."""
+    public = {key: value for key, value in values.items() if key != "overlays"}
+    return canonical_json({"format": "tanzhang.genesis/1", **public})
 
 
 def system_account(name: str) -> uuid.UUID:

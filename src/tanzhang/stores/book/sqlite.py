@@ -20,6 +20,7 @@ class SqliteDatabase:
     """A book's file."""
 
     integrity_check = "the database's own integrity check"
+    begin_reading = "BEGIN"
 
     def __init__(self, path: Path) -> None:
         self.place = self.written_as = path

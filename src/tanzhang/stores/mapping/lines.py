@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def read_lines(con: duckdb.DuckDBPyConnection, path: Path, table: str) -> None:
     with pa.input_stream(str(path), compression=_COMPRESSIONS.get(path.suffix.lower())) as stream:
         for block in _blocks(stream):
             plain = block if done else block.removeprefix(_BYTE_ORDER_MARK)
-            lines = _decoded(pc.split_pattern(pa.array([plain]), b"\n").values)
+            lines = numbered(pc.split_pattern(pa.array([plain]), b"\n").values)
             con.register(chunk, lines)
             con.execute(f"INSERT INTO {table} SELECT {done} + number, text, fault FROM {chunk}")
             con.unregister(chunk)
@@ -60,9 +60,9 @@ def _blocks(stream: Any) -> Iterator[bytes]:
         yield rest
 
 
-def _decoded(lines: pa.BinaryArray) -> pa.Table:
-    """The lines as text, numbered from 1; a line that is too long or not UTF-8 is its fault instead."""
-    number = pa.array(np.arange(1, len(lines) + 1))
+def numbered(lines: pa.BinaryArray, numbers: Sequence[int] | None = None) -> pa.Table:
+    """Lines as ``text`` with their ``number``, from 1 if none are given; one too long or not UTF-8 has a ``fault``."""
+    number = pa.array(np.arange(1, len(lines) + 1) if numbers is None else numbers, pa.int64())
     fault = pa.nulls(len(lines), pa.string())
     if pc.max(pc.binary_length(lines)).as_py() > _LONGEST_LINE:
         long = pc.greater(pc.binary_length(lines), _LONGEST_LINE)

@@ -1,0 +1,7 @@
+"""The register: who may do what, and what is under way. Unlike the book's own rows, these may change and be erased.
+
+Its tables stand in the same database as the book and are written in its transactions, so that a request, its answer and
+what it booked are there together or not at all. Nothing here is sealed; personal fields can be forgotten.
+
+    deliveries.py   requests of partners, their answers, and accepted reports on their way into a report file
+"""
