@@ -37,7 +37,7 @@ from ..homes import (
 )
 from ..stages import LocalStages
 
-CHAINED = ("plan", "submission", "link", "batch", "consumption")
+CHAINED = ("plan", "submission", "link", "entry", "batch", "consumption")
 TABLES = ("home", *CHAINED, "posting", "seal_key")
 
 
@@ -94,7 +94,7 @@ def flips(size: int, seed: str) -> list[tuple[int, int]]:
 FILES = [
     *(f"records/{number:08d}/{name}" for number in range(2) for name in ("records.parquet", "subtrees.bin")),
     *(f"records/00000002/{name}" for name in ("parts.json", "records-00000-*", "records-00002-*", "subtrees.bin")),
-    *(f"reports/{number:08d}-*/{name}" for number in range(3) for name in ("accepted.parquet", "verdicts.csv")),
+    *(f"reports/202506{day:02d}T*/{name}" for day in (6, 7, 8) for name in ("accepted.parquet", "verdicts.csv")),
     "log/checkpoint",
     *(f"log/tile/{kind}/000.p/{width}" for kind in ("0", "entries") for width in range(1, 5)),
     *(f"known/*/{name}.keys" for name in ("00000000-00000001", "00000002-00000002")),
@@ -206,7 +206,7 @@ def test_a_row_that_is_added_is_seen_and_its_table_named(home: Path, table: str)
     row = [*con.execute(f"SELECT * FROM {table} ORDER BY 1 DESC LIMIT 1").fetchall()[0]]
     row[0] = another(row[0])
     for position, name in enumerate(columns(con, table)):
-        if name in ("digest", "fingerprint"):
+        if name in ("digest", "fingerprint", "entry"):
             row[position] = another(row[position])
     con.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
     found = seen(home)

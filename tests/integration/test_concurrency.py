@@ -17,6 +17,7 @@ from tanzhang.service.accounts import action_named, balances, partner_totals, st
 from tanzhang.service.intake import intake
 from tanzhang.service.receipt import check_receipt, create_receipt
 from tanzhang.stores import files
+from tanzhang.stores.book import batch
 from tanzhang.stores.home import Home
 
 from ..homes import BOX_MG, account, assert_verified, balance, box, new_home, on, problems, ride, settle_on, write
@@ -83,7 +84,7 @@ def test_reports_come_in_at_every_step_of_a_settlement_and_are_settled_by_the_ne
         first = settle_on(home, 9)
     assert len(taken) > 10
     second = settle_on(home, 9)
-    assert first["records"] + second["records"] == 2 + len(taken)
+    assert first["records"] + second["records"] == 3 + len(taken)  # a ride of the fixture was open too
     assert second["records"] > 10
     assert balance(home, "cainiao", "anna") == (2 + len(taken)) * BOX_MG
     assert_verified(home)
@@ -143,7 +144,7 @@ def test_readers_at_any_step_of_intake_and_settle_see_a_whole_home(
     assert set(seen) == {BOX_MG, 2 * BOX_MG}
 
 
-def test_a_settlement_between_two_reads_of_one_answer_makes_it_read_again(
+def test_a_settlement_between_two_reads_of_one_answer_does_not_show_in_it(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest, times = accounts._provisional, []
@@ -156,7 +157,8 @@ def test_a_settlement_between_two_reads_of_one_answer_makes_it_read_again(
 
     monkeypatch.setattr(accounts, "_provisional", disturbed)
     (row,) = [row for row in balances(home)[1] if row.account == account(home, "cainiao", "anna")]
-    assert (row.reduction_mg, row.provisional_reduction_mg, len(times)) == (2 * BOX_MG, 0, 2)
+    assert (row.reduction_mg, row.provisional_reduction_mg) == (BOX_MG, BOX_MG)
+    assert len(Home(home.folder).book.rows(batch)) == 2
 
 
 def test_a_book_that_moved_since_it_was_read_refuses_the_batch(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,8 @@ def link_all(home: Home, key: bytes, folder: Path) -> None:
                 "valid_from": row["valid_from"].isoformat(),
                 "valid_until": None,
                 "recorded_at": "2022-08-01T00:00:00+00:00",
-            }
+            },
+            home.book.heads(),
         )
 
 

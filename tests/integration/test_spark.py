@@ -126,7 +126,8 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
             "valid_from": "2025-06-06",
             "valid_until": None,
             "recorded_at": "2025-06-09T00:00:00+00:00",
-        }
+        },
+        home.book.heads(),
     )
     later = local(8).date() + timedelta(days=3)
     many = [ride(f"d{n}", f"u{n % 200}", hour=6 + n % 12, minute=n % 50, day=later) for n in range(360)]

@@ -57,7 +57,7 @@ def _gather(home: Home, day: date, waiting: list[int], now: datetime) -> int:
         [str(each.id), each.partner, each.request_digest, str(each.rows), str(each.accepted)] for _, each in deliveries
     ]
     fingerprint = hashlib.sha256(canonical_json(["deliveries", named]).encode()).hexdigest()
-    folder = report_folder(home, fingerprint)
+    folder = report_folder(home, fingerprint, now)
     file, verdicts = folder / REPORTS, folder / "verdicts.csv"
     with writing_reports(file, day, home=home.storage) as (writer, written):
         for table in tables:
@@ -82,7 +82,7 @@ def _gather(home: Home, day: date, waiting: list[int], now: datetime) -> int:
             "verdicts_digest": hashlib.sha256(lines).hexdigest(),
         }
 
-    home.deliveries.gathered(numbers, before, submission)
+    home.deliveries.gathered(numbers, before, submission, writer.next_close)
     return accepted
 
 

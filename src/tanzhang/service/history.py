@@ -141,7 +141,7 @@ class History:
         those reports name: that is several times faster than reading their row groups one by one.
         """
         kinds = list(self._of_reports(pending))
-        entry = self._known.find(meeting.all_of(kinds))
+        entry = self._found(meeting.all_of(kinds))
         wanted = meeting.distinct(leading(entry))
         named: dict[str, list[pa.Array]] = {"action_id": [], "claim": [], "account": []}
         for keys in kinds:
@@ -172,6 +172,12 @@ class History:
             con.unregister(name)
         return self._with_keys(found, wanted).cast(_PLACED)
 
+    def _found(self, asked: meeting.KeyColumn) -> meeting.KeyColumn:
+        """Entries of these keys; batches that were sealed since the book was asked are left out."""
+        entry = self._known.find(asked)
+        known: meeting.KeyColumn = entry[slice_of(entry) < self._first_slice[-1]]
+        return known
+
     def _with_keys(self, rows: pa.Table, wanted: meeting.KeyColumn) -> pa.Table:
         """The records that have one of some keys."""
         chosen = np.zeros(rows.num_rows, dtype=bool)
@@ -181,7 +187,7 @@ class History:
 
     def _records(self, asked: meeting.KeyColumn) -> pa.Table:
         """The records that have one of a few keys, and the place of each; read are the row groups that have one."""
-        entry = self._known.find(asked)
+        entry = self._found(asked)
         wanted = meeting.distinct(leading(entry))
         slices = np.unique(slice_of(entry))
         number = np.searchsorted(self._first_slice, slices, side="right") - 1

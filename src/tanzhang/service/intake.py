@@ -11,8 +11,8 @@ import hashlib
 import io
 import itertools
 import json
-import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def intake(
         raw, skipped, paired = mapped.table, dict(mapped.skipped), mapped.paired
     ((rows,),) = con.execute(f"SELECT count(*) FROM {raw}").fetchall()
     progress("checking and quantifying", 20, rows)
-    folder = report_folder(home, fingerprint)
+    folder = report_folder(home, fingerprint, now)
     with writing_reports(folder / REPORTS, received_day(home, now), home=home.storage) as (reports, file):
         screened = screen(
             con,
@@ -96,12 +96,28 @@ def intake(
             )
     progress("writing", 80, rows)
     extra = {"skipped": skipped, "paired": paired}
-    return _land(home, con, screened, folder, file.digest, path, partner, fingerprint, extra, now)
+    landed = Landed(screened, folder, file.digest, reports.next_close)
+    return _land(home, con, landed, path, partner, fingerprint, extra, now)
 
 
-def report_folder(home: Home, fingerprint: str) -> Place:
-    """A folder for a submission's files that nobody else writes to, whoever takes the same bytes in at this moment."""
-    return home.storage / "reports" / f"{fingerprint[:12]}-{secrets.token_hex(4)}"
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A submission whose report file is on disk, and nobody knows of it yet."""
+
+    screened: Screened
+    folder: Place
+    digest: str
+    next_close: date
+
+
+def report_folder(home: Home, fingerprint: str, now: datetime) -> Place:
+    """The folder of a submission's files, by moment and content: who takes the same in later writes to another."""
+    return home.storage / "reports" / f"{file_moment(now)}-{fingerprint[:12]}"
+
+
+def file_moment(now: datetime) -> str:
+    """A moment as names of files have it, to the microsecond."""
+    return now.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
 
 
 def _allowed(home: Home, mapping: ForeignMapping) -> ForeignMapping:
@@ -136,9 +152,7 @@ def resolver(home: Home) -> Callable[[Question], Plan | Problem]:
 def _land(
     home: Home,
     con: Any,
-    screened: Screened,
-    folder: Place,
-    digest: str,
+    landed: Landed,
     path: Path,
     partner: str | None,
     fingerprint: str,
@@ -146,6 +160,7 @@ def _land(
     now: datetime,
 ) -> dict[str, Any]:
     """Write the verdicts, then acknowledge them and the accepted rows, which are on disk, in the book."""
+    screened, folder = landed.screened, landed.folder
     file = folder / REPORTS
     refused = screened.rows - screened.accepted_rows
     verdicts = folder / "verdicts.csv"
@@ -184,13 +199,13 @@ def _land(
             "fingerprint": f"{fingerprint}-{number}" if "time-in-future" in codes else fingerprint,
             "answer": json.dumps({"submission": number, **counts}, ensure_ascii=False),
             "file": str(file.relative_to(home.storage)),
-            "file_digest": digest,
+            "file_digest": landed.digest,
             "verdicts": str(verdicts.relative_to(home.storage)),
             "verdicts_digest": hashlib.sha256(lines).hexdigest(),
         }
 
     plans = {plan.digest: plan.document for plan in screened.plans.values()}
-    home.book.add_submission(fingerprint, row, plans)  # unless the same bytes came first at this very moment
+    home.book.add_submission(fingerprint, row, plans, landed.next_close)  # unless the same bytes came first
     kept = home.book.find_submission(fingerprint, _received_at(now))
     if kept is None:
         raise AssertionError("a submission that was just acknowledged is not there")

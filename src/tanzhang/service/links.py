@@ -6,7 +6,6 @@ names. Settlement reads both as one relation.
 
 from __future__ import annotations
 
-import secrets
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -20,6 +19,7 @@ from tanzhang.core.claim import CHILD
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.engine.identities import identity_column
 from tanzhang.engine.kernel import identity_text_sql, quote
+from tanzhang.service.intake import file_moment
 from tanzhang.stores.book import link, link_file
 from tanzhang.stores.formats import missing, unreadable
 from tanzhang.stores.home import Home
@@ -111,7 +111,7 @@ def link_many(home: Home, path: Path, *, now: datetime) -> dict[str, Any]:
     sorted_links = con.sql(
         "SELECT child, account, valid_from, valid_until FROM identified ORDER BY account, child, valid_from"
     ).to_arrow_table()
-    target = home.storage / "links" / f"{str(fingerprint)[:12]}-{secrets.token_hex(4)}.parquet"
+    target = home.storage / "links" / f"{file_moment(now)}-{str(fingerprint)[:12]}.parquet"
     digest = write_table(target, sorted_links, home=home.storage)
     home.book.add_link_file(
         {

@@ -149,7 +149,7 @@ def _report_files(home: Home, through: date | None) -> list[ReportFile]:
             after=None if row.settled_through is None else date.fromisoformat(row.settled_through),
             through=through,
         )
-        for row in home.book.open_submissions()
+        for row in home.book.open_submissions(None if through is None else through.isoformat())
     ]
 
 

@@ -497,7 +497,9 @@ class _Verification:
     def _log(self) -> Check:
         """The log's own files, and its entries against the book."""
         check = Check("log", "tiles, entries, checkpoint and signature; entries against the book")
-        wanted = self.home.log_entries()
+        entries = self.book.entries()
+        tables = [{"genesis": "home", "batch": "batch"}.get(row.kind, "entry") for row in entries]
+        wanted = [(row.text or "").encode() for row in entries]
         if wanted[:1] != [genesis(self.home.values).encode()]:
             message = "the first entry is not what the home was set up with"
             check.problems.append(_wrong("log-book-mismatch", message, f"{self.book.name}: entry 0"))
@@ -514,8 +516,9 @@ class _Verification:
             wanted = Context().run(self.home.log_entries)
         for number, (found, expected) in enumerate(zip(published, wanted, strict=False)):
             if found != expected:
-                message = f"log entry {number} is not what the book says"
-                check.problems.append(_wrong("log-book-mismatch", message, f"{self.book.name}: entry {number}"))
+                table = tables[number] if number < len(tables) else "entry"
+                message = f"log entry {number} is not what table {table} of the book says"
+                check.problems.append(_wrong("log-book-mismatch", message, f"{self.book.name}: {table}"))
         if len(published) > len(wanted):
             message = f"the log has {len(published)} entries, the book knows {len(wanted)}: the book is an old copy"
             check.problems.append(_wrong("book-behind-log", message, f"{self.book.name}: entry"))

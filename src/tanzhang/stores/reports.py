@@ -45,11 +45,15 @@ class ReportWriter:
         self._file = file
         self._received = pa.scalar(received, pa.date32())
         self._waiting: dict[date, list[pa.Table]] = {}
+        self.next_close = date.max
+        """The first day on which a row closes; the last there is if there are no rows."""
 
     def add(self, table: pa.Table) -> None:
         """Accepted rows, in the order they came."""
         if not table.num_rows:
             self._file.add(table)
+        else:
+            self.next_close = min(self.next_close, pc.min(table["close_day"]).as_py())
         due = pc.max_element_wise(table["close_day"], self._received)
         days = pc.unique(due).to_pylist()
         for day in sorted(days):

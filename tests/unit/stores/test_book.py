@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def report(number: int) -> dict[str, Any]:
     return {**dict.fromkeys(names, 1), **{name: f"{name} {number}" for name in names if name not in COUNTS}}
 
 
+CLOSES = date(2025, 6, 5)
 COUNTS = ("rows", "accepted", "refused")
 
 
@@ -64,7 +66,7 @@ POSTINGS = pa.schema({"account": pa.binary(16), "unit": pa.string(), "amount": p
 
 
 def submit(book: Book, number: int, plans: dict[str, str] | None = None) -> int | None:
-    return book.add_submission(f"fingerprint {number}", lambda _: report(number), plans or {})
+    return book.add_submission(f"fingerprint {number}", lambda _: report(number), plans or {}, CLOSES)
 
 
 def add_link(book: Book, child: str = "c") -> int:
@@ -156,12 +158,14 @@ def test_a_link_made_on_an_older_state_of_the_links_is_refused(book: Book) -> No
 
 def test_a_submission_is_open_until_all_its_reports_are_settled(book: Book) -> None:
     values = {**report(0), "accepted": 2}
-    book.add_submission("fingerprint 0", lambda number: {**values, "name": f"number {number}"}, {})
+    book.add_submission("fingerprint 0", lambda number: {**values, "name": f"number {number}"}, {}, CLOSES)
     submit(book, 1)
     seen = [[(row.name, row.reports, row.settled_through) for row in book.open_submissions()]]
     for number in range(2):
         commit(book, [], number=number)
         seen.append([(row.name, row.reports, row.settled_through) for row in book.open_submissions()])
+    assert book.open_submissions("2025-06-04") == []
+    assert [row.name for row in book.open_submissions("2025-06-05")] == ["name 1"]
     assert seen == [
         [("number 0", 2, None), ("name 1", 1, None)],
         [("number 0", 1, "2025-06-05"), ("name 1", 1, None)],
@@ -201,7 +205,7 @@ def test_submissions_are_numbered_in_order_and_found_by_fingerprint(book: Book) 
     assert book.plans() == {"d": "doc"}  # kept once
     assert submit(book, 1) is None  # the same bytes
     with pytest.raises(Exception, match="append-only"):
-        book.add_submission("another", lambda _: report(1), {})
+        book.add_submission("another", lambda _: report(1), {}, CLOSES)
     assert len(book.rows(submission)) == 3
 
 

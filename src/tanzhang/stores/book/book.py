@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -175,10 +176,15 @@ class Book:
         statement = sa.select(entry.c.seq, entry.c.kind, text).select_from(joined)
         return self.query(statement.where(entry.c.seq >= first).order_by(entry.c.seq))
 
-    def open_submissions(self) -> list[Any]:
-        """Submissions with reports that are not settled yet, in order, with the day ``settled_through`` or None."""
+    def open_submissions(self, through: str | None = None) -> list[Any]:
+        """Submissions with reports that are not settled yet, in order, with the day ``settled_through`` or None.
+
+        With ``through`` those are left out of which nothing closes by that day.
+        """
         joined = submission.join(unsettled, unsettled.c.submission == submission.c.seq)
         statement = sa.select(submission, unsettled.c.reports, unsettled.c.settled_through).select_from(joined)
+        if through is not None:
+            statement = statement.where(unsettled.c.next_close_day <= through)
         return self.query(statement.order_by(submission.c.seq))
 
     def find_submission(self, fingerprint: str, received_at: str) -> Any | None:
@@ -269,17 +275,18 @@ class Book:
     # -- writing ----------------------------------------------------------------------------------------------
 
     def add_submission(
-        self, fingerprint: str, values: Callable[[int], Mapping[str, Any]], plans: Mapping[str, str]
+        self, fingerprint: str, values: Callable[[int], Mapping[str, Any]], plans: Mapping[str, str], next_close: date
     ) -> int | None:
         """Acknowledge a submission whose file is on disk; returns its number. Keeps its plans in the same step.
 
-        ``values`` is called with the number. None, and nothing is kept, if one with the same fingerprint came first.
+        ``values`` is called with the number; ``next_close`` is the first day on which a report of it closes. None, and
+        nothing is kept, if one with the same fingerprint came first.
         """
         with self.transaction() as con:
             if con.execute(sa.select(submission.c.seq).where(submission.c.fingerprint == fingerprint)).first():
                 return None
             add_plans(con, plans)
-            return add_submission(con, values)
+            return add_submission(con, values, next_close)
 
     def add_link(self, values: Mapping[str, Any], heads: Mapping[str, Any]) -> int:
         """Record a person's consent to link a child account; ``book-moved`` if links changed since ``heads``."""
@@ -334,9 +341,10 @@ class Book:
             append(con, batch, {**values, "entry": index})  # from here on the batch takes no more postings
             for each in consumed:
                 append(con, consumption, {**each, "batch": number})
-                left = unsettled.c.reports - each["rows"]
                 one = unsettled.c.submission == each["submission"]
-                con.execute(unsettled.update().where(one).values(reports=left, settled_through=each["through"]))
+                following = date.fromisoformat(each["through"]) + timedelta(days=1)
+                now = {"settled_through": each["through"], "next_close_day": following.isoformat()}
+                con.execute(unsettled.update().where(one).values(reports=unsettled.c.reports - each["rows"], **now))
             con.execute(unsettled.delete().where(unsettled.c.reports <= 0))
             con.execute(seal_key.update().values(batch=number + 1, key=next_key))
 
@@ -399,13 +407,14 @@ def add_plans(con: sa.Connection, plans: Mapping[str, str]) -> None:
             append(con, plan, {"digest": digest, "document": plans[digest]})
 
 
-def add_submission(con: sa.Connection, values: Callable[[int], Mapping[str, Any]]) -> int:
+def add_submission(con: sa.Connection, values: Callable[[int], Mapping[str, Any]], next_close: date) -> int:
     """Add a submission and what is unsettled of it, in somebody's transaction; ``values`` is called with its number."""
     last = con.execute(sa.select(sa.func.max(submission.c.seq))).scalar()
     row = values(0 if last is None else last + 1)
     number = append(con, submission, row)
     if row["accepted"]:
-        con.execute(unsettled.insert(), {"submission": number, "reports": row["accepted"]})
+        kept = {"submission": number, "reports": row["accepted"], "next_close_day": next_close.isoformat()}
+        con.execute(unsettled.insert(), kept)
     return number
 
 

@@ -136,6 +136,7 @@ unsettled = sa.Table(
     metadata,
     sa.Column("submission", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("reports", sa.BigInteger, nullable=False),
+    sa.Column("next_close_day", TEXT, nullable=False),  # none of them closes before
     sa.Column("settled_through", TEXT),
 )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
@@ -128,10 +129,13 @@ class Deliveries:
         rows = self._book.query(sa.select(delivery).where(delivery.c.inbox == number).order_by(delivery.c.rows_before))
         return [_Inflated(row) for row in rows]
 
-    def gathered(self, numbers: Sequence[int], rows_before: Sequence[int], row: Any) -> int:
-        """Acknowledge the file that reports of the inbox were gathered in as a submission; returns its number."""
+    def gathered(self, numbers: Sequence[int], rows_before: Sequence[int], row: Any, next_close: date) -> int:
+        """Acknowledge the file that reports of the inbox were gathered in as a submission; returns its number.
+
+        ``row`` and ``next_close`` as in :meth:`tanzhang.stores.book.Book.add_submission`.
+        """
         with self._book.transaction() as con:
-            submission = add_submission(con, row)
+            submission = add_submission(con, row, next_close)
             for number, before in zip(numbers, rows_before, strict=True):
                 con.execute(
                     inbox.update()
