@@ -318,7 +318,7 @@ def test_a_superuser_who_changes_deletes_or_adds_a_row_is_seen_and_the_table_nam
     assert_verified(Home(home))
     if table == "seal_key":
         return  # its constraint admits no other row, to nobody
-    new = (names[0], "digest", "fingerprint")
+    new = (names[0], "digest", "fingerprint", "entry")
     added = [another(value) if name in new else value for name, value in zip(names, row, strict=True)]
     con.execute(insert, added)
     assert named(seen(home), table)

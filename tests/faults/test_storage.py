@@ -68,7 +68,7 @@ KINDS = {
     "records/00000000/subtrees.bin": "record-file",
     "reports/*/accepted.parquet": "report-file",
     "reports/*/verdicts.csv": "report-file",
-    "links/00000000.parquet": "report-file",
+    "links/*.parquet": "report-file",
     "log/checkpoint": "log-",
     "log/tile/0/000.p/3": "log-tile",
     "log/tile/entries/000.p/3": "log-entry",
