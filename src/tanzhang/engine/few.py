@@ -23,6 +23,7 @@ from tanzhang.core.methodology import Plan
 from tanzhang.core.programme import Programme
 from tanzhang.core.recipe import read_recipe
 from tanzhang.core.region import is_region
+from tanzhang.engine.columns import transposed
 from tanzhang.engine.exact import compile_amount
 from tanzhang.engine.rules import (
     EPOCH,
@@ -41,7 +42,7 @@ from tanzhang.engine.rules import (
 from tanzhang.engine.screen import ACCEPTED_COLUMNS, ASKED_AHEAD, RAW_COLUMNS, RFC3339, Question
 from tanzhang.engine.sql import compile_mg
 
-RawRow = Sequence[Any]
+RawRow = tuple[Any, ...]
 """Values of :data:`~tanzhang.engine.screen.RAW_COLUMNS` as text formats give them: texts, whole numbers or None."""
 
 _REMEMBERED = 1 << 14
@@ -203,7 +204,7 @@ class FewRows:
 
 def accepted_table(accepted: Sequence[tuple[Any, ...]]) -> pa.Table:
     """Accepted rows as columns: those of :data:`ACCEPTED_SCHEMA`."""
-    columns = zip(*accepted, strict=True) if accepted else [()] * len(ACCEPTED_COLUMNS)
+    columns = transposed(accepted, len(ACCEPTED_COLUMNS))
     return pa.Table.from_arrays(
         [_array(values, field.type) for values, field in zip(columns, ACCEPTED_SCHEMA, strict=True)],
         schema=ACCEPTED_SCHEMA,

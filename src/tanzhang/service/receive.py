@@ -21,7 +21,7 @@ from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.methodology import Plan
 from tanzhang.engine.screen import screen
 from tanzhang.service.intake import received_day, resolver
-from tanzhang.stores.formats import read_events
+from tanzhang.stores.events import raw_table, read_events
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.deliveries import Delivered
 
@@ -117,10 +117,10 @@ class Receiver:
             own = [place for place, request in enumerate(requests) if request.partner == partner]
             lines = [event for place in own for event in requests[place].events]
             numbers = [rows_before[place] + 1 + n for place in own for n in range(len(requests[place].events))]
-            raw = read_events(self._con, lines, numbers)
+            self._con.register("raw_events", raw_table(read_events(lines, numbers)))
             screened = screen(
                 self._con,
-                raw,
+                "raw_events",
                 programme=self._home.programme,
                 partner=partner,
                 identity_key=self._home.identity_key,
