@@ -81,7 +81,7 @@ def agree(
     accepted = [row for table in taken for row in table.to_pylist()]
     problems = con.execute(f"FROM problems ORDER BY {PROBLEM_ORDER}").fetchall()
     few = FewRows(programme, KEY, resolve).screen(
-        [[row.get(name) for name in RAW_COLUMNS] for row in numbered], partner=partner, now=NOW
+        [tuple(row.get(name) for name in RAW_COLUMNS) for row in numbered], partner=partner, now=NOW
     )
     assert accepted_table(few.accepted).to_pylist() == accepted
     assert few.problems == problems
@@ -268,6 +268,33 @@ def test_any_rows_of_any_shipped_plan_agree(con, data):
         elapsed_s = data.draw(st.none() | st.integers(-5, 7200) | st.integers(0, 401 * 86_400))
         rows.append(rows_of_plan(question, values, elapsed_s, number))
     agree(con, rows, PROGRAMME, of_plans)
+
+
+def test_an_act_that_begins_less_than_a_second_after_its_end_agrees_on_its_guards(con):
+    """Whole seconds are cut towards zero, so that it lasts 0 seconds and no speed is plausible."""
+    begun = {"started_at": "2025-03-01T08:40:00.500000+08:00", "time": "2025-03-01T08:40:00+08:00"}
+    _, problems = agree(
+        con,
+        [{"id": "r1", "subject": "u"} | RIGHT[0] | begun, {"id": "r2", "subject": "u"} | RIGHT[2] | begun],
+        CATALOGUE.programme("shenzhen"),
+        of_catalogue(CATALOGUE.programme("shenzhen")),
+    )
+    assert [line[2] for line in problems if line[0] == 1] == ["implausible-speed", "started-after-end"]
+
+
+def test_no_plan_is_asked_for_an_act_more_than_two_days_ahead(con):
+    shenzhen = CATALOGUE.programme("shenzhen")
+    times = ("2026-03-12T04:00:00.000007Z", "2026-03-12T04:00:00.000008Z")
+    asked = []
+    for time in times:
+        _, problems = agree(
+            con, [RIGHT[3] | {"id": "r", "subject": "u", "time": time}], shenzhen, of_catalogue(shenzhen)
+        )
+        assert [line[2] for line in problems] == ["time-in-future"]
+        few = FewRows(shenzhen, KEY, of_catalogue(shenzhen))
+        row = RIGHT[3] | {"row": 1, "id": "r", "subject": "u", "time": time}
+        asked.append(len(few.screen([tuple(row.get(name) for name in RAW_COLUMNS)], partner=None, now=NOW).plans))
+    assert asked == [1, 0]
 
 
 def test_blanks_are_the_same_in_both():
