@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tanzhang.core.errors import TanzhangError
 from tanzhang.core.formula import Bounds, Exact, holds, parse_formula, render, walk
 from tanzhang.core.recipe import LARGEST_MG, Recipe, compute
+from tanzhang.engine.exact import compile_amount, compile_test
 from tanzhang.engine.kernel import connect
 from tanzhang.engine.sql import compile_condition, compile_mg
 
@@ -138,6 +139,8 @@ def test_compiled_formulas_agree_with_exact_arithmetic_or_are_refused(con, recip
     acts = data.draw(points(recipe.ranges))
     found = evaluate(con, expression, acts)
     assert found == [compute(recipe, act).mg for act in acts]
+    amount = compile_amount(recipe)
+    assert found == [amount(act) for act in acts]
     assert all(type(value) is int and 0 <= value <= LARGEST_MG for value in found)
 
 
@@ -154,6 +157,8 @@ def test_compiled_guards_agree_with_exact_arithmetic(con, text: str, ranges, val
         for act in acts
     ]
     assert evaluate(con, expression, acts) == expected
+    test = compile_test(guard, parameters)
+    assert [test(act) for act in acts] == expected
 
 
 @settings(RELAXED, max_examples=200)
@@ -217,6 +222,14 @@ def test_what_can_go_below_zero_or_divide_by_zero_is_refused_when_compiled(text,
     with pytest.raises(TanzhangError) as caught:
         compile_mg(recipe(text, dict.fromkeys(INPUTS, (0, 5))))
     assert caught.value.code == code
+
+
+def test_what_divides_by_zero_on_a_row_after_all_gives_no_number():
+    amount = compile_amount(recipe("distance_m / (count - 1)", dict.fromkeys(INPUTS, (0, 5))))
+    assert amount({"distance_m": 5, "count": 3}) == 2
+    assert amount({"distance_m": 5, "count": 0}) == -5
+    with pytest.raises(ZeroDivisionError):
+        amount({"distance_m": 5, "count": 1})
 
 
 def test_long_lists_of_extremes_compile_to_short_sql():

@@ -32,6 +32,14 @@ def test_the_benchmark_of_postings_books_every_batch_on_both_databases(postgres:
     assert answer["problems"] == []
 
 
+def test_the_benchmark_of_few_rows_takes_every_report_in():
+    command = [sys.executable, "-m", "benchmarks.few", "--rows", "100", "--repetitions", "2"]
+    answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert set(answer["receive"]) == {"1 of 1", "64 of 1", "50 of 2"}
+    assert set(answer["screen_ms_by_rows"]) == {"1", "64"}
+    assert all(spent > 0 for spent in answer["screen_us_a_row"].values())
+
+
 SEASON = """
 import json, sys
 from pathlib import Path

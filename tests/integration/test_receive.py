@@ -185,6 +185,22 @@ def test_what_comes_in_by_requests_is_settled_as_what_comes_in_by_file(home: Hom
     assert_verified(home)
 
 
+def test_few_rows_and_many_leave_the_same_records_and_balances(home: Home, quick: Path) -> None:
+    groups = [
+        [request(box("b1"), box("b2", "bo"), {**box("b3"), "time": "x"}), request(ride("r1"), partner="amap")],
+        [request(box("b4"), box("b1")), request(ride("r2", hour=11), ride("r1"), partner="amap", key="k")],
+    ]
+    other = new_home(quick / "other")
+    ways = (Receiver(home), Receiver(other, few_rows=0), Receiver(other, few_rows=1))
+    for group in groups:
+        few, many, either = (way.receive(group, now=on(6), dry_run=way is ways[2]) for way in ways)
+        assert [answer.body for answer in few] == [answer.body for answer in many]
+        assert [answer.body for answer in few] == [answer.body for answer in either]
+    assert settle_on(home, 9)["batch"] == settle_on(other, 9)["batch"] == 0
+    assert booked(home)["records"] == booked(other)["records"]
+    assert_verified(home)
+
+
 def test_answers_are_forgotten_after_a_while_and_then_a_repeat_is_told_so(home: Home) -> None:
     once = request(box("b1"), key="k")
     receive(home, once)

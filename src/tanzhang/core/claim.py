@@ -25,7 +25,12 @@ def identity(key: bytes, purpose: str, *parts: str) -> uuid.UUID:
     >>> identity(bytes(32), ACTION, "a", "bc") == identity(bytes(32), ACTION, "ab", "c")
     False
     """
-    return uuid.UUID(bytes=hashlib.sha256((key.hex() + identity_text(purpose, *parts)).encode()).digest()[:16])
+    return uuid.UUID(bytes=identity_bytes(key, purpose, *parts))
+
+
+def identity_bytes(key: bytes, purpose: str, *parts: str) -> bytes:
+    """The 16 bytes of :func:`identity`."""
+    return hashlib.sha256((key.hex() + identity_text(purpose, *parts)).encode()).digest()[:16]
 
 
 def identity_text(purpose: str, *parts: str) -> str:

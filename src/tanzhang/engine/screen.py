@@ -36,6 +36,7 @@ from tanzhang.engine.rules import (
     Rule,
     any_broken,
     fitting,
+    given_sql,
     kind_rules,
     plan_rules,
     plan_rules_sql,
@@ -87,10 +88,16 @@ ACCEPTED_COLUMNS: tuple[str, ...] = (
     "withdraws",
 )
 
+PROBLEM_ORDER = "row, code, field, message, remedy"
+"""By what problems are sorted, so that two ways to find them say them in one order."""
+
+ASKED_AHEAD = timedelta(days=2)
+"""For an act that ends later than this from now on, no plan is asked: the future is refused anyway."""
+
 _BATCH_ROWS = 1 << 16
 _HOUR, _SIXTY = r"([01]\d|2[0-3])", r"[0-5]\d"
 _YEAR = r"(19[7-9]\d|2\d{3})"
-_RFC3339 = rf"{_YEAR}-\d\d-\d\d[Tt ]{_HOUR}:{_SIXTY}:{_SIXTY}(\.\d{{1,6}})?([Zz]|[+-]{_HOUR}:{_SIXTY})"
+RFC3339 = rf"{_YEAR}-\d\d-\d\d[Tt ]{_HOUR}:{_SIXTY}:{_SIXTY}(\.\d{{1,6}})?([Zz]|[+-]{_HOUR}:{_SIXTY})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +170,12 @@ def _typed(con: duckdb.DuckDBPyConnection, raw: str, programme: Programme, partn
         column = f'"{name}"'
         if types[name] != "VARCHAR":
             return f"{column}::VARCHAR"
-        # Nearly every text has no blank at either end, and trimming costs more than all else here.
-        trimmed = f"{column} >= '!' AND NOT ends_with({column}, ' ')"
+        # Nearly every text is ASCII without a blank at either end, and trimming costs more than all else here.
+        trimmed = f"{column} >= '!' AND NOT ends_with({column}, ' ') AND strlen({column}) = length({column})"
         return f"CASE WHEN {trimmed} THEN {column} ELSE nullif(trim({column}), '') END"
+
+    def given(name: str) -> str:
+        return given_sql(name) if types[name] == "VARCHAR" else f"{name} IS NOT NULL"
 
     # Only these types hold values that may be given and yet unreadable.
     doubtful = [name for name in INPUT_NAMES if types[name] not in WHOLE_TYPES]
@@ -181,8 +191,8 @@ def _typed(con: duckdb.DuckDBPyConnection, raw: str, programme: Programme, partn
                 {text("claim_issuer")} AS claim_issuer, {text("claim_identifier")} AS claim_identifier,
                 {text("withdraws")} AS withdraws, problem_code AS objection,
                 {", ".join(f"{whole_sql(name, types[name])} AS {name}" for name in INPUT_NAMES)},
-                {text("started_at")} IS NOT NULL AS start_given
-                {"".join(f", {text(name)} IS NOT NULL AS {name}_given" for name in doubtful)}
+                {given("started_at")} AS start_given
+                {"".join(f", {given(name)} AS {name}_given" for name in doubtful)}
             FROM {raw}
         )
         SELECT * EXCLUDE (start_given {"".join(f", {name}_given" for name in doubtful)}),
@@ -193,7 +203,7 @@ def _typed(con: duckdb.DuckDBPyConnection, raw: str, programme: Programme, partn
         con.execute(f"CREATE OR REPLACE TEMP TABLE typed_texts AS {read}")
         read = "FROM typed_texts"
     con.execute(f"CREATE OR REPLACE TEMP VIEW typed AS {read}")
-    limit = now.astimezone(UTC).replace(tzinfo=None) + timedelta(days=2)
+    limit = now.astimezone(UTC).replace(tzinfo=None) + ASKED_AHEAD
     first, last = _one(con, f"SELECT min(ended), max(ended) FROM typed WHERE ended <= TIMESTAMP '{limit}'")
     start, end = ((moment or limit).replace(tzinfo=UTC) for moment in (first, last))
     con.execute(
@@ -215,7 +225,7 @@ def _moment_sql(column: str, kind: str) -> str:
     if kind == "VARCHAR":
         text = f"trim({column})"
         zoned = f"TRY_CAST(upper({text}) AS TIMESTAMPTZ)"
-        return f"CASE WHEN regexp_full_match({text}, {quote(_RFC3339)}) THEN {zoned} AT TIME ZONE 'UTC' END"
+        return f"CASE WHEN regexp_full_match({text}, {quote(RFC3339)}) THEN {zoned} AT TIME ZONE 'UTC' END"
     if kind == "TIMESTAMP WITH TIME ZONE":
         plausible = f"{column} >= '1970-01-01 00:00:00+00' AND {column} < '3000-01-01 00:00:00+00'"
         return f"CASE WHEN {plausible} THEN make_timestamp(epoch_us({column})) END"
@@ -344,23 +354,19 @@ def _problems(con: duckdb.DuckDBPyConnection, plans: Sequence[Plan], rules: Sequ
         """
     )
 
-    found: list[Rule] = [
-        ("objection", "raw_problem_field", "objection IS NOT NULL", "raw_problem_message", quote(FIX_ROW))
-    ]
-    for code, field, condition, message, remedy in [*reading_rules(_types(con, "raw_suspects")), *rules]:
-        found.append((quote(code), quote(field), f"{READABLE} AND ({condition})", message, quote(remedy)))
+    found = [(f"{READABLE} AND ({rule.sql})", rule) for rule in [*reading_rules(_types(con, "raw_suspects")), *rules]]
     for number, plan in enumerate(plans):
-        of_plan = f"plan_no = {number} AND {READABLE}"
-        for code, field, condition, message, remedy in plan_rules(plan):
-            found.append((quote(code), quote(field), f"{of_plan} AND ({condition})", message, quote(remedy)))
+        found += [(f"plan_no = {number} AND {READABLE} AND ({rule.sql})", rule) for rule in plan_rules(plan)]
     # Most rules are broken by no row: one look at all of them saves a statement each.
-    broken = _one(con, f"SELECT {', '.join(f'bool_or({condition})' for _, _, condition, _, _ in found)} FROM suspects")
-    for (code, field, condition, message, remedy), is_broken in zip(found, broken, strict=True):
+    broken = _one(con, f"SELECT {', '.join(f'bool_or({condition})' for condition, _ in found)} FROM suspects")
+    for (condition, rule), is_broken in zip(found, broken, strict=True):
         if is_broken:
-            con.execute(
-                f"INSERT INTO problems SELECT row, reference, {code}, {field}, {message}, {remedy} "
-                f"FROM suspects WHERE {condition}"
-            )
+            said = f"{quote(rule.code)}, {quote(rule.field)}, {rule.message_sql}, {quote(rule.remedy)}"
+            con.execute(f"INSERT INTO problems SELECT row, reference, {said} FROM suspects WHERE {condition}")
+    con.execute(
+        "INSERT INTO problems SELECT row, reference, objection, raw_problem_field, raw_problem_message, "
+        f"{quote(FIX_ROW)} FROM suspects WHERE objection IS NOT NULL"
+    )
     con.execute(
         f"""
         INSERT INTO problems SELECT s.row, s.reference, a.code, 'type', a.message, a.remedy

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.methodology import Plan, canonical_json
 from tanzhang.engine.kernel import quote
-from tanzhang.engine.screen import Question, Screened, screen
+from tanzhang.engine.screen import PROBLEM_ORDER, Question, Screened, screen
 from tanzhang.service.progress import Progress, silent
 from tanzhang.stores.formats import missing, read_submission
 from tanzhang.stores.home import Home
@@ -240,7 +240,7 @@ def _verdict_csv(con: Any, problems: str) -> bytes:
     writer = csv.writer(buffer)
     writer.writerow(VERDICT_COLUMNS)
     rows = con.execute(
-        f"SELECT row, reference, 'refused', code, field, message, remedy FROM {problems} ORDER BY row, code"
+        f"SELECT row, reference, 'refused', code, field, message, remedy FROM {problems} ORDER BY {PROBLEM_ORDER}"
     )
     while batch := rows.fetchmany(10_000):
         writer.writerows(batch)

@@ -3,6 +3,7 @@
 Read each step beside the core module that holds its rules::
 
     intake     what was reported, checked, named, quantified   core/action, methodology, formula, factors, recipe
+    receive    the same for requests, answered row by row       engine/rules, few
     settle     has anyone claimed this already, overlaps, caps  core/claim, settlement
     seal       postings that sum to zero, leaf, tiles, log      core/record, merkle, note, checkpoint
     accounts   what the citizen sees, and why

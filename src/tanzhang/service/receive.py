@@ -2,31 +2,44 @@
 
 Requests that wait at the same moment are checked together and acknowledged in one transaction, so a thousand callers
 cost the disk what one does. Rules of a row are those of :mod:`tanzhang.service.intake`; larger files go that way.
-Accepted rows wait in the inbox until a settlement gathers them (:mod:`tanzhang.service.gather`).
+Few rows are screened one by one, more of them in columns; answers do not tell which it was. Accepted rows wait in the
+inbox until a settlement gathers them (:mod:`tanzhang.service.gather`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.methodology import Plan
-from tanzhang.engine.screen import screen
+from tanzhang.engine.columns import values_of
+from tanzhang.engine.few import ACCEPTED_SCHEMA, FewRows, RawRow, accepted_table
+from tanzhang.engine.screen import PROBLEM_ORDER, RAW_COLUMNS, screen
 from tanzhang.service.intake import received_day, resolver
-from tanzhang.stores.formats import read_events
+from tanzhang.stores.events import raw_table, read_events
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.deliveries import Delivered
 
+if TYPE_CHECKING:
+    import duckdb
+
 MOST_ROWS = 100_000
 """How many events one request may hold."""
+
+FEW_ROWS = 2_000
+"""Up to how many rows of one partner are screened one by one.
+
+There the two ways take as long, some 40 ms; a single row takes 0.15 ms one by one and 33 ms in columns.
+"""
 
 LONGEST_KEY = 255
 
@@ -58,10 +71,16 @@ class Answer:
 class Receiver:
     """Takes requests in for one home. Holds an engine, so one thread at a time may use it."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, *, few_rows: int = FEW_ROWS) -> None:
         self._home = home
-        self._con = home.connect()
         self._resolve = resolver(home)
+        self._identity_key = home.identity_key
+        self._few = FewRows(home.programme, self._identity_key, self._resolve)
+        self._few_rows = few_rows
+
+    @cached_property
+    def _con(self) -> duckdb.DuckDBPyConnection:
+        return self._home.connect()
 
     def receive(self, requests: Sequence[Request], *, now: datetime, dry_run: bool = False) -> list[Answer]:
         """Answer requests that came in together, each row by row; what they brought is durable, unless ``dry_run``.
@@ -104,118 +123,143 @@ class Receiver:
 
     def _screened(self, requests: Sequence[Request], now: datetime) -> tuple[list[Delivered], pa.Table, dict[str, str]]:
         """Requests with their answers, the rows accepted of all of them numbered through from 1, and their plans."""
-        if not requests:
-            return [], pa.table({}), {}
-        before, rows_before = 0, []
+        rows_before = [0]
         for request in requests:
-            rows_before.append(before)
-            before += len(request.events)
-        accepted: list[pa.Table] = []
-        problems: dict[int, list[dict[str, Any]]] = {}
-        plans: dict[str, Plan] = {}
+            rows_before.append(rows_before[-1] + len(request.events))
+        found = _Found()
         for partner in dict.fromkeys(request.partner for request in requests):
             own = [place for place, request in enumerate(requests) if request.partner == partner]
-            lines = [event for place in own for event in requests[place].events]
-            numbers = [rows_before[place] + 1 + n for place in own for n in range(len(requests[place].events))]
-            raw = read_events(self._con, lines, numbers)
-            screened = screen(
-                self._con,
-                raw,
-                programme=self._home.programme,
-                partner=partner,
-                identity_key=self._home.identity_key,
-                now=now,
-                resolve=self._resolve,
-                accept=accepted.append,
-            )
-            plans |= screened.plans
-            found = self._con.execute(
-                f"SELECT row, reference, code, field, message, remedy FROM {screened.problems} ORDER BY row, code"
-            ).fetchall()
-            for row, _, *rest in found:
-                named = dict(zip(("code", "field", "message", "remedy"), rest, strict=True))
-                problems.setdefault(row, []).append(named)
-        table = _plain(accepted)
-        verdicts = _Verdicts(table, problems, plans)
+            events = [event for place in own for event in requests[place].events]
+            numbers = [number for place in own for number in range(rows_before[place] + 1, rows_before[place + 1] + 1)]
+            raw = read_events(events, numbers)
+            if len(events) <= self._few_rows:
+                self._screen_few(raw, partner, now, found)
+            else:
+                self._screen_many(raw, partner, now, found)
         received = now.astimezone(UTC).isoformat(timespec="microseconds")
         delivered = []
-        for request, first in zip(requests, rows_before, strict=True):
-            count, body = verdicts.of(first, request.events)
+        for request, first in zip(requests, rows_before, strict=False):
+            rows = len(request.events)
+            count, body = found.answer(first, rows)
             delivered.append(
-                Delivered(
-                    request.partner, request.key, request.digest, received, first, len(request.events), count, body
-                )
+                Delivered(request.partner, request.key, request.digest, received, first, rows, count, body)
             )
-        return delivered, table, {plan.digest: plan.document for plan in plans.values()}
+        return delivered, found.table, {plan.digest: plan.document for plan in found.plans.values()}
+
+    def _screen_few(self, raw: Iterable[RawRow], partner: str, now: datetime, found: _Found) -> None:
+        rows = list(raw)
+        screened = self._few.screen(rows, partner=partner, now=now)
+        found.references.update((row[0], row[_REFERENCE]) for row in rows)
+        found.add(accepted_table(screened.accepted), screened.problems, screened.plans)
+
+    def _screen_many(self, raw: Iterable[RawRow], partner: str, now: datetime, found: _Found) -> None:
+        tables: list[pa.Table] = []
+        table = raw_table(raw)
+        found.references.update(zip(values_of(table["row"]), values_of(table["id"]), strict=True))
+        self._con.register("raw_events", table)
+        screened = screen(
+            self._con,
+            "raw_events",
+            programme=self._home.programme,
+            partner=partner,
+            identity_key=self._identity_key,
+            now=now,
+            resolve=self._resolve,
+            accept=lambda table: tables.append(table.cast(ACCEPTED_SCHEMA)),
+        )
+        problems = self._con.execute(
+            f"SELECT row, reference, code, field, message, remedy FROM {screened.problems} ORDER BY {PROBLEM_ORDER}"
+        ).fetchall()
+        self._con.unregister("raw_events")
+        found.add(pa.concat_tables(tables), problems, screened.plans)
 
 
-class _Verdicts:
-    """Answers from accepted rows and problems."""
+_REFERENCE = RAW_COLUMNS.index("id")
 
-    def __init__(
-        self, accepted: pa.Table, problems: Mapping[int, list[dict[str, Any]]], plans: Mapping[str, Plan]
-    ) -> None:
-        self._problems = problems
-        actions = accepted["action_id"].cast(pa.binary(16)).to_pylist() if accepted.num_rows else []
-        rows, *columns = (accepted[name].to_pylist() for name in ("row", "quantified_mg", "close_day", "plan"))
-        self._accepted = dict(zip(rows, zip(actions, *columns, strict=True), strict=True))
-        self._plans = {
-            digest: (f"{plan.methodology.id}@{plan.methodology.version}", plan.methodology.kind)
-            for digest, plan in plans.items()
-        }
 
-    def of(self, before: int, events: Sequence[bytes]) -> tuple[int, bytes]:
-        """How many rows of a request are accepted, and the answer to it."""
-        rows = [self._row(before + position, position, event) for position, event in enumerate(events, start=1)]
-        accepted = sum(row["verdict"] == "accepted" for row in rows)
-        answer = {"rows": len(rows), "accepted": accepted, "refused": len(rows) - accepted, "verdicts": rows}
-        return accepted, json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+class _Problem(msgspec.Struct):
+    code: str
+    field: str | None
+    message: str
+    remedy: str
 
-    def _row(self, number: int, position: int, event: bytes) -> dict[str, Any]:
-        found = self._accepted.get(number)
+
+class _RefusedRow(msgspec.Struct):
+    position: int
+    id: str | None
+    verdict: str
+    problems: list[_Problem]
+
+
+class _AcceptedRow(msgspec.Struct):
+    position: int
+    id: str | None
+    verdict: str
+    action: str
+    kind: str | msgspec.UnsetType
+    quantified_mg: str | msgspec.UnsetType
+    methodology: str | msgspec.UnsetType
+    closes_on: str
+
+
+class _Answer(msgspec.Struct):
+    rows: int
+    accepted: int
+    refused: int
+    verdicts: list[_AcceptedRow | _RefusedRow]
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Found:
+    """What screening found of the rows of some requests, by their numbers."""
+
+    def __init__(self) -> None:
+        self.references: dict[int, str | None] = {}
+        self.plans: dict[str, Plan] = {}
+        self._tables: list[pa.Table] = []
+        self._accepted: dict[int, tuple[bytes, str, str | None, str | None]] = {}
+        self._problems: dict[int, list[_Problem]] = {}
+
+    def add(self, accepted: pa.Table, problems: Sequence[tuple[Any, ...]], plans: Mapping[str, Plan]) -> None:
+        """What was found of one partner's rows."""
+        self.plans |= plans
+        self._tables.append(accepted)
+        texts = (accepted[name].cast(pa.string()) for name in ("close_day", "quantified_mg", "plan"))
+        columns = (values_of(column) for column in (accepted["action_id"], *texts))
+        self._accepted.update(zip(values_of(accepted["row"]), zip(*columns, strict=True), strict=True))
+        for row, _, *said in problems:
+            self._problems.setdefault(row, []).append(_Problem(*said))
+
+    @property
+    def table(self) -> pa.Table:
+        """All accepted rows in the order of their numbers."""
+        if len(self._tables) == 1:
+            return self._tables[0]
+        everything = pa.concat_tables([accepted_table([]), *self._tables])
+        return everything.take(pc.sort_indices(everything["row"]))
+
+    def answer(self, before: int, rows: int) -> tuple[int, bytes]:
+        """How many rows of a request are accepted, and the answer to it; its rows follow ``before``."""
+        verdicts = [self._row(before + position, position) for position in range(1, rows + 1)]
+        accepted = sum(each.verdict == "accepted" for each in verdicts)
+        return accepted, _encode(_Answer(rows, accepted, rows - accepted, verdicts))
+
+    def _row(self, number: int, position: int) -> _AcceptedRow | _RefusedRow:
+        reference, found = self.references[number], self._accepted.get(number)
         if found is None:
-            return {
-                "position": position,
-                "id": _reference(event),
-                "verdict": "refused",
-                "problems": self._problems.get(number, []),
-            }
-        action, quantified, close_day, plan = found
+            return _RefusedRow(position, reference, "refused", self._problems[number])
+        action, close_day, quantified, plan = found
+        kind: str | msgspec.UnsetType = msgspec.UNSET
+        amount: str | msgspec.UnsetType = msgspec.UNSET
+        key: str | msgspec.UnsetType = msgspec.UNSET
+        if plan is not None and quantified is not None:
+            methodology = self.plans[plan].methodology
+            kind, amount, key = methodology.kind, quantified, methodology.key
         text = action.hex()
-        row = {
-            "position": position,
-            "id": _reference(event),
-            "verdict": "accepted",
-            "action": f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}",
-        }
-        if plan is not None:
-            methodology, kind = self._plans[plan]
-            row |= {"kind": kind, "quantified_mg": str(quantified), "methodology": methodology}
-        return {**row, "closes_on": close_day.isoformat()}
-
-
-def _reference(event: bytes) -> str | None:
-    try:
-        found = json.loads(event)
-    except ValueError:
-        return None
-    reference = found.get("id") if isinstance(found, dict) else None
-    return reference if isinstance(reference, str) else None
-
-
-def _plain(accepted: Iterable[pa.Table]) -> pa.Table:
-    """All accepted rows as one table whose columns do not depend on which plans there were."""
-    tables = []
-    for table in accepted:
-        fields = [
-            pa.field(each.name, each.type.value_type) if pa.types.is_dictionary(each.type) else each
-            for each in table.schema
-        ]
-        tables.append(table.cast(pa.schema(fields)))
-    if not tables:
-        return pa.table({})
-    everything = pa.concat_tables(tables, promote_options="permissive")
-    return everything.take(pc.sort_indices(everything["row"]))
+        named = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        return _AcceptedRow(position, reference, "accepted", named, kind, amount, key, close_day)
 
 
 def _refused(request: Request) -> Answer | None:

@@ -16,25 +16,16 @@ import pyarrow as pa
 
 from tanzhang.core.action import INPUT_NAMES
 from tanzhang.core.errors import Problem, TanzhangError, refuse
-from tanzhang.engine.kernel import quote
-from tanzhang.engine.screen import OBJECTION_COLUMNS, TEXT_COLUMNS
-from tanzhang.stores.mapping.lines import csv_header, numbered, read_lines, split_csv
+from tanzhang.engine.screen import OBJECTION_COLUMNS, RAW_COLUMNS, TEXT_COLUMNS
+from tanzhang.stores.events import raw_table, read_events, split_batch
+from tanzhang.stores.mapping.lines import csv_header, line_blocks, read_lines, split_csv
 from tanzhang.stores.mapping.sql import file_sql
 
 if TYPE_CHECKING:
     import duckdb
 
 FLAT_COLUMNS: tuple[str, ...] = (*TEXT_COLUMNS, *INPUT_NAMES)
-# Where each flat column stands in a CloudEvent. The envelope is CloudEvents 1.0, sections "Required" and "Optional
-# Attributes"; ``data`` is ours.
-_EVENT_PATHS: dict[str, str] = {
-    **{name: f"$.{name}" for name in ("id", "source", "type", "subject", "time")},
-    **{name: f"$.data.{name}" for name in ("started_at", "region", "variant", "evidence", "group", "withdraws")},
-    "claim_issuer": "$.data.claim.issuer",
-    "claim_identifier": "$.data.claim.identifier",
-    **{name: f"$.data.{name}" for name in INPUT_NAMES},
-}
-_DATA_MEMBERS = sorted({path.split(".")[2] for path in _EVENT_PATHS.values() if path.startswith("$.data.")})
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_submission(con: duckdb.DuckDBPyConnection, path: Path) -> str:
@@ -70,19 +61,6 @@ def read_submission(con: duckdb.DuckDBPyConnection, path: Path) -> str:
     return "raw"
 
 
-def read_events(con: duckdb.DuckDBPyConnection, events: Sequence[bytes], numbers: Sequence[int]) -> str:
-    """Read events, each as JSON text, into table ``raw`` as :func:`read_submission` would; returns its name.
-
-    ``numbers`` are their rows.
-    """
-    lines = numbered(pa.array(events, pa.binary()), numbers)
-    con.register("event_lines", lines)
-    con.execute("CREATE OR REPLACE TEMP TABLE lines AS SELECT number AS line, text, fault FROM event_lines")
-    con.unregister("event_lines")
-    _events(con, blank=True)
-    return "raw"
-
-
 def missing(path: Path) -> TanzhangError:
     """``file-missing``: a file that was named is not there."""
     return refuse("file-missing", f"{path} is not a file", where=str(path), remedy="check the path")
@@ -102,66 +80,41 @@ def unreadable(path: Path, error: Exception) -> TanzhangError:
 def _read_json(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     """One event, or a batch (JSON array); a file of several lines of events is read as NDJSON."""
     with pa.input_stream(str(path), compression="detect") as stream:
-        data = stream.read()
+        data = stream.read().removeprefix(_BYTE_ORDER_MARK)
     try:
-        text = data.decode("utf-8-sig")
+        data.decode()
     except UnicodeDecodeError:  # line by line, so that the lines that are UTF-8 stay
         _read_ndjson(con, path)
         return
-    con.execute("CREATE OR REPLACE TEMP TABLE whole AS SELECT ? AS content", [text])
-    ((kind,),) = con.execute("SELECT CASE WHEN json_valid(content) THEN json_type(content) END FROM whole").fetchall()
-    if kind is None and text.lstrip().startswith("["):
+    events = split_batch(data)
+    if events is None and data.lstrip().startswith(b"["):
         raise ValueError("a batch must be one JSON array, and this one is cut off or malformed")
-    if kind == "ARRAY":
-        source = "SELECT unnest(from_json(content, '[\"JSON\"]'))::VARCHAR AS text FROM whole"
-    elif kind == "OBJECT":
-        source = "SELECT content AS text FROM whole"
-    else:
+    if events is None:
         _read_ndjson(con, path)
         return
-    con.execute(
-        "CREATE OR REPLACE TEMP TABLE lines AS"
-        f" SELECT row_number() OVER () AS line, text, NULL::VARCHAR AS fault FROM ({source})"
-    )
-    _events(con)
+    _land(con, [raw_table(read_events(events, range(1, len(events) + 1)))])
 
 
 def _read_ndjson(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     """One event a line; blank lines count as rows but are skipped."""
-    read_lines(con, path, "lines")
-    _events(con)
+    tables = []
+    done = 0
+    for block in line_blocks(path):
+        lines = block.split(b"\n")
+        written = [(line, number) for number, line in enumerate(lines, start=done + 1) if line and not line.isspace()]
+        tables.append(raw_table(read_events((line for line, _ in written), (number for _, number in written))))
+        done += len(lines)
+    _land(con, tables)
 
 
-def _events(con: duckdb.DuckDBPyConnection, *, blank: bool = False) -> None:
-    """Table ``raw`` from the events in ``lines``; ``blank`` ones are malformed events, or else skipped."""
-    paths = ", ".join(quote(_EVENT_PATHS[name]) for name in FLAT_COLUMNS)
-    columns = ", ".join(f'found[{position}] AS "{name}"' for position, name in enumerate(FLAT_COLUMNS, start=1))
-    known = ", ".join(quote(name) for name in _DATA_MEMBERS)
-    members = f"list_filter(json_keys(line, '$.data'), lambda member: member NOT IN ({known}))"
-    con.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE raw AS
-        WITH valid AS (
-            SELECT line AS row, fault, CASE WHEN json_valid(text) AND json_type(text) = 'OBJECT' THEN text END AS line
-            FROM lines WHERE {blank} OR trim(text) IS DISTINCT FROM ''
-        ), parsed AS (
-            SELECT row, fault, line, json_extract_string(line, [{paths}]) AS found,
-                json_extract_string(line, '$.specversion') AS version, {members} AS strangers
-            FROM valid
-        )
-        SELECT row, {columns},
-            CASE WHEN fault IS NOT NULL OR line IS NULL THEN 'malformed-row'
-                WHEN version IS DISTINCT FROM '1.0' THEN 'not-a-cloudevent'
-                WHEN len(strangers) > 0 THEN 'unknown-field' END AS problem_code,
-            CASE WHEN line IS NULL THEN NULL WHEN version IS DISTINCT FROM '1.0' THEN 'specversion'
-                WHEN len(strangers) > 0 THEN 'data.' || strangers[1] END AS problem_field,
-            CASE WHEN fault IS NOT NULL THEN fault WHEN line IS NULL THEN 'the line is not a JSON object'
-                WHEN version IS DISTINCT FROM '1.0' THEN 'specversion must be "1.0" (CloudEvents 1.0)'
-                WHEN len(strangers) > 0 THEN 'data has unknown members: ' || array_to_string(strangers, ', ')
-                    || '; known are {", ".join(_DATA_MEMBERS)}' END AS problem_message
-        FROM parsed
-        """
-    )
+def _land(con: duckdb.DuckDBPyConnection, tables: Sequence[pa.Table]) -> None:
+    """View ``raw`` over raw rows; an input that is text in some of the tables is text in all."""
+    known = tables or [raw_table([])]
+    fields = [
+        max((table.field(name) for table in known), key=lambda field: field.type == pa.string()) for name in RAW_COLUMNS
+    ]
+    con.register("event_rows", pa.concat_tables(table.cast(pa.schema(fields)) for table in known))
+    con.execute("CREATE OR REPLACE TEMP VIEW raw AS FROM event_rows")
 
 
 def _read_csv(con: duckdb.DuckDBPyConnection, path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +36,27 @@ def read_lines(con: duckdb.DuckDBPyConnection, path: Path, table: str) -> None:
     """
     con.execute(f"CREATE OR REPLACE TEMP TABLE {table} (line BIGINT, text VARCHAR, fault VARCHAR)")
     chunk, done = f"{table}_chunk", 0
+    for block in line_blocks(path):
+        lines = numbered(pc.split_pattern(pa.array([block]), b"\n").values)
+        con.register(chunk, lines)
+        con.execute(f"INSERT INTO {table} SELECT {done} + number, text, fault FROM {chunk}")
+        con.unregister(chunk)
+        done += len(lines)
+
+
+def line_blocks(path: Path) -> Iterator[bytes]:
+    """A file in pieces that end where a line ends, without that line's break and without a byte order mark.
+
+    Raises as :func:`read_lines` does.
+    """
     with pa.input_stream(str(path), compression=_COMPRESSIONS.get(path.suffix.lower())) as stream:
+        first = True
         for block in _blocks(stream):
-            plain = block if done else block.removeprefix(_BYTE_ORDER_MARK)
-            lines = numbered(pc.split_pattern(pa.array([plain]), b"\n").values)
-            con.register(chunk, lines)
-            con.execute(f"INSERT INTO {table} SELECT {done} + number, text, fault FROM {chunk}")
-            con.unregister(chunk)
-            done += len(lines)
+            yield block.removeprefix(_BYTE_ORDER_MARK) if first else block
+            first = False
 
 
 def _blocks(stream: Any) -> Iterator[bytes]:
-    """The content in pieces that end where a line ends, without that line's break."""
     rest = b""
     while data := stream.read(_CHUNK):
         whole, found, after = data.rpartition(b"\n")
@@ -60,9 +69,9 @@ def _blocks(stream: Any) -> Iterator[bytes]:
         yield rest
 
 
-def numbered(lines: pa.BinaryArray, numbers: Sequence[int] | None = None) -> pa.Table:
-    """Lines as ``text`` with their ``number``, from 1 if none are given; one too long or not UTF-8 has a ``fault``."""
-    number = pa.array(np.arange(1, len(lines) + 1) if numbers is None else numbers, pa.int64())
+def numbered(lines: pa.BinaryArray) -> pa.Table:
+    """Lines as ``text`` with their ``number`` from 1; one too long or not UTF-8 has a ``fault`` instead."""
+    number = pa.array(np.arange(1, len(lines) + 1), pa.int64())
     fault = pa.nulls(len(lines), pa.string())
     if pc.max(pc.binary_length(lines)).as_py() > _LONGEST_LINE:
         long = pc.greater(pc.binary_length(lines), _LONGEST_LINE)
