@@ -26,9 +26,10 @@ from tanzhang.engine.kernel import quote
 from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.sql import compile_mg
+from tanzhang.service.check_totals import check_tallies
 from tanzhang.service.history import History
 from tanzhang.service.progress import Progress, silent
-from tanzhang.service.recount import recounted_postings, recounted_totals
+from tanzhang.service.recount import recounted_postings, recounted_tally, recounted_totals
 from tanzhang.stores.book import (
     batch,
     consumption,
@@ -134,6 +135,7 @@ class _Verification:
             self._known,
             self._totals,
             self._postings,
+            self._tallies,
             self._quantities,
             self._once,
             self._grants,
@@ -310,6 +312,12 @@ class _Verification:
             if amount != 0:
                 check.problems.append(_wrong("unbalanced", f"{unit} sums to {amount}", f"{self.book.name}: posting"))
         return check
+
+    def _tallies(self) -> Check:
+        """Counts and amounts by day, behaviour, region and partner, on which pages of totals rest."""
+        recounted = {row.seq: recounted_tally(self.con, self._file(row)) for row in self.sound}
+        count, problems = check_tallies(self.book, [row.seq for row in self.batches], recounted)
+        return Check("tallies", "totals by day, behaviour, region and partner against the records", count, problems)
 
     def _booked(self, check: Check, number: int, wanted: pa.Table) -> None:
         """A batch's pages against what its records sum to, page by page and account by account."""

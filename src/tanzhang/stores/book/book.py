@@ -37,10 +37,12 @@ from tanzhang.stores.book.schema import (
     seal_key,
     settings_check,
     submission,
+    tally,
     unsettled,
 )
 from tanzhang.stores.book.sqlite import SqliteDatabase
 from tanzhang.stores.postings import amount_in, pages, postings_of
+from tanzhang.stores.tallies import rows_to_add, runs_covering, tally_in
 
 
 def database_at(place: Path | BookAddress) -> Database:
@@ -258,6 +260,31 @@ class Book:
         sums = sums.sort_by([("account", "ascending"), ("unit", "ascending")])
         return pa.table({"account": sums["account"], "unit": sums["unit"], "amount": sums["amount_sum"]})
 
+    def tallies(
+        self, batches: int | None = None, *, since: str | None = None, until: str | None = None
+    ) -> list[pa.Table]:
+        """Tallies that add up to the first ``batches`` batches (None: all), see :mod:`tanzhang.engine.tally`.
+
+        Those without a record of local days ``since`` to ``until`` are left out; others may hold other days too.
+        """
+        with self.snapshot():
+            count = self.batches() if batches is None else batches
+            wanted = sa.select(tally).where(tally.c.cells > 0)
+            if since is not None:
+                wanted = wanted.where(tally.c.last_day >= since)
+            if until is not None:
+                wanted = wanted.where(tally.c.first_day <= until)
+            wanted = wanted.where(tally.c.last == sa.bindparam("last"), tally.c.first == sa.bindparam("first"))
+            found = []
+            for first, last in runs_covering(count):
+                found += [tally_in(row) for row in self.query(wanted, {"first": first, "last": last})]
+            return found
+
+    def batches(self) -> int:
+        """How many batches there are."""
+        last = self.query(sa.select(sa.func.max(batch.c.seq)))[0][0]
+        return 0 if last is None else int(last) + 1
+
     def heads(self) -> dict[str, dict[str, str]]:
         """Table -> number of rows and chain head, of every chained table."""
         result = {}
@@ -304,15 +331,16 @@ class Book:
         number: int,
         consumed: Iterable[Mapping[str, Any]],
         postings: pa.Table,
+        counted: pa.Table,
         next_key: bytes,
         heads: Mapping[str, Any],
     ) -> None:
         """The one commit point of a settlement, batch ``number``.
 
-        ``postings`` has account, unit and amount, sorted by account. ``finish`` waits for the batch's files and returns
-        its row; nothing waits inside the transaction, so that others can write meanwhile. Refuses postings that do not
-        sum to zero per unit (``unbalanced``) and a book in which another batch was settled since ``heads`` were read
-        (``book-moved``), so two settlements at once cannot both commit.
+        ``postings`` has account, unit and amount, sorted by account; ``counted`` is the batch's tally. ``finish``
+        waits for the batch's files and returns its row; nothing waits inside the transaction, so that others can write
+        meanwhile. Refuses postings that do not sum to zero per unit (``unbalanced``) and a book in which another batch
+        was settled since ``heads`` were read (``book-moved``), so two settlements at once cannot both commit.
         """
         units: list[str] = pc.unique(postings["unit"]).to_pylist()
         rows = [
@@ -325,11 +353,14 @@ class Book:
             sums[row["unit"]] += row["amount"]
         if any(sums.values()):
             raise refuse("unbalanced", f"postings sum to {sums}", where="settlement", remedy="report this as a bug")
+        with self.reading() as con:
+            tallies = rows_to_add(con, tally, number, counted)
         values = finish()
         with self.transaction() as con:
             _check_heads(con, (batch, consumption), heads)
             if rows:
                 con.execute(posting.insert(), rows)
+            con.execute(tally.insert(), tallies)
             index = append(con, entry, {"kind": "batch"})
             append(con, batch, {**values, "entry": index})  # from here on the batch takes no more postings
             for each in consumed:

@@ -1,0 +1,62 @@
+"""What verification asks of tallies: each counted again from the records, each run from the tallies in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from tanzhang.core.errors import Problem, TanzhangError
+from tanzhang.engine.tally import SCHEMA, merged
+from tanzhang.stores.book import Book, tally
+from tanzhang.stores.tallies import RUN, runs_ending, tally_in, tally_row
+
+_RESTORE = "restore it from a backup; everything up to the last checkpoint can be compared with the published log"
+
+
+def check_tallies(book: Book, batches: Sequence[int], recounted: Mapping[int, pa.Table]) -> tuple[int, list[Problem]]:
+    """How many rows of table ``tally`` were looked at, and what is wrong with them.
+
+    ``recounted`` has the tally of each batch whose records could be read; of the others the kept one is believed.
+    """
+    problems: list[Problem] = []
+
+    def wrong(code: str, message: str, first: int, last: int) -> None:
+        problems.append(Problem(code, message, f"{book.name}: tally of batches {first} to {last}", _RESTORE))
+
+    known: dict[tuple[int, int], pa.Table] = {}
+    expected = 0
+    for number in batches:
+        for first, length in runs_ending(number):
+            expected += 1
+            rows = book.query(sa.select(tally).where(tally.c.last == number, tally.c.first == first))
+            kept = None
+            try:
+                kept = tally_in(rows[0]) if rows else None
+            except TanzhangError as error:
+                wrong(error.code, error.problems[0].message, first, number)
+            if length == 1:
+                right = recounted.get(number, kept)
+            else:
+                step = length // RUN
+                right = merged([known[start, step] for start in range(first, number + 1, step)])
+            known[first, length] = SCHEMA.empty_table() if right is None else right
+            if not rows:
+                wrong("tally-mismatch", "there is no tally", first, number)
+            elif kept is not None and right is not None and not _same(rows[0], kept, right):
+                wrong("tally-mismatch", "the tally is not what the records come to", first, number)
+    found = book.query(sa.select(tally.c.first, tally.c.last))
+    allowed = {(first, number) for number in batches for first, _ in runs_ending(number)}
+    for row in found:
+        if (row.first, row.last) not in allowed:
+            wrong("tally-stray", "a tally of batches that do not begin and end so", row.first, row.last)
+    return max(expected, len(found)), problems
+
+
+def _same(row: Any, kept: pa.Table, right: pa.Table) -> bool:
+    """Whether a row says what it should. An equal tally may be encoded in other bytes by another release of Arrow."""
+    wanted = tally_row(row.first, row.last, right)
+    said = all(getattr(row, name) == wanted[name] for name in wanted if name != "data")
+    return said and kept.to_pylist() == right.to_pylist()
