@@ -125,10 +125,11 @@ def test_columns_give_the_same_leaves_root_total_and_paths(size: int) -> None:
     hashes = columns.leaf_hashes(commitments, salts, amounts)
     assert [each.tobytes() for each in hashes] == [node.hash for node in leaves(size)]
     wanted = [0, 1, size // 2, size - 2, size - 1]
-    tree = columns.build(amounts, hashes, wanted)
+    tree = columns.build(amounts, hashes, keep=True)
     assert tree.root == root(size)
     assert tree.root.amount == sum(amounts.tolist()) > 2**64
-    assert tree.paths == tuple(path(index, size) for index in wanted)
+    assert [tree.path(index) for index in wanted] == [path(index, size) for index in wanted]
+    assert columns.build(amounts, hashes).root == tree.root
 
 
 @settings(deadline=None, max_examples=30)

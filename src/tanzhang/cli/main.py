@@ -22,6 +22,7 @@ import typer
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.replay import replay
 from tanzhang.cli.simulate import simulate
+from tanzhang.cli.totals import city_app, epoch_app
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ receipt_app = typer.Typer(help="Receipts that verify offline.")
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(account_app, name="account")
 app.add_typer(receipt_app, name="receipt")
+app.add_typer(epoch_app, name="epoch")
+app.add_typer(city_app, name="city")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
@@ -454,9 +457,7 @@ def receipt_verify(
         from tanzhang.cli import show
         from tanzhang.service.receipt import check_receipt
 
-        held = Path(key)
-        vkey = held.read_text(encoding="ascii", errors="replace").strip() if "+" not in key and held.exists() else key
-        _answer(as_json, check_receipt(file.read_bytes(), vkey), show.receipt_checked)
+        _answer(as_json, check_receipt(file.read_bytes(), vkey_of(key)), show.receipt_checked)
 
 
 # -- helpers --------------------------------------------------------------------------------------------------
@@ -517,6 +518,12 @@ def _answer(as_json: bool, result: dict[str, Any], render: Any) -> None:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def vkey_of(key: str) -> str:
+    """A verifier key as it was given, or out of the file that holds it."""
+    held = Path(key)
+    return held.read_text(encoding="ascii", errors="replace").strip() if "+" not in key and held.exists() else key
 
 
 def _folder(home: Path | None) -> Path:

@@ -15,7 +15,6 @@ from tanzhang.core.merkle import HASH_BYTES
 from tanzhang.core.sum_tree import (
     AMOUNT_BYTES,
     LEAF_PREFIX,
-    MAX_AMOUNT,
     NODE_PREFIX,
     SALT_BYTES,
     Node,
@@ -71,44 +70,53 @@ def in_order(leaves: Bytes) -> Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What is kept of a tree: its root with the total, how many leaves, and the paths that were asked for."""
+    """A tree: its root with the total, how many leaves, and, if it was kept, every level, the leaves first."""
 
     root: Node
     leaves: int
-    paths: tuple[tuple[Node, ...], ...]
+    levels: Sequence[Level]
+
+    def path(self, index: int) -> tuple[Node, ...]:
+        """The path of a leaf, as :func:`tanzhang.core.sum_tree.inclusion_proof` gives it, of a tree that was kept."""
+        path = []
+        for level in self.levels[:-1]:
+            if index ^ 1 < len(level.hash):  # the last node of an odd level is carried up unchanged
+                path.append(level.node(index ^ 1))
+            index >>= 1
+        return tuple(path)
 
 
-def build(amounts: Numbers, leaves: Bytes, indexes: Sequence[int] = ()) -> Tree:
-    """The tree over leaves in order, and the path of each leaf in ``indexes``; two levels are held at a time.
+def build(amounts: Numbers, leaves: Bytes, *, keep: bool = False) -> Tree:
+    """The tree over leaves in order. Two levels are held at a time, or all of them if the tree is to be kept.
 
     Shape:  int64 (n) [mg], uint8 (n, 32).
     Raises: ``sum-tree-size``; ValueError for a negative amount.
     """
     check_size(len(leaves))
-    if int(amounts.min()) < 0 or int(amounts.max()) > MAX_AMOUNT:
-        raise ValueError("an amount is outside the bounds of a leaf")
-    level = _Level(np.zeros(len(amounts), np.uint64), amounts.astype(np.uint64), leaves)
-    places = list(indexes)
-    paths: list[list[Node]] = [[] for _ in places]
+    if int(amounts.min()) < 0:
+        raise ValueError("a negative amount has no leaf")
+    level = Level(np.zeros(len(amounts), np.uint64), amounts.astype(np.uint64), leaves)
+    kept = [level]
     while len(level.hash) > 1:
-        for number, place in enumerate(places):
-            if place ^ 1 < len(level.hash):  # the last node of an odd level is carried up unchanged
-                paths[number].append(level.node(place ^ 1))
-            places[number] = place >> 1
         level = level.parents()
-    return Tree(level.node(0), len(leaves), tuple(map(tuple, paths)))
+        kept = [*kept, level] if keep else [level]
+    return Tree(level.node(0), len(leaves), kept)
 
 
 @dataclass(frozen=True, slots=True)
-class _Level:
+class Level:
+    """The nodes of one level: high and low half of each sum, hash."""
+
     high: Words
     low: Words
     hash: Bytes
 
     def node(self, place: int) -> Node:
+        """One node of the level."""
         return Node((int(self.high[place]) << 64) + int(self.low[place]), self.hash[place].tobytes())
 
-    def parents(self) -> _Level:
+    def parents(self) -> Level:
+        """The level above, hashed on all cores."""
         pairs, odd = divmod(len(self.hash), 2)
         low = self.low[: 2 * pairs : 2] + self.low[1 : 2 * pairs : 2]
         carried = (low < self.low[: 2 * pairs : 2]).astype(np.uint64)
@@ -127,6 +135,6 @@ class _Level:
 
         in_slices(pairs, hash_slice)
         if not odd:
-            return _Level(high, low, hashes)
+            return Level(high, low, hashes)
         hashes[-1] = self.hash[-1]
-        return _Level(np.append(high, self.high[-1]), np.append(low, self.low[-1]), hashes)
+        return Level(np.append(high, self.high[-1]), np.append(low, self.low[-1]), hashes)

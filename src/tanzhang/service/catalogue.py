@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
 from typing import Any
 
@@ -303,6 +304,8 @@ def _programme_entry(catalogue: Catalogue, programme_id: str) -> dict[str, Any]:
         "windows": dict(programme.windows),
         "overlap_threshold": decimal_text(programme.overlap_threshold),
         "report_within_days": programme.report_within_days,
+        "disclosure": asdict(programme.disclosure),
+        "grading": list(programme.grading),
         "caps": [
             {
                 "id": entry.cap.id,

@@ -1,16 +1,20 @@
-"""What verification asks of tallies: each counted again from the records, each run from the tallies in it."""
+"""What verification asks of totals: tallies counted again from the records, epochs computed again from the book."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 
+from tanzhang.core.epoch import Epoch
 from tanzhang.core.errors import Problem, TanzhangError
 from tanzhang.engine.tally import SCHEMA, merged
+from tanzhang.service.epoch import recomputed
 from tanzhang.stores.book import Book, tally
+from tanzhang.stores.home import Home
 from tanzhang.stores.tallies import RUN, runs_ending, tally_in, tally_row
 
 _RESTORE = "restore it from a backup; everything up to the last checkpoint can be compared with the published log"
@@ -60,3 +64,23 @@ def _same(row: Any, kept: pa.Table, right: pa.Table) -> bool:
     wanted = tally_row(row.first, row.last, right)
     said = all(getattr(row, name) == wanted[name] for name in wanted if name != "data")
     return said and kept.to_pylist() == right.to_pylist()
+
+
+def check_epochs(home: Home) -> tuple[int, list[Problem]]:
+    """How many leaves of epochs were computed again, and which epochs the book does not give as they were sealed."""
+    problems: list[Problem] = []
+    count = 0
+    for index, sealed, again in recomputed(home):
+        if again == sealed:
+            count += sum(tree.leaves for tree in Epoch.parse(sealed).trees.values())
+            continue
+        message = "the entry is not one of an epoch" if again is None else _difference(sealed, again)
+        problems.append(Problem("epoch-mismatch", message, f"{home.book.name}: entry {index}", _RESTORE))
+    return count, problems
+
+
+def _difference(sealed: str, again: str) -> str:
+    """Which members of an epoch differ, in words."""
+    said, found = json.loads(sealed), json.loads(again)
+    names = [name for name in sorted(said.keys() | found.keys()) if said.get(name) != found.get(name)]
+    return f"the epoch of {said['day']} says other {', '.join(names)} than postings, secrets and tallies give"

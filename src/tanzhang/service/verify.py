@@ -26,7 +26,7 @@ from tanzhang.engine.kernel import quote
 from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.sql import compile_mg
-from tanzhang.service.check_totals import check_tallies
+from tanzhang.service.check_totals import check_epochs, check_tallies
 from tanzhang.service.history import History
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.recount import recounted_postings, recounted_tally, recounted_totals
@@ -140,6 +140,7 @@ class _Verification:
             self._once,
             self._grants,
             self._conservation,
+            self._epochs,
             self._log,
         )
 
@@ -501,6 +502,12 @@ class _Verification:
                     f"{self.book.name}: unsettled",
                 )
             )
+
+    def _epochs(self) -> Check:
+        """Root, total and cells of every epoch, computed again from postings, secrets and tallies."""
+        return Check(
+            "epochs", "leaves of every epoch's sum trees, its roots, totals and cells", *check_epochs(self.home)
+        )
 
     def _log(self) -> Check:
         """The log's own files, and its entries against the book."""

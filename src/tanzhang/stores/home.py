@@ -41,6 +41,7 @@ from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.files import make_folder, sync_again, write_durably
 from tanzhang.stores.log import Log
 from tanzhang.stores.register.deliveries import Deliveries
+from tanzhang.stores.register.epochs import Epochs
 from tanzhang.stores.storage import Place, StorageAddress, let_read, open_storage
 from tanzhang.stores.storage.claim import check_free, claim
 
@@ -229,6 +230,11 @@ class Home:
     def deliveries(self) -> Deliveries:
         """Requests of partners and their answers."""
         return Deliveries(self.book)
+
+    @cached_property
+    def epochs(self) -> Epochs:
+        """Closed epochs, and what they keep of accounts."""
+        return Epochs(self.book)
 
     @property
     def log(self) -> Log:

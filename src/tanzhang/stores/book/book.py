@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from tanzhang.core.epoch import first_epoch_key
 from tanzhang.core.errors import Problem, refuse
 from tanzhang.core.record import UNIT_OF_KIND
+from tanzhang.engine.tally import merged
 from tanzhang.stores.book.address import BookAddress
 from tanzhang.stores.book.database import Database, committing, shown
 from tanzhang.stores.book.schema import (
@@ -27,6 +29,7 @@ from tanzhang.stores.book.schema import (
     chain_link,
     consumption,
     entry,
+    epoch_key,
     genesis,
     home,
     link,
@@ -73,6 +76,7 @@ class Book:
             everything["settings_check"] = settings_check(everything)
             con.execute(home.insert(), [{"key": key, "value": value} for key, value in everything.items()])
             con.execute(seal_key.insert(), {"only": 1, "batch": 0, "key": first_seal_key})
+            con.execute(epoch_key.insert(), {"only": 1, "key": first_epoch_key(first_seal_key)})
             append(con, entry, {"kind": "genesis", "text": genesis(everything)})
             book._database.guard(con)
         return book
@@ -223,6 +227,10 @@ class Book:
 
     def balance(self, account: uuid.UUID) -> dict[str, int]:
         """Unit -> sum of an account's postings, of the units it has any of. One look-up in each batch."""
+        return {unit: sum(amounts.values()) for unit, amounts in self.posted(account).items()}
+
+    def posted(self, account: uuid.UUID) -> dict[str, dict[int, int]]:
+        """Unit -> batch -> what it posts to an account, where that is anything."""
         page, others = posting.alias(), posting.alias()
         first = (
             sa.select(others.c.first)
@@ -242,9 +250,10 @@ class Book:
         )
         found = {}
         for unit in UNIT_OF_KIND.values():
-            amounts = [amount_in(row, account.bytes) for row in self.query(statement, {"unit": unit})]
-            if any(amounts):
-                found[unit] = sum(amounts)
+            rows = self.query(statement, {"unit": unit})
+            amounts = {row.batch: amount for row in rows if (amount := amount_in(row, account.bytes))}
+            if amounts:
+                found[unit] = amounts
         return found
 
     def balances(self) -> pa.Table:
@@ -279,6 +288,11 @@ class Book:
             for first, last in runs_covering(count):
                 found += [tally_in(row) for row in self.query(wanted, {"first": first, "last": last})]
             return found
+
+    def tally_between(self, first: int, stop: int) -> pa.Table:
+        """The tally of batches ``first`` to ``stop - 1``, from the row of each."""
+        single = (tally.c.first == tally.c.last) & (tally.c.last >= first) & (tally.c.last < stop)
+        return merged([tally_in(row) for row in self.query(sa.select(tally).where(single).order_by(tally.c.last))])
 
     def batches(self) -> int:
         """How many batches there are."""

@@ -140,6 +140,14 @@ seal_key = sa.Table(
     sa.Column("key", sa.LargeBinary, nullable=False),
     sa.CheckConstraint('"only" = 1', name="seal_key_only_check"),
 )
+# The key of the secrets of accounts that the next epoch has first (stores/register/epochs.py); overwritten too.
+epoch_key = sa.Table(
+    "epoch_key",
+    metadata,
+    sa.Column("only", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.LargeBinary, nullable=False),
+    sa.CheckConstraint('"only" = 1', name="epoch_key_only_check"),
+)
 
 # Submissions with reports that are not settled yet, and how many: what the rows above say, kept so that it is not
 # counted again each time. Rows change and go.
