@@ -133,6 +133,31 @@ def city_partner(
         main._answer(as_json, {**ledger, "epoch": _named(latest_epoch(opened))}, show.tree)
 
 
+@city_app.command("ranking")
+def city_ranking(
+    period: Annotated[str, typer.Option("--period", help="day, week (from Monday) or month.")] = "day",
+    on: Annotated[str | None, typer.Option("--on", help="A local day in it (default: the last with an act).")] = None,
+    region: Annotated[str | None, typer.Option("--region", help="Only acts inside: CN-, six digits.")] = None,
+    partner: Annotated[str | None, typer.Option("--partner", help="Only acts reported by one partner.")] = None,
+    top: Annotated[int, typer.Option("--top", min=1, max=10_000, help="At most so many.")] = 20,
+    account: Annotated[str | None, typer.Option("--account", help="Also the rank of this account.")] = None,
+    home: _Home = None,
+    as_json: _AsJson = False,
+) -> None:
+    """Who was confirmed most reductions, under pseudonyms; equal amounts have equal ranks."""
+    from tanzhang.cli import main, show
+
+    with main.answering(as_json):
+        from tanzhang.service.accounts import account_named
+        from tanzhang.service.city import last_day
+        from tanzhang.service.ranking import Scope, ranking
+
+        opened = main._home(home)
+        scope = Scope.of(period, _day(on, "--on") or last_day(opened), region, partner)
+        own = None if account is None else account_named(opened, account)
+        main._answer(as_json, ranking(opened, scope, top=top, account=own), show.tree)
+
+
 def _cuts(text: str) -> tuple[str, ...]:
     return tuple(name for name in text.split(",") if name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -13,9 +13,14 @@ from tanzhang.core.epoch import Epoch
 from tanzhang.core.errors import Problem, TanzhangError
 from tanzhang.engine.tally import SCHEMA, merged
 from tanzhang.service.epoch import recomputed
+from tanzhang.service.ranking import Scope, recounted_board
+from tanzhang.stores.boards import kept_boards, read_board
 from tanzhang.stores.book import Book, tally
 from tanzhang.stores.home import Home
 from tanzhang.stores.tallies import RUN, runs_ending, tally_in, tally_row
+
+if TYPE_CHECKING:
+    import duckdb
 
 _RESTORE = "restore it from a backup; everything up to the last checkpoint can be compared with the published log"
 
@@ -76,6 +81,27 @@ def check_epochs(home: Home) -> tuple[int, list[Problem]]:
             continue
         message = "the entry is not one of an epoch" if again is None else _difference(sealed, again)
         problems.append(Problem("epoch-mismatch", message, f"{home.book.name}: entry {index}", _RESTORE))
+    return count, problems
+
+
+def check_boards(home: Home, con: duckdb.DuckDBPyConnection) -> tuple[int, list[Problem]]:
+    """How many accounts of kept boards were counted again from the records, and which boards are wrong."""
+    problems: list[Problem] = []
+    count = 0
+    for path in kept_boards(home.folder):
+        board = read_board(path)
+        try:
+            scope = Scope.named(path.stem)
+        except (ValueError, TanzhangError):
+            scope = None
+        right = board is not None and scope is not None and board.batches <= home.book.batches()
+        if right and board is not None and scope is not None:
+            count += board.table.num_rows
+            right = board.table.equals(recounted_board(home, con, scope, board.batches))
+        if not right:
+            message = "the board is not what the records come to"
+            remedy = "remove the file; the next question makes it again"
+            problems.append(Problem("board-mismatch", message, path.relative_to(home.folder).as_posix(), remedy))
     return count, problems
 
 

@@ -61,7 +61,7 @@ def city_totals(
     if region is not None:
         check_region(region, where="region")
     if partner is not None:
-        _check_partner(home, partner)
+        check_partner(home, partner)
     with home.book.snapshot():
         count = home.book.batches() if batches is None else batches
         tallies = home.book.tallies(
@@ -115,7 +115,19 @@ def partner_ledger(
     }
 
 
-def _check_partner(home: Home, partner: str) -> None:
+def last_day(home: Home) -> date:
+    """The last local day that has a settled act; ``nothing-settled``."""
+    days = [pc.max(each["day"]).as_py() for each in home.book.tallies()]
+    if not days:
+        raise refuse(
+            "nothing-settled", "no act is settled yet", where="totals", remedy="run 'tanzhang settle', or name a day"
+        )
+    latest: date = max(days)
+    return latest
+
+
+def check_partner(home: Home, partner: str) -> None:
+    """Refuse who is no partner of the programme; ``unknown-partner``."""
     if partner not in home.programme.partners:
         raise refuse(
             "unknown-partner",

@@ -26,7 +26,7 @@ from tanzhang.engine.kernel import quote
 from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.sql import compile_mg
-from tanzhang.service.check_totals import check_epochs, check_tallies
+from tanzhang.service.check_totals import check_boards, check_epochs, check_tallies
 from tanzhang.service.history import History
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.recount import recounted_postings, recounted_tally, recounted_totals
@@ -136,6 +136,7 @@ class _Verification:
             self._totals,
             self._postings,
             self._tallies,
+            self._boards,
             self._quantities,
             self._once,
             self._grants,
@@ -319,6 +320,12 @@ class _Verification:
         recounted = {row.seq: recounted_tally(self.con, self._file(row)) for row in self.sound}
         count, problems = check_tallies(self.book, [row.seq for row in self.batches], recounted)
         return Check("tallies", "totals by day, behaviour, region and partner against the records", count, problems)
+
+    def _boards(self) -> Check:
+        """Kept rankings; only where every record can be read, since one batch less would give another board."""
+        if len(self.sound) != len(self.batches):
+            return Check("rankings", "not counted: records of a batch are missing or changed")
+        return Check("rankings", "kept boards against the records", *check_boards(self.home, self.con))
 
     def _booked(self, check: Check, number: int, wanted: pa.Table) -> None:
         """A batch's pages against what its records sum to, page by page and account by account."""
