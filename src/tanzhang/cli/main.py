@@ -385,6 +385,27 @@ def account_show(
         _answer(as_json, statement(opened, account_named(opened, account)), show.statement)
 
 
+@account_app.command("grade")
+def account_grade(
+    account: Annotated[str, typer.Argument(metavar="ID", help="Account id, or PARTNER:SUBJECT.")],
+    month: Annotated[str, typer.Option("--month", help="Calendar month of the acts, YYYY-MM.")],
+    scheme: Annotated[
+        str | None, typer.Option("--scheme", help="Grading scheme of the catalogue (default: the programme's).")
+    ] = None,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """The grade of a person for a month, by a scheme whose thresholds and source are data."""
+    with answering(as_json):
+        from tanzhang.cli import show
+        from tanzhang.service.accounts import account_named
+        from tanzhang.service.grading import grade_account
+
+        opened = _home(home)
+        own = account_named(opened, account)
+        _answer(as_json, grade_account(opened, own, _day(f"{month}-01", "--month"), scheme_id=scheme), show.tree)
+
+
 @account_app.command("link")
 def account_link(
     child: Annotated[str, typer.Argument(help="Platform account: id, or PARTNER:SUBJECT.")],
