@@ -114,8 +114,8 @@ def _tree(
 ) -> EpochTree:
     _check(running, unit)
     own = _secrets_of(running.accounts, secrets)
-    living = np.flatnonzero(own.any(axis=1))
-    forgotten = np.flatnonzero(~own.any(axis=1))
+    alive = (own.view(np.uint64) != 0).any(axis=1)
+    living, forgotten = np.flatnonzero(alive), np.flatnonzero(~alive)
     kept, kept_amounts = home.epochs.forgotten(entry, unit) if entry is not None else (np.zeros((0, 32), np.uint8), [])
     nobodys = sum(running.amounts[forgotten].tolist()) - sum(kept_amounts)
     filled = len(living) + len(kept)
@@ -128,13 +128,8 @@ def _tree(
             remedy="run 'tanzhang verify'; restore the book from a backup",
         )
     zeros[0] = nobodys
-    leaves = np.concatenate(
-        [
-            account_leaves(running.accounts[living], own[living], running.amounts[living], day, unit),
-            kept,
-            zero_leaves(home.identity_key, zeros, day, unit),
-        ]
-    )
+    persons = account_leaves(running.accounts, own, running.amounts, day, unit)
+    leaves = np.concatenate([persons[living], kept, zero_leaves(home.identity_key, zeros, day, unit)])
     amounts = np.concatenate([running.amounts[living], np.array(kept_amounts, np.int64), zeros])
     order = in_order(leaves)
     tree = build(amounts[order], leaves[order], keep=keep)
@@ -147,8 +142,7 @@ def unknown_accounts(running: Mapping[str, Running], secrets: Secrets) -> Bytes:
     """Accounts that have no secret yet, sorted, each once."""
     known = _column(secrets.accounts)
     parts = [_column(own.accounts) for own in running.values()]
-    accounts = pc.unique(pa.concat_arrays(parts)) if parts else _column(secrets.accounts[:0])
-    new = accounts.filter(pc.invert(pc.is_in(accounts, known)))
+    new = pc.unique(pa.concat_arrays([known[:0], *(part.filter(pc.invert(pc.is_in(part, known))) for part in parts)]))
     return fixed_bytes(new.take(pc.sort_indices(new)), IDENTITY_BYTES)
 
 

@@ -6,6 +6,7 @@
     reports/           accepted reports and the verdicts beside them
     records/<batch>/   settled records (stores/records.py)
     known/             keys of settled records, made again if missing (stores/known.py)
+    boards/            rankings, made again if missing (stores/boards.py)
     links/             files of linked accounts
     log/               the transparency log, publishable as it is (stores/log.py)
     keys/              identity.key and log.key, readable by the owner only; log.vkey is public
