@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, assume, given, settings
 
 from tanzhang.engine.kernel import connect
 from tanzhang.engine.settle import settle
-from tanzhang.service.recount import recounted_postings, recounted_totals
+from tanzhang.engine.tally import merged, tally_of
+from tanzhang.service.recount import recounted_postings, recounted_tally, recounted_totals
 from tanzhang.service.totals import batch_postings, batch_totals
 
 from .worlds import World, load_links, load_pending, worlds
@@ -43,6 +44,8 @@ def test_sums_in_columns_are_those_of_sql(con, world: World):
     con.register("records", decision.records())
     assert batch_totals(decision) == recounted_totals(con, "records")
     assert batch_postings(decision).to_pylist() == recounted_postings(con, "records").to_pylist()
+    assert tally_of(decision).equals(merged([tally_of(decision)]))
+    assert tally_of(decision).to_pylist() == recounted_tally(con, "records").to_pylist()
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tanzhang.service.epoch import close
 from tanzhang.service.intake import intake
 from tanzhang.service.settle import settle
 from tanzhang.service.spark.settle import ClusterSettlement
@@ -36,6 +37,8 @@ def act(job: dict[str, Any]) -> None:
         intake(Home(folder), Path(job["file"]), now=now)
     elif job["do"] == "settle in parts":
         settle(Home(folder), now=now, engine=ClusterSettlement(LocalStages(cores=4)))
+    elif job["do"] == "epoch":
+        close(Home(folder), now=now)
     else:
         settle(Home(folder), now=now)
 

@@ -19,6 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 from tanzhang.core.errors import TanzhangError
+from tanzhang.service.epoch import close
 from tanzhang.service.intake import intake
 from tanzhang.service.settle import settle
 from tanzhang.service.spark.settle import ClusterSettlement
@@ -294,6 +295,26 @@ def test_a_settlement_in_parts_that_dies_and_is_repeated_books_everything_once(
         lists = {row.records_file, SUBTREES}
         assert {path.name for path in (folder / row.folder).iterdir()} == named | lists
     assert_verified(home)
+
+
+def test_an_epoch_that_dies_anywhere_and_is_closed_again_is_sealed_once(dying: Dying, base: Path, quick: Path) -> None:
+    whole = copy(base, quick / "whole")
+    points = dying.points("epoch", whole, on(7))
+    expected = state(whole)
+    (sealed,) = Home(whole).epochs.entries()
+    commit = points.index("after commit book.sqlite")
+    renamed = [point.removeprefix("after rename ") for point in points if point.startswith("after rename")]
+    assert renamed == ["3", "3", "checkpoint"]
+    assert commit < points.index("before write 3")
+    for at in share(points, 0) + share(points, 1) + share(points, 2) + share(points, 3):
+        folder = copy(base, quick / "home")
+        dying.die("epoch", folder, on(7), at)
+        home = Home(folder)
+        assert len(home.epochs.entries()) == (at >= commit)
+        assert close(home, now=on(7))["entry"] == sealed.seq
+        assert [tuple(row) for row in home.epochs.entries()] == [tuple(sealed)]
+        assert state(folder) == expected
+        assert_verified(home)
 
 
 def test_a_crash_between_book_and_log_is_mended_by_a_receipt_too(dying: Dying, base: Path, quick: Path) -> None:

@@ -44,7 +44,7 @@ from ..homes import (
 from ..postgres import Server, as_superuser
 from .test_crash_everywhere import Dying, state
 
-GUARDED = ("home", "posting", *(table.name for table in CHAINED))
+GUARDED = ("home", "posting", "tally", *(table.name for table in CHAINED))
 TABLES = (*GUARDED, "seal_key")
 COMMIT = ("before commit book.postgresql", "after commit book.postgresql")
 

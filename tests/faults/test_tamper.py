@@ -38,7 +38,7 @@ from ..homes import (
 from ..stages import LocalStages
 
 CHAINED = ("plan", "submission", "link", "entry", "batch", "consumption")
-TABLES = ("home", *CHAINED, "posting", "seal_key")
+TABLES = ("home", *CHAINED, "posting", "tally", "seal_key")
 
 
 @pytest.fixture(scope="module")
@@ -323,12 +323,12 @@ def test_verification_says_what_it_checked_even_where_it_failed(home: Path) -> N
     (home / "records/00000001/records.parquet").unlink()
     result = verify(Home(home))
     assert result["status"] == "failed"
-    assert len(result["checks"]) == 15
+    assert len(result["checks"]) == 18
     checked = {check["check"]: check["count"] for check in result["checks"]}
     assert checked["record trees"] > 0  # the other batches
 
 
-@pytest.mark.parametrize("table", ["home", "posting", *CHAINED])
+@pytest.mark.parametrize("table", ["home", "posting", "tally", *CHAINED])
 @pytest.mark.parametrize("verb", ["UPDATE", "DELETE"])
 def test_the_database_itself_refuses_to_change_or_delete_what_is_booked(home: Path, table: str, verb: str) -> None:
     con = sqlite3.connect(home / "book.sqlite")
@@ -340,7 +340,7 @@ def test_the_database_itself_refuses_to_change_or_delete_what_is_booked(home: Pa
     assert_verified(Home(home))
 
 
-@pytest.mark.parametrize("table", ["home", "posting", *CHAINED])
+@pytest.mark.parametrize("table", ["home", "posting", "tally", *CHAINED])
 def test_the_database_itself_refuses_to_replace_what_is_booked(home: Path, table: str) -> None:
     con = sqlite3.connect(home / "book.sqlite")
     names = columns(con, table)

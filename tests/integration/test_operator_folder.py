@@ -63,6 +63,7 @@ def test_the_folder_adds_one_of_each_and_the_check_finds_nothing_wrong() -> None
         "factor_values": 1,
         "methodology_files": 1,
         "cases_files": 1,
+        "grading_files": 1,
         "cases": 4,
         "programme_files": 1,
         "partners": 1,

@@ -22,6 +22,7 @@ import typer
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.replay import replay
 from tanzhang.cli.simulate import simulate
+from tanzhang.cli.totals import city_app, epoch_app
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ receipt_app = typer.Typer(help="Receipts that verify offline.")
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(account_app, name="account")
 app.add_typer(receipt_app, name="receipt")
+app.add_typer(epoch_app, name="epoch")
+app.add_typer(city_app, name="city")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
@@ -382,6 +385,27 @@ def account_show(
         _answer(as_json, statement(opened, account_named(opened, account)), show.statement)
 
 
+@account_app.command("grade")
+def account_grade(
+    account: Annotated[str, typer.Argument(metavar="ID", help="Account id, or PARTNER:SUBJECT.")],
+    month: Annotated[str, typer.Option("--month", help="Calendar month of the acts, YYYY-MM.")],
+    scheme: Annotated[
+        str | None, typer.Option("--scheme", help="Grading scheme of the catalogue (default: the programme's).")
+    ] = None,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """The grade of a person for a month, by a scheme whose thresholds and source are data."""
+    with answering(as_json):
+        from tanzhang.cli import show
+        from tanzhang.service.accounts import account_named
+        from tanzhang.service.grading import grade_account
+
+        opened = _home(home)
+        own = account_named(opened, account)
+        _answer(as_json, grade_account(opened, own, _day(f"{month}-01", "--month"), scheme_id=scheme), show.tree)
+
+
 @account_app.command("link")
 def account_link(
     child: Annotated[str, typer.Argument(help="Platform account: id, or PARTNER:SUBJECT.")],
@@ -454,9 +478,7 @@ def receipt_verify(
         from tanzhang.cli import show
         from tanzhang.service.receipt import check_receipt
 
-        held = Path(key)
-        vkey = held.read_text(encoding="ascii", errors="replace").strip() if "+" not in key and held.exists() else key
-        _answer(as_json, check_receipt(file.read_bytes(), vkey), show.receipt_checked)
+        _answer(as_json, check_receipt(file.read_bytes(), vkey_of(key)), show.receipt_checked)
 
 
 # -- helpers --------------------------------------------------------------------------------------------------
@@ -517,6 +539,12 @@ def _answer(as_json: bool, result: dict[str, Any], render: Any) -> None:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def vkey_of(key: str) -> str:
+    """A verifier key as it was given, or out of the file that holds it."""
+    held = Path(key)
+    return held.read_text(encoding="ascii", errors="replace").strip() if "+" not in key and held.exists() else key
 
 
 def _folder(home: Path | None) -> Path:

@@ -28,9 +28,23 @@ class ProgrammeCap:
 
 
 @dataclass(frozen=True, slots=True)
+class Disclosure:
+    """What a programme shows of few persons: nothing that names fewer than this.
+
+    ``least_accounts_in_tree``: in a smaller sum tree nobody gets a proof, whose path would show others' amounts. Public
+    advice on proofs of liabilities says "a few hundred". ``least_accounts_in_cell``: a smaller cell of a total is
+    hidden; the default is ours.
+    """
+
+    least_accounts_in_tree: int = 300
+    least_accounts_in_cell: int = 10
+
+
+@dataclass(frozen=True, slots=True)
 class Programme:
     """One scheme's rules. ``methodologies`` is in order of preference among equals; ``windows`` in days by family.
 
+    ``grading`` names the grading schemes that it uses.
     ``rehearsal`` marks a programme whose bookings are no claims: only it takes mappings that shift days.
     """
 
@@ -47,6 +61,8 @@ class Programme:
     caps: tuple[ProgrammeCap, ...]
     partners: Mapping[str, Partner]
     where: str
+    disclosure: Disclosure = Disclosure()
+    grading: tuple[str, ...] = ()
 
     def window_days(self, family: str, published: int) -> int:
         """The window of an activity family here: the programme's own, else the methodology's."""

@@ -41,7 +41,7 @@ def sha256_rows(rows: Rows) -> Rows:
     def hash_slice(start: int, end: int) -> None:
         hashes[start:end] = sha256_here(rows[start:end])
 
-    _in_slices(n, hash_slice)
+    in_slices(n, hash_slice)
     return hashes
 
 
@@ -98,13 +98,13 @@ def _parents(level: Rows, cores: int | None = None) -> Rows:
         rows[:, 1:] = children[start:end]
         parents[start:end] = sha256_here(rows)
 
-    _in_slices(pairs, hash_slice, cores)
+    in_slices(pairs, hash_slice, cores)
     if len(level) % 2:
         parents[-1] = level[-1]
     return parents
 
 
-def _in_slices(n: int, work: Callable[[int, int], None], cores: int | None = None) -> None:
+def in_slices(n: int, work: Callable[[int, int], None], cores: int | None = None) -> None:
     """Call ``work(start, end)`` over all n rows, on all cores (or on so many) where that pays."""
     cores = cores or os.cpu_count() or 1
     if n <= FEW_ROWS or cores == 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
 from typing import Any
 
@@ -15,12 +16,14 @@ from tanzhang.core.action import DEFAULT_EVIDENCE
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.factors import Factor
 from tanzhang.core.formula import decimal_text
+from tanzhang.core.grade import Cut, Scheme
 from tanzhang.core.methodology import Choice, Methodology, ParameterRule
 from tanzhang.core.region import check_region
 from tanzhang.service.catalogue_check import CatalogueReport, check_catalogue
 from tanzhang.service.catalogue_numbers import SNAPSHOT, all_rules, snapshot, write_snapshot
 from tanzhang.service.quantify import describe_plan, refusal
 from tanzhang.stores.catalogue import Catalogue
+from tanzhang.stores.grading import grading, grading_ids
 
 __all__ = [
     "SNAPSHOT",
@@ -143,10 +146,10 @@ def listing(catalogue: Catalogue) -> dict[str, Any]:
 
 
 def show(catalogue: Catalogue, identifier: str) -> dict[str, Any]:
-    """Everything the catalogue has under an id: ``behaviour``, ``factor``, ``methodology``, ``programme``, ``source``.
+    """Everything the catalogue has under an id.
 
-    A behaviour and a factor may share an id, so the answer has one member for each. Raises ``unknown-id`` with close
-    matches.
+    Members are ``behaviour``, ``factor``, ``methodology``, ``programme``, ``grading`` and ``source``; a behaviour and a
+    factor may share an id. Raises ``unknown-id`` with close matches.
     """
     found: dict[str, Any] = {}
     if identifier in catalogue.behaviour_names:
@@ -162,6 +165,8 @@ def show(catalogue: Catalogue, identifier: str) -> dict[str, Any]:
             found["methodology"] = [_methodology_detail(catalogue, methodology) for methodology in shown]
     if identifier in catalogue.programme_ids():
         found["programme"] = _programme_entry(catalogue, identifier)
+    if identifier in grading_ids(catalogue):
+        found["grading"] = _grading_entry(grading(catalogue, identifier))
     if identifier in catalogue.sources:
         found["source"] = _source_entry(catalogue, identifier) | {"cited_by": _citations(catalogue, identifier)}
     if not found:
@@ -170,6 +175,7 @@ def show(catalogue: Catalogue, identifier: str) -> dict[str, Any]:
             *catalogue.factor_ids(),
             *catalogue.methodology_ids(),
             *catalogue.programme_ids(),
+            *grading_ids(catalogue),
             *catalogue.sources,
         ]
         raise _unknown_id(identifier, known)
@@ -291,6 +297,34 @@ def _factor_entry(catalogue: Catalogue, series: Factor) -> dict[str, Any]:
     }
 
 
+def _grading_entry(scheme: Scheme) -> dict[str, Any]:
+    def edge(cut: Cut | None, included: bool) -> dict[str, Any] | None:
+        return None if cut is None else {"mg": str(cut.mg), "included": cut.above == included}
+
+    return {
+        "type": "grading",
+        "id": scheme.id,
+        "title": {"en": scheme.title, "zh": scheme.title_zh},
+        "subject": scheme.subject,
+        "status": scheme.status,
+        "measure": scheme.measure,
+        "period": scheme.period,
+        "bands": [
+            {
+                "id": band.id,
+                "name": {"en": band.name, "zh": band.name_zh},
+                "from": edge(band.low, False),
+                "to": edge(band.high, True),
+            }
+            for band in scheme.bands
+        ],
+        "gaps": [{"from_mg": str(gap.low_mg), "to_mg": str(gap.high_mg), "why": gap.why} for gap in scheme.gaps],
+        "unknown": list(scheme.unknown),
+        "source": scheme.source,
+        "file": scheme.where,
+    }
+
+
 def _programme_entry(catalogue: Catalogue, programme_id: str) -> dict[str, Any]:
     programme = catalogue.programme(programme_id)
     return {
@@ -303,6 +337,8 @@ def _programme_entry(catalogue: Catalogue, programme_id: str) -> dict[str, Any]:
         "windows": dict(programme.windows),
         "overlap_threshold": decimal_text(programme.overlap_threshold),
         "report_within_days": programme.report_within_days,
+        "disclosure": asdict(programme.disclosure),
+        "grading": list(programme.grading),
         "caps": [
             {
                 "id": entry.cap.id,

@@ -1,7 +1,7 @@
 """The check of a catalogue: every mistake of every file at once, each with file and line, reason and remedy.
 
-Registers (behaviours, sources, factors, ceilings, programmes) are checked in ``catalogue_registers``; here are the
-methodologies, their versions, their worked cases, and the whole. It refuses nothing itself: it reports.
+Registers (behaviours, sources, factors, ceilings, programmes, grading schemes) are checked in ``catalogue_registers``;
+here are the methodologies, their versions, their worked cases, and the whole. It refuses nothing itself: it reports.
 """
 
 from __future__ import annotations
@@ -79,6 +79,8 @@ class _Check(Registers):
             self._cases(relative, document)
         for relative, document in self.found.of_kind("programme"):
             self._programme(relative, document)
+        for relative, document in self.found.of_kind("grading"):
+            self._grading(relative, document)
         for relative, document in self.found.of_kind("scenario"):
             self._scenario(relative, document)
         self._unused()

@@ -17,10 +17,12 @@ from pathlib import Path
 from tanzhang.core.errors import Problem, TanzhangError
 from tanzhang.core.factors import Factor, Period
 from tanzhang.core.formula import decimal_text
+from tanzhang.core.grade import band_mistakes
 from tanzhang.core.methodology import Methodology
 from tanzhang.core.region import contains
 from tanzhang.service.catalogue_numbers import SNAPSHOT
 from tanzhang.stores.catalogue import Survey, kind_of
+from tanzhang.stores.grading import read_grading
 from tanzhang.stores.scenario import read_scenario
 from tanzhang.stores.yaml_text import Document
 
@@ -304,6 +306,38 @@ class Registers:
                     document.where("methodologies", index),
                     "take it out of the list, or correct the region",
                 )
+
+        for index, scheme in enumerate(document.data.get("grading", [])):
+            if f"grades/{scheme}.yaml" not in self.files:
+                known = [Path(each).stem for each in self.files if kind_of(each) == "grading"]
+                remedy = f"add the file at grades/{scheme}.yaml{or_near(scheme, known)}"
+                self._note("unknown-grading", f"no grading scheme {scheme}", document.where("grading", index), remedy)
+
+    # -- grading schemes
+
+    def _grading(self, relative: str, document: Document) -> None:
+        """Both edges of every band, and that nothing between two bands is left unsaid."""
+        data = document.data
+        self._path(document, "id", data["id"], Path(relative).stem)
+        self._source(data["source"], document.where("source"), f"grading {data['id']}")
+        self._unique(document, "bands", [band["id"] for band in data["bands"]])
+        try:
+            scheme = read_grading(document)
+        except TanzhangError as error:
+            self.problems += error.problems
+            return
+        for code, message, number in band_mistakes(scheme.bands, scheme.gaps):
+            remedy = "state both edges of each band; what the source leaves open is a gap, with why"
+            self._note(code, message, document.where("bands", number, "from"), remedy)
+        if bool(scheme.bands) != (scheme.measure is not None):
+            remedy = "a scheme whose thresholds are not known has measure null and no bands"
+            self._note(
+                "grade-measure", f"{scheme.id} has bands, or a measure, alone", document.where("measure"), remedy
+            )
+        unsaid = not scheme.bands or scheme.measure is None or scheme.period is None
+        if unsaid and not scheme.unknown:
+            remedy = "say under unknown what was not seen"
+            self._note("gap-undeclared", f"{scheme.id} leaves something open", document.where("unknown"), remedy)
 
     # -- scenarios
 

@@ -9,6 +9,8 @@ Read each step beside the core module that holds its rules::
     accounts   what the citizen sees, and why
     receipt    what the citizen can prove without us            core/tlog_proof
     verify     what everyone can check
+    city       what all of it comes to, for the city and for each partner
+    epoch      the total of a day in the log, and each person's share of it  core/epoch, sum_tree
 """
 
 from __future__ import annotations

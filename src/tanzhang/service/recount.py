@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tanzhang.core.record import UNIT_OF_KIND
 from tanzhang.engine.kernel import quote
+from tanzhang.engine.tally import AMOUNTS, COUNTS, DIMENSIONS, in_order
 from tanzhang.stores.book import system_account
 
 if TYPE_CHECKING:
@@ -23,11 +24,23 @@ def recounted_totals(con: duckdb.DuckDBPyConnection, records: str) -> dict[str, 
 
 
 def record_sums_sql(records: str) -> str:
-    """Count and amounts of records by partner, kind and outcome; sums of parts add up to those of the whole."""
+    """Counts and amounts of records by the dimensions of a tally; sums of parts add up to those of the whole."""
     return (
-        "SELECT partner, kind, outcome, count(*) AS records, sum(granted_mg) AS granted_mg, "
+        f"SELECT {', '.join(DIMENSIONS)}, count(*) AS records, count(*) FILTER (granted_mg > 0) AS credited, "
+        "count(*) FILTER (reversed_mg > 0) AS taken_back, sum(granted_mg) AS granted_mg, "
         f"sum(reversed_mg) AS reversed_mg FROM {records} GROUP BY ALL"
     )
+
+
+def recounted_tally(con: duckdb.DuckDBPyConnection, records: str) -> pa.Table:
+    """The tally of some records; see :mod:`tanzhang.engine.tally`."""
+    return tally_from(con, f"({record_sums_sql(records)})")
+
+
+def tally_from(con: duckdb.DuckDBPyConnection, sums: str) -> pa.Table:
+    """:func:`recounted_tally` from the sums of a batch, or of its parts."""
+    amounts = ", ".join(f"sum({name})::BIGINT AS {name}" for name in (*COUNTS, *AMOUNTS))
+    return in_order(con.sql(f"SELECT {', '.join(DIMENSIONS)}, {amounts} FROM {sums} GROUP BY ALL").to_arrow_table())
 
 
 def totals_of(con: duckdb.DuckDBPyConnection, sums: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Book and seal: record files, one SQL transaction, then the log. In this order, so that a crash loses nothing.
 
 1. the batch's record files and subtree roots (temporary name, sync, rename);
-2. one transaction: batch row with digests, root and totals, postings, the reports it consumed, the next salt key;
+2. one transaction: batch row with digests, root and totals, postings, tally, the reports it consumed, the next salt
+   key;
 3. log entries, tiles, checkpoint.
 
 A file that no batch row names does not exist; a batch row whose manifest is not in the log yet gets there with the
@@ -27,6 +28,7 @@ from tanzhang.engine.hashing import merkle_root, subtree_roots
 from tanzhang.engine.leaves import leaf_hashes, salt_seeds
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import Decision
+from tanzhang.engine.tally import tally_of
 from tanzhang.service.totals import batch_postings, batch_totals
 from tanzhang.stores.home import Home, key_check
 from tanzhang.stores.parts import clear_unnamed
@@ -44,10 +46,12 @@ def seal(
 ) -> dict[str, Any]:
     """Make what was decided the next batch. Returns its number, root and totals."""
     opened = next_batch(home)
-    totals, postings = batch_totals(decision), batch_postings(decision)
+    totals, postings, tally = batch_totals(decision), batch_postings(decision), tally_of(decision)
     with ThreadPoolExecutor(1) as writer:  # the files are written while the postings go into the open transaction
         writing = writer.submit(write_batch, opened.folder, decision, opened.key, home=home.storage)
-        return commit(home, opened, writing.result, totals, postings, consumed=consumed, through=through, now=now)
+        return commit(
+            home, opened, writing.result, totals, postings, tally, consumed=consumed, through=through, now=now
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ def commit(
     written: Callable[[], Written],
     totals: dict[str, Any],
     postings: pa.Table,
+    tally: pa.Table,
     *,
     consumed: list[dict[str, Any]],
     through: date,
@@ -124,7 +129,7 @@ def commit(
             "sealed_at": now.astimezone(UTC).isoformat(timespec="seconds"),
         }
 
-    home.book.commit_batch(batch_row, opened.number, consumed, postings, following, opened.heads)
+    home.book.commit_batch(batch_row, opened.number, consumed, postings, tally, following, opened.heads)
     home.publish()
     return {"batch": opened.number, **described, **totals}
 

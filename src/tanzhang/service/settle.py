@@ -28,7 +28,8 @@ from tanzhang.service.seal import seal
 from tanzhang.stores.book import batch
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import all_record_files
-from tanzhang.stores.reports import ReportFile, last_close_day, read_reports
+from tanzhang.stores.records import ROW_GROUP
+from tanzhang.stores.reports import ReportFile, last_close_day, read_report_slice, read_reports, report_slices
 
 if TYPE_CHECKING:
     import duckdb
@@ -151,6 +152,13 @@ def _report_files(home: Home, through: date | None) -> list[ReportFile]:
         )
         for row in home.book.open_submissions(None if through is None else through.isoformat())
     ]
+
+
+def reports_due(home: Home, through: date) -> int:
+    """How many reports wait that were received, and whose window closed, by a day. Only their days are read."""
+    files = [file for file in _report_files(home, through) if file.received <= through]
+    slices = report_slices(files, ROW_GROUP)
+    return sum(read_report_slice(each, ("close_day",)).num_rows for each in slices)
 
 
 def last_closing_day(home: Home) -> date | None:

@@ -26,9 +26,10 @@ from tanzhang.engine.kernel import quote
 from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.sql import compile_mg
+from tanzhang.service.check_totals import check_boards, check_epochs, check_tallies
 from tanzhang.service.history import History
 from tanzhang.service.progress import Progress, silent
-from tanzhang.service.recount import recounted_postings, recounted_totals
+from tanzhang.service.recount import recounted_postings, recounted_tally, recounted_totals
 from tanzhang.stores.book import (
     batch,
     consumption,
@@ -134,10 +135,13 @@ class _Verification:
             self._known,
             self._totals,
             self._postings,
+            self._tallies,
+            self._boards,
             self._quantities,
             self._once,
             self._grants,
             self._conservation,
+            self._epochs,
             self._log,
         )
 
@@ -310,6 +314,18 @@ class _Verification:
             if amount != 0:
                 check.problems.append(_wrong("unbalanced", f"{unit} sums to {amount}", f"{self.book.name}: posting"))
         return check
+
+    def _tallies(self) -> Check:
+        """Counts and amounts by day, behaviour, region and partner, on which pages of totals rest."""
+        recounted = {row.seq: recounted_tally(self.con, self._file(row)) for row in self.sound}
+        count, problems = check_tallies(self.book, [row.seq for row in self.batches], recounted)
+        return Check("tallies", "totals by day, behaviour, region and partner against the records", count, problems)
+
+    def _boards(self) -> Check:
+        """Kept rankings; only where every record can be read, since one batch less would give another board."""
+        if len(self.sound) != len(self.batches):
+            return Check("rankings", "not counted: records of a batch are missing or changed")
+        return Check("rankings", "kept boards against the records", *check_boards(self.home, self.con))
 
     def _booked(self, check: Check, number: int, wanted: pa.Table) -> None:
         """A batch's pages against what its records sum to, page by page and account by account."""
@@ -493,6 +509,12 @@ class _Verification:
                     f"{self.book.name}: unsettled",
                 )
             )
+
+    def _epochs(self) -> Check:
+        """Root, total and cells of every epoch, computed again from postings, secrets and tallies."""
+        return Check(
+            "epochs", "leaves of every epoch's sum trees, its roots, totals and cells", *check_epochs(self.home)
+        )
 
     def _log(self) -> Check:
         """The log's own files, and its entries against the book."""

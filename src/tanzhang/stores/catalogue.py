@@ -2,9 +2,8 @@
 
 A path says where a thing lives, so one answer opens a handful of files: methodology ``<publisher>.<behaviour>`` is at
 ``methodologies/<publisher>/<behaviour>/v<N>.yaml``, factor ``<group>.<name>`` at ``factors/<group>/<name>.yaml``;
-then ``programmes/<id>.yaml``, ``sources/*.yaml``, ``behaviours.yaml``, ``units.yaml``. Every file is checked against
-its published JSON Schema when it is opened; a mistake names file and line. A file of an operator's folder replaces the
-shipped one at the same path.
+then ``programmes/<id>.yaml``, ``grades/<id>.yaml``, ``sources/*.yaml``, ``behaviours.yaml``, ``units.yaml``. Every file
+is checked against its JSON Schema when opened. A file of an operator's folder replaces the shipped one at its path.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from tanzhang.core.methodology import (
     choose,
     make_plan,
 )
-from tanzhang.core.programme import Partner, Programme, ProgrammeCap
+from tanzhang.core.programme import Disclosure, Partner, Programme, ProgrammeCap
 from tanzhang.engine.units import Units
 from tanzhang.stores.yaml_text import Document, read_yaml
 
@@ -54,6 +53,7 @@ KINDS: Mapping[str, str] = {
     "cases": r"methodologies/[a-z0-9_]+/[a-z]+\.[a-z0-9_]+/v[1-9][0-9]*\.cases\.yaml",
     "methodology": r"methodologies/[a-z0-9_]+/[a-z]+\.[a-z0-9_]+/v[1-9][0-9]*\.yaml",
     "programme": r"programmes/[a-z0-9]+(-[a-z0-9]+)*\.yaml",
+    "grading": r"grades/[a-z0-9_]+\.yaml",
     "scenario": r"scenarios/[a-z0-9]+(-[a-z0-9]+)*\.yaml",
 }
 """What a relative path must look like to be a file of that kind; other YAML is not read."""
@@ -551,6 +551,8 @@ def read_programme(document: Document, known: Iterable[str]) -> Programme:
         ),
         partners=partners,
         where=document.where(),
+        disclosure=Disclosure(**data.get("disclosure", {})),
+        grading=tuple(data.get("grading", ())),
     )
 
 

@@ -6,6 +6,7 @@
     reports/           accepted reports and the verdicts beside them
     records/<batch>/   settled records (stores/records.py)
     known/             keys of settled records, made again if missing (stores/known.py)
+    boards/            rankings, made again if missing (stores/boards.py)
     links/             files of linked accounts
     log/               the transparency log, publishable as it is (stores/log.py)
     keys/              identity.key and log.key, readable by the owner only; log.vkey is public
@@ -41,6 +42,7 @@ from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.files import make_folder, sync_again, write_durably
 from tanzhang.stores.log import Log
 from tanzhang.stores.register.deliveries import Deliveries
+from tanzhang.stores.register.epochs import Epochs
 from tanzhang.stores.storage import Place, StorageAddress, let_read, open_storage
 from tanzhang.stores.storage.claim import check_free, claim
 
@@ -229,6 +231,11 @@ class Home:
     def deliveries(self) -> Deliveries:
         """Requests of partners and their answers."""
         return Deliveries(self.book)
+
+    @cached_property
+    def epochs(self) -> Epochs:
+        """Closed epochs, and what they keep of accounts."""
+        return Epochs(self.book)
 
     @property
     def log(self) -> Log:

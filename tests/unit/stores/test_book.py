@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from tanzhang.core.errors import TanzhangError
+from tanzhang.engine.tally import SCHEMA
 from tanzhang.stores.book import (
     Book,
     BookAddress,
@@ -62,6 +63,7 @@ BATCH = {
     **{column.name: "text" for column in batch.c if column.name not in ("seq", "chain", "entry")},
     "records": 1,
 }
+NO_TALLY = SCHEMA.empty_table()
 POSTINGS = pa.schema({"account": pa.binary(16), "unit": pa.string(), "amount": pa.int64()})
 
 
@@ -77,7 +79,7 @@ def commit(book: Book, postings: Sequence[tuple[bytes, str, int]], heads: Any = 
     consumed = [{"submission": 0, "through": "2025-06-05", "rows": 1}]
     rows = [dict(zip(POSTINGS.names, each, strict=True)) for each in postings]
     table = pa.Table.from_pylist(rows, schema=POSTINGS)
-    book.commit_batch(lambda: BATCH, number, consumed, table, b"next", heads or book.heads())
+    book.commit_batch(lambda: BATCH, number, consumed, table, NO_TALLY, b"next", heads or book.heads())
 
 
 def test_a_new_book_knows_what_it_was_set_up_with_and_is_empty(book: Book, tmp_path: Path) -> None:
@@ -256,7 +258,7 @@ def test_what_interrupts_a_transaction_leaves_nothing_of_it_and_the_next_one_wor
     ]
     table = pa.Table.from_pylist(rows, schema=POSTINGS)
     with pytest.raises(KeyboardInterrupt), book.writing():
-        book.commit_batch(lambda: BATCH, 0, interrupt(), table, b"next", book.heads())
+        book.commit_batch(lambda: BATCH, 0, interrupt(), table, NO_TALLY, b"next", book.heads())
     assert book.query(sa.select(posting)) == []
     commit(book, [(ONE.bytes, "co2e_mg", 5), (OTHER.bytes, "co2e_mg", -5)])
     assert book.balance(ONE) == {"co2e_mg": 5}
@@ -270,7 +272,7 @@ def test_postings_of_every_unit_and_size_come_back_as_they_were(book: Book) -> N
     few = pa.table([accounts[8:10], ["points:北京"] * 2, [3, -3]], schema=POSTINGS)
     values = {**BATCH, "records": 2**40}
     table = pa.concat_tables([many.slice(0, 7), few, many.slice(7)])
-    book.commit_batch(lambda: values, 0, [], table, b"next", book.heads())
+    book.commit_batch(lambda: values, 0, [], table, NO_TALLY, b"next", book.heads())
     found = book.postings(0)
     assert found["account"].cast(pa.binary(16)).to_pylist() == [*accounts, *accounts[8:10]]
     assert found["unit"].to_pylist() == ["co2e_mg"] * len(amounts) + ["points:北京"] * 2

@@ -37,7 +37,7 @@ from tanzhang.engine.spark.subtrees import stitch
 from tanzhang.service.history import History
 from tanzhang.service.links import consents_of
 from tanzhang.service.progress import Progress
-from tanzhang.service.recount import double_entry, totals_of
+from tanzhang.service.recount import double_entry, tally_from, totals_of
 from tanzhang.service.seal import NextBatch, Written, commit, next_batch
 from tanzhang.service.settle import consumed_rows
 from tanzhang.service.spark import tasks
@@ -114,6 +114,7 @@ class ClusterSettlement:
             lambda: _publish_files(home, opened, parts),
             totals_of(con, "part_sums"),
             double_entry(con, "part_postings", "part_sums"),
+            tally_from(con, "part_sums"),
             consumed=consumed_rows(counts, through),
             through=through,
             now=now,

@@ -39,6 +39,7 @@ from tanzhang.engine.spark.blocks import (
 )
 from tanzhang.engine.spark.sieve import Sieve
 from tanzhang.engine.spark.subtrees import Piece, piece
+from tanzhang.engine.tally import AMOUNTS, DIMENSIONS
 from tanzhang.service.links import Consents, relation_of
 from tanzhang.service.recount import account_postings_sql, record_sums_sql
 from tanzhang.service.seal import salted
@@ -230,7 +231,7 @@ def write(
             leaves.append(own)
     cut = piece(first, np.concatenate(leaves))
     con = _connect()
-    con.register("decided", records.select(["account", "partner", "kind", "outcome", "granted_mg", "reversed_mg"]))
+    con.register("decided", records.select(["account", *DIMENSIONS, *AMOUNTS]))
     report = {
         "name": path.name,
         "digest": file.digest,

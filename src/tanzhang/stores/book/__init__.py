@@ -29,6 +29,7 @@ from tanzhang.stores.book.schema import (
     seal_key,
     submission,
     system_account,
+    tally,
     unsettled,
 )
 
@@ -51,5 +52,6 @@ __all__ = [
     "seal_key",
     "submission",
     "system_account",
+    "tally",
     "unsettled",
 ]

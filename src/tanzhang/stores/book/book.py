@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from tanzhang.core.epoch import first_epoch_key
 from tanzhang.core.errors import Problem, refuse
 from tanzhang.core.record import UNIT_OF_KIND
+from tanzhang.engine.tally import merged
 from tanzhang.stores.book.address import BookAddress
 from tanzhang.stores.book.database import Database, committing, shown
 from tanzhang.stores.book.schema import (
@@ -28,6 +30,7 @@ from tanzhang.stores.book.schema import (
     chain_link,
     consumption,
     entry,
+    epoch_key,
     genesis,
     home,
     link,
@@ -38,10 +41,12 @@ from tanzhang.stores.book.schema import (
     seal_key,
     settings_check,
     submission,
+    tally,
     unsettled,
 )
 from tanzhang.stores.book.sqlite import SqliteDatabase
 from tanzhang.stores.postings import amount_in, pages, postings_of
+from tanzhang.stores.tallies import rows_to_add, runs_covering, tally_in
 
 
 def database_at(place: Path | BookAddress) -> Database:
@@ -72,6 +77,7 @@ class Book:
             everything["settings_check"] = settings_check(everything)
             con.execute(home.insert(), [{"key": key, "value": value} for key, value in everything.items()])
             con.execute(seal_key.insert(), {"only": 1, "batch": 0, "key": first_seal_key})
+            con.execute(epoch_key.insert(), {"only": 1, "key": first_epoch_key(first_seal_key)})
             append(con, entry, {"kind": "genesis", "text": genesis(everything)})
             book._database.guard(con)
         return book
@@ -227,6 +233,10 @@ class Book:
 
     def balance(self, account: uuid.UUID) -> dict[str, int]:
         """Unit -> sum of an account's postings, of the units it has any of. One look-up in each batch."""
+        return {unit: sum(amounts.values()) for unit, amounts in self.posted(account).items()}
+
+    def posted(self, account: uuid.UUID) -> dict[str, dict[int, int]]:
+        """Unit -> batch -> what it posts to an account, where that is anything."""
         page, others = posting.alias(), posting.alias()
         first = (
             sa.select(others.c.first)
@@ -246,9 +256,10 @@ class Book:
         )
         found = {}
         for unit in UNIT_OF_KIND.values():
-            amounts = [amount_in(row, account.bytes) for row in self.query(statement, {"unit": unit})]
-            if any(amounts):
-                found[unit] = sum(amounts)
+            rows = self.query(statement, {"unit": unit})
+            amounts = {row.batch: amount for row in rows if (amount := amount_in(row, account.bytes))}
+            if amounts:
+                found[unit] = amounts
         return found
 
     def balances(self) -> pa.Table:
@@ -263,6 +274,36 @@ class Book:
         sums = storage.group_by(["account", "unit"]).aggregate([("amount", "sum")])
         sums = sums.sort_by([("account", "ascending"), ("unit", "ascending")])
         return pa.table({"account": sums["account"], "unit": sums["unit"], "amount": sums["amount_sum"]})
+
+    def tallies(
+        self, batches: int | None = None, *, since: str | None = None, until: str | None = None
+    ) -> list[pa.Table]:
+        """Tallies that add up to the first ``batches`` batches (None: all), see :mod:`tanzhang.engine.tally`.
+
+        Those without a record of local days ``since`` to ``until`` are left out; others may hold other days too.
+        """
+        with self.snapshot():
+            count = self.batches() if batches is None else batches
+            wanted = sa.select(tally).where(tally.c.cells > 0)
+            if since is not None:
+                wanted = wanted.where(tally.c.last_day >= since)
+            if until is not None:
+                wanted = wanted.where(tally.c.first_day <= until)
+            wanted = wanted.where(tally.c.last == sa.bindparam("last"), tally.c.first == sa.bindparam("first"))
+            found = []
+            for first, last in runs_covering(count):
+                found += [tally_in(row) for row in self.query(wanted, {"first": first, "last": last})]
+            return found
+
+    def tally_between(self, first: int, stop: int) -> pa.Table:
+        """The tally of batches ``first`` to ``stop - 1``, from the row of each."""
+        single = (tally.c.first == tally.c.last) & (tally.c.last >= first) & (tally.c.last < stop)
+        return merged([tally_in(row) for row in self.query(sa.select(tally).where(single).order_by(tally.c.last))])
+
+    def batches(self) -> int:
+        """How many batches there are."""
+        last = self.query(sa.select(sa.func.max(batch.c.seq)))[0][0]
+        return 0 if last is None else int(last) + 1
 
     def heads(self) -> dict[str, dict[str, str]]:
         """Table -> number of rows and chain head, of every chained table."""
@@ -311,15 +352,16 @@ class Book:
         number: int,
         consumed: Iterable[Mapping[str, Any]],
         postings: pa.Table,
+        counted: pa.Table,
         next_key: bytes,
         heads: Mapping[str, Any],
     ) -> None:
         """The one commit point of a settlement, batch ``number``.
 
-        ``postings`` has account, unit and amount, sorted by account. ``finish`` waits for the batch's files and returns
-        its row; nothing waits inside the transaction, so that others can write meanwhile. Refuses postings that do not
-        sum to zero per unit (``unbalanced``) and a book in which another batch was settled since ``heads`` were read
-        (``book-moved``), so two settlements at once cannot both commit.
+        ``postings`` has account, unit and amount, sorted by account; ``counted`` is the batch's tally. ``finish``
+        waits for the batch's files and returns its row; nothing waits inside the transaction, so that others can write
+        meanwhile. Refuses postings that do not sum to zero per unit (``unbalanced``) and a book in which another batch
+        was settled since ``heads`` were read (``book-moved``), so two settlements at once cannot both commit.
         """
         units: list[str] = pc.unique(postings["unit"]).to_pylist()
         rows = [
@@ -332,11 +374,14 @@ class Book:
             sums[row["unit"]] += row["amount"]
         if any(sums.values()):
             raise refuse("unbalanced", f"postings sum to {sums}", where="settlement", remedy="report this as a bug")
+        with self.reading() as con:
+            tallies = rows_to_add(con, tally, number, counted)
         values = finish()
         with self.transaction() as con:
             _check_heads(con, (batch, consumption), heads)
             if rows:
                 con.execute(posting.insert(), rows)
+            con.execute(tally.insert(), tallies)
             index = append(con, entry, {"kind": "batch"})
             append(con, batch, {**values, "entry": index})  # from here on the batch takes no more postings
             for each in consumed:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem
-from tanzhang.stores.book.schema import APPEND_ONLY, CHAINED, batch, home, metadata, posting, refusal_of
+from tanzhang.stores.book.schema import APPEND_ONLY, CHAINED, WITH_BATCH, batch, home, metadata, refusal_of
 
 # pg_trigger.tgtype
 _ROW, _BEFORE, _INSERT, _DELETE, _UPDATE, _TRUNCATE = 1, 2, 4, 8, 16, 32
@@ -62,14 +62,15 @@ def guards(schema: str) -> Iterator[Guard]:
         change = "BEFORE UPDATE OR DELETE OR TRUNCATE FOR EACH STATEMENT"
         yield guard(table, "no_change", change, _BEFORE | _UPDATE | _DELETE | _TRUNCATE, refusing(table))
     yield guard(home, "no_insert", "BEFORE INSERT FOR EACH STATEMENT", _BEFORE | _INSERT, refusing(home))
-    late = f"IF EXISTS (SELECT FROM added WHERE batch <> {following(batch)}) THEN {refusing(posting)} END IF;"
-    yield guard(
-        posting,
-        "no_late_insert",
-        "AFTER INSERT REFERENCING NEW TABLE AS added FOR EACH STATEMENT",
-        _INSERT,
-        f"{late} RETURN NULL;",
-    )
+    for table, column in WITH_BATCH:
+        late = f"IF EXISTS (SELECT FROM added WHERE {column} <> {following(batch)}) THEN {refusing(table)} END IF;"
+        yield guard(
+            table,
+            "no_late_insert",
+            "AFTER INSERT REFERENCING NEW TABLE AS added FOR EACH STATEMENT",
+            _INSERT,
+            f"{late} RETURN NULL;",
+        )
     for table in CHAINED:
         taken = [f"NEW.seq <> {following(table)}"]
         taken += [

@@ -119,6 +119,18 @@ posting = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False),
     sa.PrimaryKeyConstraint("batch", "unit", "first"),
 )
+# What the records of a batch, or of a run of batches, come to without any person: stores/tallies.py.
+tally = sa.Table(
+    "tally",
+    metadata,
+    sa.Column("last", sa.Integer, nullable=False),
+    sa.Column("first", sa.Integer, nullable=False),
+    sa.Column("first_day", TEXT),
+    sa.Column("last_day", TEXT),
+    sa.Column("cells", sa.Integer, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    sa.PrimaryKeyConstraint("last", "first"),
+)
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
     "seal_key",
@@ -127,6 +139,14 @@ seal_key = sa.Table(
     sa.Column("batch", sa.Integer, nullable=False),
     sa.Column("key", sa.LargeBinary, nullable=False),
     sa.CheckConstraint('"only" = 1', name="seal_key_only_check"),
+)
+# The key of the secrets of accounts that the next epoch has first (stores/register/epochs.py); overwritten too.
+epoch_key = sa.Table(
+    "epoch_key",
+    metadata,
+    sa.Column("only", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.LargeBinary, nullable=False),
+    sa.CheckConstraint('"only" = 1', name="epoch_key_only_check"),
 )
 
 # Submissions with reports that are not settled yet, and how many: what the rows above say, kept so that it is not
@@ -141,7 +161,9 @@ unsettled = sa.Table(
 )
 
 CHAINED: tuple[sa.Table, ...] = (plan, submission, link, link_file, entry, batch, consumption)
-APPEND_ONLY = (home, posting, *CHAINED)
+APPEND_ONLY = (home, posting, tally, *CHAINED)
+# Tables whose rows come with their batch and never later, and the column that names it.
+WITH_BATCH: tuple[tuple[sa.Table, str], ...] = ((posting, "batch"), (tally, "last"))
 
 
 def refusal_of(table: sa.Table) -> str:

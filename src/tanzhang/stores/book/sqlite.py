@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.stores.book.database import committing, listen_for_errors
-from tanzhang.stores.book.schema import APPEND_ONLY, CHAINED, refusal_of
+from tanzhang.stores.book.schema import APPEND_ONLY, CHAINED, WITH_BATCH, refusal_of
 from tanzhang.stores.files import rename_durably
 
 
@@ -89,7 +89,8 @@ def _guards() -> Iterator[tuple[sa.Table, str, str]]:
     following = "SELECT coalesce(max(seq), -1) + 1 FROM"
     by_name = {table.name: table for table in APPEND_ONLY}
     yield by_name["home"], "no_insert", "INSERT ON home"
-    yield by_name["posting"], "no_late_insert", f"INSERT ON posting WHEN NEW.batch <> ({following} batch)"
+    for table, column in WITH_BATCH:
+        yield table, "no_late_insert", f"INSERT ON {table.name} WHEN NEW.{column} <> ({following} batch)"
     for table in CHAINED:
         taken = [f"NEW.seq <> ({following} {table.name})"]
         taken += [

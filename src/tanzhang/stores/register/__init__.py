@@ -4,4 +4,5 @@ Its tables stand in the same database as the book and are written in its transac
 what it booked are there together or not at all. Nothing here is sealed; personal fields can be forgotten.
 
     deliveries.py   requests of partners, their answers, and accepted reports on their way into a report file
+    epochs.py       secrets of accounts, from which the salts of epochs come, and leaves of forgotten ones
 """
