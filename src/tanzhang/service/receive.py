@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tanzhang.core.errors import Problem, TanzhangError, refuse
+from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.methodology import Plan
 from tanzhang.engine.screen import screen
-from tanzhang.service.intake import received_day, resolver
+from tanzhang.service.intake import resolver
+from tanzhang.service.moments import received_at, received_day
 from tanzhang.stores.formats import read_events
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.deliveries import Delivered
@@ -137,7 +139,7 @@ class Receiver:
                 problems.setdefault(row, []).append(named)
         table = _plain(accepted)
         verdicts = _Verdicts(table, problems, plans)
-        received = now.astimezone(UTC).isoformat(timespec="microseconds")
+        received = received_at(now)
         delivered = []
         for request, first in zip(requests, rows_before, strict=True):
             count, body = verdicts.of(first, request.events)
@@ -181,12 +183,11 @@ class _Verdicts:
                 "problems": self._problems.get(number, []),
             }
         action, quantified, close_day, plan = found
-        text = action.hex()
         row = {
             "position": position,
             "id": _reference(event),
             "verdict": "accepted",
-            "action": f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}",
+            "action": str(uuid.UUID(bytes=action)),
         }
         if plan is not None:
             methodology, kind = self._plans[plan]
@@ -241,24 +242,20 @@ def _repeat(request: Request, digest: str, answer: bytes | None) -> Answer:
     """The answer to a request whose key was used before."""
     if digest != request.digest:
         return Answer(
-            error=TanzhangError(
-                Problem(
-                    "idempotency-key-reused",
-                    f"key {request.key!r} was used for another request",
-                    "Idempotency-Key",
-                    "use a new key for each new request; the same key only to send the same bytes again",
-                )
+            error=refuse(
+                "idempotency-key-reused",
+                f"key {request.key!r} was used for another request",
+                where="Idempotency-Key",
+                remedy="use a new key for each new request; the same key only to send the same bytes again",
             )
         )
     if not answer:
         return Answer(
-            error=TanzhangError(
-                Problem(
-                    "idempotency-answer-forgotten",
-                    f"the request with key {request.key!r} was taken in, but its answer is no longer kept",
-                    "Idempotency-Key",
-                    "ask for the verdict of each reference; nothing was taken in again",
-                )
+            error=refuse(
+                "idempotency-answer-forgotten",
+                f"the request with key {request.key!r} was taken in, but its answer is no longer kept",
+                where="Idempotency-Key",
+                remedy="ask for the verdict of each reference; nothing was taken in again",
             )
         )
     return Answer(answer, repeated=True)
