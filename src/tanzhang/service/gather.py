@@ -11,16 +11,18 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tanzhang.core.methodology import canonical_json
-from tanzhang.service.intake import VERDICT_COLUMNS, report_folder
+from tanzhang.service.intake import report_folder
+from tanzhang.service.moments import received_at
 from tanzhang.stores.home import Home
-from tanzhang.stores.reports import REPORTS, writing_reports
+from tanzhang.stores.register.deliveries import inflated
+from tanzhang.stores.reports import REPORTS, VERDICT_COLUMNS, VERDICTS, writing_reports
 from tanzhang.stores.storage import write_durably
 
 _ROWS_A_FILE = 2_000_000
@@ -58,7 +60,7 @@ def _gather(home: Home, day: date, waiting: list[int], now: datetime) -> int:
     ]
     fingerprint = hashlib.sha256(canonical_json(["deliveries", named]).encode()).hexdigest()
     folder = report_folder(home, fingerprint, now)
-    file, verdicts = folder / REPORTS, folder / "verdicts.csv"
+    file, verdicts = folder / REPORTS, folder / VERDICTS
     with writing_reports(file, day, home=home.storage) as (writer, written):
         for table in tables:
             writer.add(table)
@@ -69,7 +71,7 @@ def _gather(home: Home, day: date, waiting: list[int], now: datetime) -> int:
         answer = {"submission": number, "rows": rows, "accepted": accepted, "deliveries": named}
         return {
             "name": f"deliveries {deliveries[0][1].id} to {deliveries[-1][1].id}",
-            "received_at": now.astimezone(UTC).isoformat(timespec="microseconds"),
+            "received_at": received_at(now),
             "received_day": day.isoformat(),
             "rows": rows,
             "accepted": accepted,
@@ -94,7 +96,7 @@ def _verdict_lines(deliveries: Sequence[tuple[int, Any]]) -> bytes:
     for before, each in deliveries:
         if each.accepted == each.rows or each.answer is None:
             continue
-        for verdict in json.loads(each.answer)["verdicts"]:
+        for verdict in json.loads(inflated(each.answer))["verdicts"]:
             row = before + each.rows_before + verdict["position"]
             for problem in verdict.get("problems", ()):
                 found = (problem[name] for name in ("code", "field", "message", "remedy"))

@@ -13,24 +13,23 @@ import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.methodology import Plan, canonical_json
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.screen import PROBLEM_ORDER, Question, Screened, screen
+from tanzhang.service.moments import file_moment, received_at, received_day
 from tanzhang.service.progress import Progress, silent
 from tanzhang.stores.formats import missing, read_submission
 from tanzhang.stores.home import Home
 from tanzhang.stores.mapping import Mapping as ForeignMapping
 from tanzhang.stores.mapping import apply_mapping, load_mapping, table_files
-from tanzhang.stores.reports import REPORTS, writing_reports
+from tanzhang.stores.reports import REPORTS, VERDICT_COLUMNS, VERDICTS, writing_reports
 from tanzhang.stores.storage import Place, open_binary, write_durably
 
-VERDICT_COLUMNS = ("row", "reference", "verdict", "code", "field", "message", "remedy")
 _FEW = 20  # problems shown in an answer; the verdict file has all
 
 
@@ -61,7 +60,7 @@ def intake(
     before = _stamp(path)
     foreign = None if mapping is None else _allowed(home, load_mapping(mapping))
     fingerprint = _fingerprint(home, path, partner, foreign, tables or {})
-    earlier = home.book.find_submission(fingerprint, _received_at(now))
+    earlier = home.book.find_submission(fingerprint, received_at(now))
     if earlier is not None:
         return _answer(home, earlier.answer)
     con = home.connect()
@@ -115,11 +114,6 @@ def report_folder(home: Home, fingerprint: str, now: datetime) -> Place:
     return home.storage / "reports" / f"{file_moment(now)}-{fingerprint[:12]}"
 
 
-def file_moment(now: datetime) -> str:
-    """A moment as names of files have it, to the microsecond."""
-    return now.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-
-
 def _allowed(home: Home, mapping: ForeignMapping) -> ForeignMapping:
     """The mapping, unless it would turn a rehearsal into bookings that look like claims."""
     if mapping.rehearsal is not None and not home.programme.rehearsal:
@@ -163,7 +157,7 @@ def _land(
     screened, folder = landed.screened, landed.folder
     file = folder / REPORTS
     refused = screened.rows - screened.accepted_rows
-    verdicts = folder / "verdicts.csv"
+    verdicts = folder / VERDICTS
     codes = dict(
         con.execute(
             f"SELECT code, count(DISTINCT row) FROM {screened.problems} GROUP BY code ORDER BY count(*) DESC, code"
@@ -191,7 +185,7 @@ def _land(
         return {
             "partner": partner,
             "name": path.name,
-            "received_at": _received_at(now),
+            "received_at": received_at(now),
             "received_day": received_day(home, now).isoformat(),
             "rows": screened.rows,
             "accepted": screened.accepted_rows,
@@ -205,20 +199,8 @@ def _land(
         }
 
     plans = {plan.digest: plan.document for plan in screened.plans.values()}
-    home.book.add_submission(fingerprint, row, plans, landed.next_close)  # unless the same bytes came first
-    kept = home.book.find_submission(fingerprint, _received_at(now))
-    if kept is None:
-        raise AssertionError("a submission that was just acknowledged is not there")
-    return _answer(home, kept.answer)
-
-
-def received_day(home: Home, now: datetime) -> date:
-    """The local day on which something came in."""
-    return now.astimezone(ZoneInfo(home.programme.time_zone)).date()
-
-
-def _received_at(now: datetime) -> str:
-    return now.astimezone(UTC).isoformat(timespec="microseconds")
+    kept = home.book.add_submission(fingerprint, row, plans, landed.next_close)
+    return _answer(home, kept["answer"])
 
 
 def _answer(home: Home, counts: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tanzhang.core.claim import CHILD
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.engine.identities import identity_column
 from tanzhang.engine.kernel import identity_text_sql, quote
-from tanzhang.service.intake import file_moment
+from tanzhang.service.moments import file_moment
 from tanzhang.stores.book import link, link_file
 from tanzhang.stores.formats import missing, unreadable
 from tanzhang.stores.home import Home

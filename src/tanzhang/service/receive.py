@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,13 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tanzhang.core.errors import Problem, TanzhangError, refuse
+from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.methodology import Plan
 from tanzhang.engine.columns import values_of
 from tanzhang.engine.few import ACCEPTED_SCHEMA, FewRows, RawRow, accepted_table
 from tanzhang.engine.screen import PROBLEM_ORDER, RAW_COLUMNS, screen
-from tanzhang.service.intake import received_day, resolver
+from tanzhang.service.intake import resolver
+from tanzhang.service.moments import received_at, received_day
 from tanzhang.stores.events import raw_table, read_events
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.deliveries import Delivered
@@ -136,7 +137,7 @@ class Receiver:
                 self._screen_few(raw, partner, now, found)
             else:
                 self._screen_many(raw, partner, now, found)
-        received = now.astimezone(UTC).isoformat(timespec="microseconds")
+        received = received_at(now)
         delivered = []
         for request, first in zip(requests, rows_before, strict=False):
             rows = len(request.events)
@@ -285,24 +286,20 @@ def _repeat(request: Request, digest: str, answer: bytes | None) -> Answer:
     """The answer to a request whose key was used before."""
     if digest != request.digest:
         return Answer(
-            error=TanzhangError(
-                Problem(
-                    "idempotency-key-reused",
-                    f"key {request.key!r} was used for another request",
-                    "Idempotency-Key",
-                    "use a new key for each new request; the same key only to send the same bytes again",
-                )
+            error=refuse(
+                "idempotency-key-reused",
+                f"key {request.key!r} was used for another request",
+                where="Idempotency-Key",
+                remedy="use a new key for each new request; the same key only to send the same bytes again",
             )
         )
     if not answer:
         return Answer(
-            error=TanzhangError(
-                Problem(
-                    "idempotency-answer-forgotten",
-                    f"the request with key {request.key!r} was taken in, but its answer is no longer kept",
-                    "Idempotency-Key",
-                    "ask for the verdict of each reference; nothing was taken in again",
-                )
+            error=refuse(
+                "idempotency-answer-forgotten",
+                f"the request with key {request.key!r} was taken in, but its answer is no longer kept",
+                where="Idempotency-Key",
+                remedy="ask for the verdict of each reference; nothing was taken in again",
             )
         )
     return Answer(answer, repeated=True)

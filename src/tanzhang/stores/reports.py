@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from tanzhang.stores.records import ROW_GROUP, TableFile, writing_table
 from tanzhang.stores.storage import Place, parquet_file
 
-REPORTS = "accepted.parquet"
+REPORTS, VERDICTS = "accepted.parquet", "verdicts.csv"
+VERDICT_COLUMNS = ("row", "reference", "verdict", "code", "field", "message", "remedy")
 _TEXTS = ("partner", "behaviour", "region", "variant", "evidence", "plan")  # few values, many rows
 
 

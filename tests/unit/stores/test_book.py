@@ -67,8 +67,11 @@ NO_TALLY = SCHEMA.empty_table()
 POSTINGS = pa.schema({"account": pa.binary(16), "unit": pa.string(), "amount": pa.int64()})
 
 
-def submit(book: Book, number: int, plans: dict[str, str] | None = None) -> int | None:
-    return book.add_submission(f"fingerprint {number}", lambda _: report(number), plans or {}, CLOSES)
+def submit(book: Book, number: int, plans: dict[str, str] | None = None) -> tuple[int, str]:
+    kept = book.add_submission(
+        f"fingerprint {number}", lambda seq: {**report(number), "answer": f"{seq}"}, plans or {}, CLOSES
+    )
+    return kept["seq"], kept["answer"]
 
 
 def add_link(book: Book, child: str = "c") -> int:
@@ -144,7 +147,7 @@ def test_a_batch_made_on_an_older_state_of_the_book_is_refused(book: Book) -> No
 
 def test_reports_and_links_come_in_while_a_batch_is_made(book: Book) -> None:
     heads = book.heads()
-    assert submit(book, 0) == 0
+    assert submit(book, 0) == (0, "0")
     add_link(book)
     commit(book, [], heads)
     assert len(book.rows(batch)) == 1
@@ -199,13 +202,13 @@ def test_what_is_read_in_a_snapshot_is_of_one_moment(book: Book) -> None:
 
 
 def test_submissions_are_numbered_in_order_and_found_by_fingerprint(book: Book) -> None:
-    assert [submit(book, number, {"d": "doc"}) for number in range(3)] == [0, 1, 2]
+    assert [submit(book, number, {"d": "doc"}) for number in range(3)] == [(0, "0"), (1, "1"), (2, "2")]
     found = book.find_submission("fingerprint 1", "x")
     assert found is not None
     assert found.seq == 1
     assert book.find_submission("fingerprint 9", "x") is None
     assert book.plans() == {"d": "doc"}  # kept once
-    assert submit(book, 1) is None  # the same bytes
+    assert submit(book, 1) == (1, "1")  # the same bytes: the first one's row
     with pytest.raises(Exception, match="append-only"):
         book.add_submission("another", lambda _: report(1), {}, CLOSES)
     assert len(book.rows(submission)) == 3

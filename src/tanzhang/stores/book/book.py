@@ -29,6 +29,7 @@ from tanzhang.stores.book.schema import (
     batch,
     chain_link,
     consumption,
+    end_of,
     entry,
     epoch_key,
     genesis,
@@ -307,25 +308,24 @@ class Book:
 
     def heads(self) -> dict[str, dict[str, str]]:
         """Table -> number of rows and chain head, of every chained table."""
-        result = {}
-        for table in CHAINED:
-            rows = self.query(sa.select(table.c.seq, table.c.chain).order_by(table.c.seq.desc()).limit(1))
-            result[table.name] = {"rows": str(rows[0].seq + 1), "head": rows[0].chain} if rows else EMPTY_HEAD
-        return result
+        with self.reading() as con:
+            ends = {table.name: end_of(con, table) for table in CHAINED}
+        return {name: {"rows": str(rows), "head": head} for name, (rows, head) in ends.items()}
 
     # -- writing ----------------------------------------------------------------------------------------------
 
     def add_submission(
         self, fingerprint: str, values: Callable[[int], Mapping[str, Any]], plans: Mapping[str, str], next_close: date
-    ) -> int | None:
-        """Acknowledge a submission whose file is on disk; returns its number. Keeps its plans in the same step.
+    ) -> Mapping[str, Any]:
+        """Acknowledge a submission whose file is on disk; returns its row. Keeps its plans in the same step.
 
-        ``values`` is called with the number; ``next_close`` is the first day on which a report of it closes. None, and
-        nothing is kept, if one with the same fingerprint came first.
+        ``values`` is called with the number; ``next_close`` is the first day on which a report of it closes. If one
+        with the same fingerprint came first, that one is returned and nothing is kept.
         """
         with self.transaction() as con:
-            if con.execute(sa.select(submission.c.seq).where(submission.c.fingerprint == fingerprint)).first():
-                return None
+            first = con.execute(sa.select(submission).where(submission.c.fingerprint == fingerprint)).mappings().first()
+            if first is not None:
+                return dict(first)
             add_plans(con, plans)
             return add_submission(con, values, next_close)
 
@@ -452,21 +452,23 @@ def add_plans(con: sa.Connection, plans: Mapping[str, str]) -> None:
             append(con, plan, {"digest": digest, "document": plans[digest]})
 
 
-def add_submission(con: sa.Connection, values: Callable[[int], Mapping[str, Any]], next_close: date) -> int:
-    """Add a submission and what is unsettled of it, in somebody's transaction; ``values`` is called with its number."""
-    last = con.execute(sa.select(sa.func.max(submission.c.seq))).scalar()
-    row = values(0 if last is None else last + 1)
-    number = append(con, submission, row)
+def add_submission(con: sa.Connection, values: Callable[[int], Mapping[str, Any]], next_close: date) -> dict[str, Any]:
+    """Add a submission and what is unsettled of it, in somebody's transaction; returns its row.
+
+    ``values`` is called with its number.
+    """
+    number, _ = end_of(con, submission)
+    row = {**values(number), "seq": number}
+    append(con, submission, row)
     if row["accepted"]:
         kept = {"submission": number, "reports": row["accepted"], "next_close_day": next_close.isoformat()}
         con.execute(unsettled.insert(), kept)
-    return number
+    return row
 
 
 def _check_heads(con: sa.Connection, tables: Iterable[sa.Table], heads: Mapping[str, Any]) -> None:
     for table in tables:
-        last = con.execute(sa.select(table.c.chain).order_by(table.c.seq.desc()).limit(1)).scalar()
-        if (last or EMPTY_HEAD["head"]) != heads[table.name]["head"]:
+        if end_of(con, table)[1] != heads[table.name]["head"]:
             raise refuse("book-moved", f"{table.name} changed meanwhile", where="the book", remedy="try again")
 
 

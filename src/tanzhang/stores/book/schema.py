@@ -173,11 +173,16 @@ def refusal_of(table: sa.Table) -> str:
 
 def append(con: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> int:
     """Add the next row of a chained table; returns its number."""
-    last = con.execute(sa.select(table.c.seq, table.c.chain).order_by(table.c.seq.desc()).limit(1)).first()
-    seq, head = (last.seq + 1, last.chain) if last else (0, EMPTY_HEAD["head"])
+    seq, head = end_of(con, table)
     row = {column.name: values.get(column.name) for column in table.c if column.name != "chain"} | {"seq": seq}
     con.execute(table.insert(), {**row, "chain": chain_link(head, table.name, row)})
     return seq
+
+
+def end_of(con: sa.Connection, table: sa.Table) -> tuple[int, str]:
+    """How many rows a chained table has, and the head of its chain."""
+    last = con.execute(sa.select(table.c.seq, table.c.chain).order_by(table.c.seq.desc()).limit(1)).first()
+    return (last.seq + 1, last.chain) if last else (0, EMPTY_HEAD["head"])
 
 
 def chain_link(head: str, table: str, values: Mapping[str, Any]) -> str:

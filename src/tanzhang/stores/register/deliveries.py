@@ -29,6 +29,7 @@ inbox = sa.Table(
     sa.Column("reports", sa.LargeBinary),  # an Arrow stream of accepted rows, until they are in a report file
     sa.Column("submission", sa.Integer),
     sa.Column("rows_before", sa.BigInteger),  # in that submission
+    sa.Index("inbox_submission", "submission"),  # what waits is asked for at every settlement
 )
 delivery = sa.Table(
     "delivery",
@@ -125,9 +126,9 @@ class Deliveries:
         return row, pa.ipc.open_stream(row.reports).read_all()
 
     def of_inbox(self, number: int) -> list[Any]:
-        """The deliveries of a row of the inbox, in their order; ``answer`` is JSON."""
-        rows = self._book.query(sa.select(delivery).where(delivery.c.inbox == number).order_by(delivery.c.rows_before))
-        return [_Inflated(row) for row in rows]
+        """The deliveries of a row of the inbox, in their order; ``answer`` is for :func:`inflated`, if it is kept."""
+        own = sa.select(delivery).where(delivery.c.inbox == number)
+        return self._book.query(own.order_by(delivery.c.rows_before))
 
     def gathered(self, numbers: Sequence[int], rows_before: Sequence[int], row: Any, next_close: date) -> int:
         """Acknowledge the file that reports of the inbox were gathered in as a submission; returns its number.
@@ -135,13 +136,10 @@ class Deliveries:
         ``row`` and ``next_close`` as in :meth:`tanzhang.stores.book.Book.add_submission`.
         """
         with self._book.transaction() as con:
-            submission = add_submission(con, row, next_close)
-            for number, before in zip(numbers, rows_before, strict=True):
-                con.execute(
-                    inbox.update()
-                    .where(inbox.c.id == number)
-                    .values(submission=submission, rows_before=before, reports=None)
-                )
+            submission: int = add_submission(con, row, next_close)["seq"]
+            places = [{"number": number, "before": before} for number, before in zip(numbers, rows_before, strict=True)]
+            moved = inbox.update().where(inbox.c.id == sa.bindparam("number"))
+            con.execute(moved.values(submission=submission, rows_before=sa.bindparam("before"), reports=None), places)
         return submission
 
     def forget_answers(self, received_before: str) -> int:
@@ -151,11 +149,9 @@ class Deliveries:
             return int(con.execute(delivery.update().where(old).values(answer=None)).rowcount)
 
 
-class _Inflated:
-    def __init__(self, row: Any) -> None:
-        self.id, self.partner, self.request_digest = row.id, row.partner, row.request_digest
-        self.rows_before, self.rows, self.accepted = row.rows_before, row.rows, row.accepted
-        self.answer = None if row.answer is None else zlib.decompress(row.answer)
+def inflated(answer: bytes) -> bytes:
+    """An answer as it was given, from how it is kept."""
+    return zlib.decompress(answer)
 
 
 def _earlier(con: sa.Connection, keys: Sequence[tuple[str, str | None]]) -> dict[tuple[str, str], Repeat]:
@@ -165,7 +161,7 @@ def _earlier(con: sa.Connection, keys: Sequence[tuple[str, str | None]]) -> dict
         for row in con.execute(
             sa.select(delivery.c.partner, delivery.c.key, delivery.c.request_digest, delivery.c.answer).where(named)
         ):
-            answer = None if row.answer is None else zlib.decompress(row.answer)
+            answer = None if row.answer is None else inflated(row.answer)
             found[row.partner, row.key] = Repeat(row.request_digest, answer)
     return found
 
