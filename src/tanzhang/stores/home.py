@@ -235,13 +235,21 @@ class Home:
         """The transparency log."""
         return Log.open(self.storage / "log", self.values["origin"], self.verifier)
 
-    def log_entries(self) -> list[bytes]:
-        """Every entry the log must have, from the book: the genesis, then what was sealed since."""
-        return [(row.text or "").encode() for row in self.book.entries()]
+    def log_entries(self, first: int = 0) -> list[bytes]:
+        """What the log must have from index ``first`` on, from the book: the genesis, then what was sealed since."""
+        return [(row.text or "").encode() for row in self.book.entries(first)]
 
     def publish(self) -> None:
-        """Bring the log up to the book. The same call on a normal day and after a crash."""
-        self.log.publish(self.log_entries(), self.signer, first_index=0)
+        """Bring the log up to the book. The same call on a normal day and after a crash.
+
+        Of what is published only the last entry is compared: a book that has another one, or none, is an older copy.
+        """
+        log = self.log
+        first = max(log.size - 1, 0)
+        entries = self.log_entries(first)
+        if not entries:
+            first, entries = 0, self.log_entries()
+        log.publish(entries, self.signer, first_index=first)
 
     @contextmanager
     def settling(self) -> Iterator[None]:
