@@ -39,7 +39,7 @@ def root(leaf_hashes: Sequence[bytes]) -> bytes:
 
 
 def inclusion_ranges(index: int, size: int) -> list[tuple[int, int]]:
-    """The leaves ``[start, end)`` under each hash of an inclusion proof: the leaf's sibling first, the root's child last.
+    """The leaves ``[start, end)`` under each hash of an inclusion proof, in its order, the leaf's sibling first.
 
     Raises: TanzhangError ``tree-position-unknown`` if the tree has no such leaf.
     """

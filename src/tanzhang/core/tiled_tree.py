@@ -1,4 +1,4 @@
-"""A Merkle tree whose hashes lie in tiles: edge, proofs and growth from the few tiles that each needs (C2SP tlog-tiles).
+"""A Merkle tree whose hashes lie in tiles: its edge, proofs and growth from the few tiles that each needs.
 
 A reader brings the tiles; nothing in them is believed before it has led to the root, so whoever holds a signed
 checkpoint may read the tiles from anywhere. Refused with ``tiles-not-of-tree`` are tiles that lead to another root.

@@ -194,7 +194,7 @@ class Log:
             return checkpoint
 
     def add_signatures(self, text: str, signatures: Iterable[Signature]) -> bool:
-        """Put cosignatures, which the caller has verified, under the published checkpoint; whether it still is ``text``.
+        """Put cosignatures, verified by the caller, under the published checkpoint; whether it still is ``text``.
 
         A newer line of a key takes the place of its older one; the log's own lines stay first.
         """

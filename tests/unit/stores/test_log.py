@@ -318,7 +318,7 @@ def test_publishing_and_proving_read_a_few_tiles_and_no_entry_but_those_of_the_e
         return whole(path)
 
     monkeypatch.setattr(Path, "read_bytes", noted)
-    log.publish(ENTRIES[599:600] + [b"more"], SIGNER, first_index=599)
+    log.publish([*ENTRIES[599:600], b"more"], SIGNER, first_index=599)
     assert set(read) == {
         *("checkpoint", "tile/0/002.p/88", "tile/1/000.p/2", "tile/entries/002.p/88"),
         *("tile/entries/002.p/89", "tile/0/002.p/89"),  # are not there yet
