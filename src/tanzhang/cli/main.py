@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
+from tanzhang.cli.log import log_app
 from tanzhang.cli.replay import replay
 from tanzhang.cli.simulate import simulate
+from tanzhang.cli.witness import witness_app
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ receipt_app = typer.Typer(help="Receipts that verify offline.")
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(account_app, name="account")
 app.add_typer(receipt_app, name="receipt")
+app.add_typer(log_app, name="log")
+app.add_typer(witness_app, name="witness")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
@@ -446,17 +450,23 @@ def receipt_create(
 @receipt_app.command("verify")
 def receipt_verify(
     file: Annotated[Path, typer.Argument(help="A receipt file.")],
-    key: Annotated[str, typer.Option("--key", help="The log's public key (vkey), or a file that holds it.")],
+    key: Annotated[
+        str | None, typer.Option("--key", help="The log's public key (vkey), or a file that holds it.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", help="Which witnesses must have signed; may name the log as well.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a receipt offline, with nothing but the log's public key."""
+    """Check a receipt offline, with nothing but the log's public key or a policy."""
     with answering(as_json):
         from tanzhang.cli import show
+        from tanzhang.core.policy import parse_policy
         from tanzhang.service.receipt import check_receipt
 
-        held = Path(key)
-        vkey = held.read_text(encoding="ascii", errors="replace").strip() if "+" not in key and held.exists() else key
-        _answer(as_json, check_receipt(file.read_bytes(), vkey), show.receipt_checked)
+        vkey = None if key is None else _held(key)
+        trusted = None if policy is None else parse_policy(policy.read_bytes(), where=str(policy))
+        _answer(as_json, check_receipt(file.read_bytes(), vkey, trusted), show.receipt_checked)
 
 
 # -- helpers --------------------------------------------------------------------------------------------------
@@ -523,6 +533,12 @@ def _folder(home: Path | None) -> Path:
     if home is None:
         raise refuse("home-unnamed", "no home is named", where="--home", remedy="give --home DIR, or set TANZHANG_HOME")
     return home
+
+
+def _held(key: str) -> str:
+    """A public key, or what the file of that name holds."""
+    held = Path(key)
+    return held.read_text(encoding="ascii", errors="replace").strip() if "+" not in key and held.exists() else key
 
 
 def _home(home: Path | None) -> Home:

@@ -9,6 +9,7 @@
     links/             files of linked accounts
     log/               the transparency log, publishable as it is (stores/log.py)
     keys/              identity.key and log.key, readable by the owner only; log.vkey is public
+    witnesses.json     what each witness of the log signed last (stores/witnesses.py), where keys/witness.policy is
 
 Reports, records, links and log may be elsewhere (stores/storage); then keys/storage.url says where.
 Any number of processes take reports in and read; one settles, seals and publishes at a time (a lock on the folder).
@@ -47,8 +48,13 @@ from tanzhang.stores.storage.claim import check_free, claim
 if TYPE_CHECKING:
     import duckdb
 
+    from tanzhang.stores.witnesses import Witnesses
+
 KNOWN = "known"
 """The folder of keys of settled records; always in the home itself."""
+
+POLICY = "witness.policy"
+"""In folder ``keys``: which witnesses the log has (docs/log.md)."""
 
 ACCESS_VARIABLE = "TANZHANG_BOOK"
 """Names the environment variable that the command line takes the address of a book on PostgreSQL from."""
@@ -249,7 +255,19 @@ class Home:
         entries = self.log_entries(first)
         if not entries:
             first, entries = 0, self.log_entries()
-        log.publish(entries, self.signer, first_index=first)
+        witnesses = self.witnesses
+        log.publish(entries, self.signer, first_index=first, release=witnesses)
+        if witnesses is not None:
+            witnesses.collect(log)
+
+    @property
+    def witnesses(self) -> Witnesses | None:
+        """Those of the log's policy; None where none was set. Loading them takes the HTTP client with it."""
+        if not (self.folder / "keys" / POLICY).is_file():
+            return None
+        from tanzhang.stores.witnesses import Witnesses
+
+        return Witnesses.of(self.folder, self.verifier)
 
     @contextmanager
     def settling(self) -> Iterator[None]:
