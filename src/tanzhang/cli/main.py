@@ -469,6 +469,21 @@ def receipt_verify(
         _answer(as_json, check_receipt(file.read_bytes(), vkey, trusted), show.receipt_checked)
 
 
+@receipt_app.command("page")
+def receipt_page(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where to write the page.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the page that checks receipts in a browser: one file, without a network."""
+    with answering(as_json):
+        from tanzhang.cli import show
+        from tanzhang.web.verify import page
+
+        data = page().encode()
+        out.write_bytes(data)
+        _answer(as_json, {"status": "written", "page": str(out), "bytes": len(data)}, show.tree)
+
+
 # -- helpers --------------------------------------------------------------------------------------------------
 
 
