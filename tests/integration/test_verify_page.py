@@ -384,8 +384,8 @@ def test_a_person_sees_what_is_proved_and_which_check_failed_in_both_languages(
     trusted = tmp_path / "policy.txt"
     trusted.write_bytes(policy_of(vkey, "all"))
     for locale, verified, refused, granted in (
-        ("zh-CN", "核验通过", "核验未通过：批次在公开日志内", "720 g CO₂ · 减排量"),
-        ("en-GB", "Verified", "Not verified: The batch is in the public log", "720 g CO₂ · reduction"),
+        ("zh-CN", "核验通过", "核验未通过，问题出在「批次在公开日志内」", "720 g CO₂ · 减排量"),
+        ("en-GB", "Verified", "Not verified. What failed: The batch is in the public log", "720 g CO₂ · reduction"),
     ):
         context = browser.new_context(locale=locale, viewport={"width": 390, "height": 844})
         shown = context.new_page()

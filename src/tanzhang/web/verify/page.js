@@ -8,8 +8,8 @@ const SAY = {
     drop: "或把文件拖到这里",
     key: "日志公钥",
     keyHint: "一行文字，形如「名称+编号+密钥」。请从运营方之外的渠道取得，不要只用随凭证一起发来的公钥。",
-    policy: "见证人策略（可选）",
-    policyHint: "写明哪些独立见证人必须签过名。策略里若列有日志，可不填公钥。",
+    policy: "见证方策略（可选）",
+    policyHint: "写明哪些独立见证方必须签过名。策略里若列有日志，可不填公钥。",
     policyFile: "从文件读入策略",
     checked: "逐项核验",
     more: "全部字段",
@@ -17,8 +17,9 @@ const SAY = {
     trust: "凭证证明记录如此入账、此后未被改动；至于行为是否真的发生，凭证不能代替上报方作证。",
     verified: "核验通过",
     refused: "核验未通过",
+    failed: (step) => `核验未通过，问题出在「${step}」`,
     waiting: "还差一项",
-    waitingKey: "请填写日志公钥，或给出列有日志的见证人策略。",
+    waitingKey: "请填写日志公钥，或给出列有日志的见证方策略。",
     waitingFile: "请选择凭证文件。",
     insecure: "浏览器在此地址不提供密码学功能。请把本页保存到本地打开，或经 https 访问。",
     broken: "本页自身出错，没有得出结论。",
@@ -29,7 +30,7 @@ const SAY = {
       trust: ["公钥与策略可用", "按您给出的公钥核验"],
       record: ["记录在所属批次内", (v) => `第 ${v.place} 条（从 0 起），批次 ${v.manifest.batch} 共 ${v.manifest.records} 条`],
       log: ["批次在公开日志内", (v) => `日志 ${v.checkpoint.origin} 第 ${v.entry} 项，日志签名时共 ${v.checkpoint.size} 项`],
-      witnesses: ["见证人签名", (v) => (v.quorum === null ? "未给出策略，没有核验" : `满足策略 ${v.quorum}`)],
+      witnesses: ["见证方签名", (v) => (v.quorum === null ? "未给出策略，没有核验" : `满足策略 ${v.quorum}`)],
       amount: ["减排量按方法学算得", (v) => (v.plan ? `${v.plan.key} 由输入算得 ${v.plan.amount} mg` : "此记录无需计算")],
     },
     notAsked: "没有核验到这一项",
@@ -72,6 +73,7 @@ const SAY = {
       "A receipt proves that the record was booked like this and not changed since. That the act took place is for its partner to show.",
     verified: "Verified",
     refused: "Not verified",
+    failed: (step) => `Not verified. What failed: ${step}`,
     waiting: "One thing is missing",
     waitingKey: "Please give the log's public key, or a witness policy that lists the log.",
     waitingFile: "Please choose the receipt file.",
@@ -220,7 +222,7 @@ function render() {
   at("verdict").className = `verdict ${kind}`;
   at("verdict").dataset.code = shown.code ?? kind;
   const failed = shown.step && say.steps[shown.step][0];
-  at("headline").textContent = failed ? `${say[kind]}${language === "zh" ? "：" : ": "}${failed}` : say[kind];
+  at("headline").textContent = failed ? say.failed(failed) : say[kind];
   const advice = shown.step === "trust" ? say.trustDo : say.refusedDo;
   at("reason").textContent = shown.ok ? "" : shown.waiting ? say[shown.waiting] : say[shown.say] ?? advice;
   pairs(at("facts"), shown.ok ? facts(shown.ok) : []);
