@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -20,17 +21,23 @@ from tanzhang.core.errors import TanzhangError
 from tanzhang.core.note import Signature, parse_note
 from tanzhang.core.policy import parse_policy
 from tanzhang.core.witness import SIZE_TYPE, Answer, origin_id
-from tanzhang.engine.signing import verifier_of
+from tanzhang.engine.signing import NoteSigner, verifier_of
 from tanzhang.service.accounts import action_named
 from tanzhang.service.intake import intake
 from tanzhang.service.log import ask_witnesses, set_policy, status, tidy
 from tanzhang.service.receipt import check_receipt, create_receipt
+from tanzhang.stores import files
 from tanzhang.stores import witnesses as store
 from tanzhang.stores.home import Home
+from tanzhang.stores.log import Log
 from tanzhang.stores.witnesses import Use
 
 from ..homes import assert_verified, box, new_home, on, settle_on, write
 from ..witnesses import RunningWitness, running_witness
+
+if TYPE_CHECKING:
+    from ..postgres import Server
+    from ..s3 import Bucket
 
 
 @pytest.fixture(autouse=True)
@@ -341,9 +348,86 @@ def test_a_policy_is_kept_only_if_it_is_sound_and_means_this_log(home: Home, thr
 
 
 def _other_log(home: Home) -> str:
-    from tanzhang.engine.signing import NoteSigner
-
     return NoteSigner(home.values["origin"], bytes(32)).verifier_key.to_text()
+
+
+def test_a_log_whose_older_tiles_were_changed_is_published_and_says_why_it_is_not_witnessed(
+    home: Home, three: list[RunningWitness]
+) -> None:
+    for number in range(3):
+        grow(home, number)
+    use_policy(home, three[:1], "1")
+    assert ask_witnesses(home)["witnessing"]["met"]
+    three[0].answer = lambda _: Answer(409, b"1\n", SIZE_TYPE)
+    tile = home.folder / "log" / "tile" / "0" / "000.p" / "4"
+    tile.write_bytes(bytes(128))
+    problem = ask_witnesses(home)["witnessing"]["witnesses"][0]["problem"]
+    assert problem["code"] == "tiles-not-of-tree"
+
+
+@pytest.mark.parametrize("use", ["publish", "wait"])
+def test_a_publication_with_witnesses_that_fails_at_any_step_is_finished_by_the_next(
+    three: list[RunningWitness], home: Home, quick: Path, monkeypatch: pytest.MonkeyPatch, use: str
+) -> None:
+    use_policy(home, three[:1], "1", when_unmet=use)
+    log, signer = home.log, home.signer
+    entries = home.log_entries()
+    points = 1
+    count = 0
+    while count < points:  # each round adds an entry, fails at one step of it, and publishes again
+        entries.append(b"entry %d" % len(entries))
+        seen = 0
+
+        def hook(point: str, path: Path) -> None:
+            nonlocal seen
+            seen += 1
+            if seen - 1 == count:  # noqa: B023
+                raise OSError(point)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "on_write", hook)
+            try:
+                publish(home, log, entries, signer)
+            except OSError:
+                points = max(points, seen + 1)
+        store._reached.clear()
+        publish(home, log, entries, signer)
+        assert log.size == len(entries)
+        assert log.check() == []
+        assert three[0].held() == len(entries)
+        assert signers(home) == {"witness.example/1"}
+        count += 1
+    assert points > 30
+
+
+def publish(home: Home, log: Log, entries: list[bytes], signer: NoteSigner) -> None:
+    """As a home does, from entries that are no batches."""
+    witnesses = home.witnesses
+    assert witnesses is not None
+    first = log.size - 1
+    log.publish(entries[first:], signer, first_index=first, release=witnesses)
+    witnesses.collect(log, at_once=True)
+
+
+def test_a_log_in_a_bucket_and_a_book_on_postgresql_are_witnessed_all_the_same(
+    quick: Path, bucket: Bucket, postgres: Server
+) -> None:
+    book = postgres.address(postgres.database(), "witnessed")
+    home = new_home(quick / "home", book=book, storage=bucket.address("there"))
+    with running_witness(quick, 1, home.verifier.key) as witness:
+        use_policy(home, [witness], "all")
+        for number in range(2):
+            grow(home, number)
+        assert status(home)["witnessing"]["met"]
+        assert witness.held() == 3
+        receipt = create_receipt(home, action_named(home, "cainiao:b0"))
+        assert len(check_receipt(receipt, None, home.witnesses.policy)["cosigned"]) == 1  # type: ignore[union-attr]
+        assert tidy(home)["removed"] == 0
+        assert_verified(home)
+        witness.answer = lambda _: Answer(409, b"9\n", SIZE_TYPE)
+        store._reached.clear()
+        with pytest.raises(TanzhangError, match="log-behind-witness"):
+            grow(home, 2)
 
 
 def test_tidying_a_home_keeps_everything_verifiable(home: Home) -> None:

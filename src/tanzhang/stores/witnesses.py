@@ -57,6 +57,11 @@ class Known:
     problem: dict[str, str] | None = None
     ahead: int | None = None
 
+    @property
+    def contradicts(self) -> bool:
+        """Whether the last answer spoke against our log."""
+        return self.problem is not None and self.problem.get("code") in ("log-behind-witness", "log-split")
+
     def is_due(self, size: int, now: int) -> bool:
         """Whether to ask again, unasked: not too often with the same, and ever more rarely where nobody answers."""
         if self.asked_at is None:
@@ -119,7 +124,7 @@ class Witnesses:
         unsure = [
             each
             for each in self._reachable()
-            if self._key(each) not in _reached or self._known(each).ahead is not None
+            if self._key(each) not in _reached or self._known(each).contradicts
             if self.use.when_unmet == WAIT or not self._known(each).failures or self._due(each, published.size)
         ]
         body = add_checkpoint_body(published.size, [], note)
@@ -223,7 +228,10 @@ class Witnesses:
         reply = Reply()
         old = min(self._known(witness).size or 0, tree.size)
         for _ in range(2):
-            proof = tree.consistency_proof(old)[1] if 0 < old < tree.size else []
+            try:
+                proof = tree.consistency_proof(old)[1] if 0 < old < tree.size else []
+            except TanzhangError as error:  # tiles further back were changed; what is published is right all the same
+                return Reply(problem=error.problems[0])
             reply = self._send(witness, add_checkpoint_body(old, proof, note), note, tree.size, end)
             if reply.held is None or reply.held > tree.size:
                 return reply
