@@ -10,10 +10,12 @@ size (``log-split``), and, where the operator chose to wait, one whose quorum is
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -333,7 +335,7 @@ def _post(url: str, body: bytes, end: float) -> tuple[int, bytes]:
         raise TimeoutError("the deadline has passed")
     answer = b""
     with (
-        httpx.Client(timeout=left) as client,
+        httpx.Client(timeout=left, verify=_trusted()) as client,
         client.stream("POST", url, content=body, headers={"Content-Type": "text/plain"}) as response,
     ):
         for part in response.iter_bytes():
@@ -341,6 +343,12 @@ def _post(url: str, body: bytes, end: float) -> tuple[int, bytes]:
             if len(answer) > MAX_NOTE_BYTES or time.monotonic() > end:
                 raise TimeoutError("the answer is too long, or comes too slowly")
         return response.status_code, answer
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificate authorities, read once: that takes longer than a request."""
+    return httpx.create_ssl_context()
 
 
 def _line_of(witness: Witness, note: bytes, answer: bytes) -> Signature | None:
