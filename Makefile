@@ -1,5 +1,5 @@
 # Everything a developer or a newcomer runs. Needs python3.11+, pip, make and git; nothing else has to be installed
-# (tests of PostgreSQL and of Spark are skipped where they, or Java, are missing and may not be installed).
+# (tests of PostgreSQL, Spark and pages are skipped where it, Java or Chromium is missing and may not be installed).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Python: PostgreSQL's programs, and Java for Spark. Does nothing where they are, or
-# where it may not; without them their tests are skipped, and fail on a build server (CI=true).
+# Installs what the tests need beside Python: PostgreSQL's programs, Java for Spark, a browser for pages. Does nothing
+# where they are, or where it may not; without them their tests are skipped, and fail on a build server (CI=true).
 set -euo pipefail
 shopt -s nullglob
 
@@ -10,6 +10,10 @@ if ! command -v initdb > /dev/null && [ -z "$(echo /usr/lib/postgresql/*/bin/ini
 fi
 if ! command -v java > /dev/null && [ ! -x "${JAVA_HOME:-}/bin/java" ]; then
     packages+=(openjdk-17-jre-headless)
+fi
+if ! command -v chromium > /dev/null && ! command -v chromium-browser > /dev/null \
+    && ! command -v google-chrome > /dev/null; then
+    packages+=(chromium fonts-noto-cjk)
 fi
 if [ ${#packages[@]} = 0 ]; then
     exit 0

@@ -15,6 +15,8 @@ from . import spark
 from .postgres import MISSING, QUICK, Server, programs, running_server
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from .s3 import Bucket, S3Server
 
 # How long an example takes depends on who else is on the machine.
@@ -45,6 +47,18 @@ def postgres() -> Iterator[Server]:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(MISSING)
     with running_server(QUICK) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless browser of this worker's own; skipped where there is none, a failure where all tests must run."""
+    from .browser import MISSING as NO_BROWSER  # a fifth of a second to load
+    from .browser import program, running_browser
+
+    if program() is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(NO_BROWSER)
+    with running_browser() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -159,7 +159,8 @@ def test_failing_twice_and_then_publishing_more_ends_in_the_same_log(
     for first in range(0, count, 7):
         folder = fresh()
         die_at(first, lambda: publish(folder))  # noqa: B023
-        fail_at(min(first, 20), monkeypatch, lambda: publish(folder))  # noqa: B023
+        left = 20 if opened(folder).size == OLD else 3  # what is published already is only synced again
+        fail_at(min(first, left), monkeypatch, lambda: publish(folder))  # noqa: B023
         opened(folder).publish(ENTRIES[OLD:], SIGNER, first_index=OLD)
         assert opened(folder).checkpoint_bytes() == checkpoint
         assert opened(folder).check() == []

@@ -62,7 +62,7 @@ def test_every_command_that_a_document_names_exists_with_its_options() -> None:
         text = document.read_text(encoding="utf-8").replace("\\\n", " ")
         for line in re.findall(r"tanzhang ((?:[a-z]+ ?)[^`\n|]*)", text):
             words = line.split()
-            command = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in known), None)
+            command = next((" ".join(words[:n]) for n in (3, 2, 1) if " ".join(words[:n]) in known), None)
             if command is None:
                 if re.match(r"^\s*(\$ )?tanzhang ", f"tanzhang {line}") and f"$ tanzhang {line}" in text:
                     wrong.append(f"{document.name}: tanzhang {line}")

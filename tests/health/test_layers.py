@@ -1,11 +1,11 @@
-"""Imports point one way: core <- engine <- stores <- service <- cli."""
+"""Imports point one way: core <- engine <- stores <- service <- api <- web, cli."""
 
 import ast
 import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "src" / "tanzhang"
-LAYERS = ("core", "engine", "stores", "service", "cli")
+LAYERS = ("core", "engine", "stores", "service", "api", "web", "cli")
 
 
 def imports_of(file: Path) -> set[str]:

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
+from tanzhang.cli.log import log_app
 from tanzhang.cli.replay import replay
 from tanzhang.cli.simulate import simulate
 from tanzhang.cli.totals import city_app, epoch_app
+from tanzhang.cli.witness import witness_app
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ app.add_typer(account_app, name="account")
 app.add_typer(receipt_app, name="receipt")
 app.add_typer(epoch_app, name="epoch")
 app.add_typer(city_app, name="city")
+app.add_typer(log_app, name="log")
+app.add_typer(witness_app, name="witness")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
@@ -470,15 +474,38 @@ def receipt_create(
 @receipt_app.command("verify")
 def receipt_verify(
     file: Annotated[Path, typer.Argument(help="A receipt file.")],
-    key: Annotated[str, typer.Option("--key", help="The log's public key (vkey), or a file that holds it.")],
+    key: Annotated[
+        str | None, typer.Option("--key", help="The log's public key (vkey), or a file that holds it.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", help="Which witnesses must have signed; may name the log as well.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a receipt offline, with nothing but the log's public key."""
+    """Check a receipt offline, with nothing but the log's public key or a policy."""
     with answering(as_json):
         from tanzhang.cli import show
+        from tanzhang.core.policy import parse_policy
         from tanzhang.service.receipt import check_receipt
 
-        _answer(as_json, check_receipt(file.read_bytes(), vkey_of(key)), show.receipt_checked)
+        vkey = None if key is None else vkey_of(key)
+        trusted = None if policy is None else parse_policy(policy.read_bytes(), where=str(policy))
+        _answer(as_json, check_receipt(file.read_bytes(), vkey, trusted), show.receipt_checked)
+
+
+@receipt_app.command("page")
+def receipt_page(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where to write the page.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the page that checks receipts in a browser: one file, without a network."""
+    with answering(as_json):
+        from tanzhang.cli import show
+        from tanzhang.web.verify import page
+
+        data = page().encode()
+        out.write_bytes(data)
+        _answer(as_json, {"status": "written", "page": str(out), "bytes": len(data)}, show.tree)
 
 
 # -- helpers --------------------------------------------------------------------------------------------------

@@ -327,6 +327,7 @@ def receipt_checked(answer: Mapping[str, Any]) -> None:
             ("formula", answer.get("formula")),
             ("values", "provisional" if answer.get("provisional") else None),
             ("log", f"{answer['log']} at size {answer['log_size']}, batch {answer['batch']}"),
+            ("cosigned by", ", ".join(f"{each['witness']} {each['time']}" for each in answer["cosigned"]) or None),
         ]
     )
     for check in answer["checks"]:
@@ -408,3 +409,46 @@ def season(answer: Mapping[str, Any]) -> None:
             table.add_row(name, f"{count:,}")
         _console.print()
         _console.print(table)
+
+
+def log_status(answer: Mapping[str, Any]) -> None:
+    """Where the published log stands, and each of its witnesses."""
+    waiting = f"{answer['waiting']} booked and not published yet" if answer["waiting"] else None
+    _pairs(
+        [("log", answer["origin"]), ("size", answer["size"]), ("root", answer["root"]), ("waiting", waiting)],
+        "Published log",
+    )
+    _console.print(f"[dim]public key[/dim] {answer['key']}", soft_wrap=True)
+    witnessing = answer["witnessing"]
+    if witnessing is None:
+        _console.print("\nNo witnesses: [bold]tanzhang log policy set FILE[/bold] names them.")
+        return
+    met = "[green]met[/green]" if witnessing["met"] else "[red]not met[/red]"
+    _console.print(f"\nquorum {printable(witnessing['quorum'])}: {met}; without it: {witnessing['when_unmet']}\n")
+    table = _table("witness", "signed this", "last size>", "signed before>", "asked before>", "problem")
+    for row in witnessing["witnesses"]:
+        problem = "" if row["problem"] is None else f"{row['problem']['code']}: {row['problem']['message']}"
+        table.add_row(
+            Text(printable(row["name"])),
+            "yes" if row["signed"] else "no",
+            "-" if row["last_size"] is None else str(row["last_size"]),
+            _ago(answer["now"], row["last_cosigned_at"]),
+            _ago(answer["now"], row["asked_at"]),
+            Text(printable(problem)),
+        )
+    _console.print(table)
+
+
+def _ago(now: int, then: int | None) -> str:
+    """Whole seconds, minutes, hours or days between two POSIX times.
+
+    >>> _ago(100, 41), _ago(4_000, 100), _ago(200_000, 0), _ago(0, None)
+    ('59 s', '65 min', '2 d', '-')
+    """
+    if then is None:
+        return "-"
+    seconds = max(now - then, 0)
+    for size, unit in ((86_400 * 2, "d"), (3_600 * 2, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // {'d': 86_400, 'h': 3_600, 'min': 60}[unit]} {unit}"
+    return f"{seconds} s"

@@ -55,14 +55,22 @@ class Checkpoint:
     @classmethod
     def parse(cls, text: str) -> Checkpoint:
         """Read the text of a checkpoint. Raises: TanzhangError ``checkpoint-invalid``."""
-        if not text.endswith("\n"):
-            raise _invalid("the text does not end with a newline", "last line")
-        lines = text[:-1].split("\n")
-        if len(lines) < 3:
-            raise _invalid(f"there are {len(lines)} lines instead of origin, size and root", "text")
-        size = decode_decimal(lines[1], code="checkpoint-invalid", where="checkpoint, line 2")
-        root = decode_base64(lines[2], code="checkpoint-invalid", where="checkpoint, line 3")
-        return cls(lines[0], size, root, tuple(lines[3:]))
+        return cls(*read_lines(text))
+
+
+def read_lines(text: str) -> tuple[str, int, bytes, tuple[str, ...]]:
+    """Origin, size, root and extension lines of a checkpoint's text, not yet held against each other.
+
+    Raises: TanzhangError ``checkpoint-invalid``.
+    """
+    if not text.endswith("\n"):
+        raise _invalid("the text does not end with a newline", "last line")
+    lines = text[:-1].split("\n")
+    if len(lines) < 3:
+        raise _invalid(f"there are {len(lines)} lines instead of origin, size and root", "text")
+    size = decode_decimal(lines[1], code="checkpoint-invalid", where="checkpoint, line 2")
+    root = decode_base64(lines[2], code="checkpoint-invalid", where="checkpoint, line 3")
+    return lines[0], size, root, tuple(lines[3:])
 
 
 def open_checkpoint(

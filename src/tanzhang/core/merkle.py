@@ -38,21 +38,60 @@ def root(leaf_hashes: Sequence[bytes]) -> bytes:
     return level[0]
 
 
+def inclusion_ranges(index: int, size: int) -> list[tuple[int, int]]:
+    """The leaves ``[start, end)`` under each hash of an inclusion proof, in its order, the leaf's sibling first.
+
+    Raises: TanzhangError ``tree-position-unknown`` if the tree has no such leaf.
+    """
+    _check_position(index, size)
+    ranges = []
+    start, end = 0, size
+    while end - start > 1:
+        split = start + _split(end - start)
+        if index < split:
+            ranges.append((split, end))
+            end = split
+        else:
+            ranges.append((start, split))
+            start = split
+    return ranges[::-1]
+
+
+def consistency_ranges(old_size: int, size: int) -> list[tuple[int, int]]:
+    """The leaves ``[start, end)`` under each hash of the proof that a tree of ``old_size`` grew into one of ``size``.
+
+    SUB of RFC 6962 section 2.1.2, walked from the root down and turned round at the end.
+
+    Raises: TanzhangError ``tree-position-unknown`` unless 0 < old_size <= size.
+    """
+    if not 0 < old_size <= size:
+        raise refuse(
+            "tree-position-unknown",
+            f"there is no consistency proof from size {old_size} to size {size}",
+            where="old size of a consistency proof",
+            remedy="ask for an old size from 1 up to the current size",
+        )
+    ranges = []
+    start, end = 0, size
+    while old_size != end:
+        split = start + _split(end - start)
+        if old_size <= split:
+            ranges.append((split, end))
+            end = split
+        else:
+            ranges.append((start, split))
+            start = split
+    if start:  # otherwise the rest is the old tree itself, whose root the verifier has
+        ranges.append((start, end))
+    return ranges[::-1]
+
+
 def inclusion_proof(index: int, leaf_hashes: Sequence[bytes]) -> list[bytes]:
     """Path from leaf ``index`` to the root: the leaf's sibling first, the root's child last.
 
     Raises: TanzhangError ``tree-position-unknown`` if the tree has no such leaf.
     """
-    _check_position(index, len(leaf_hashes))
-    proof = []
-    level = leaf_hashes
-    while len(level) > 1:
-        sibling = index ^ 1
-        if sibling < len(level):  # the last node of an odd level has none; it is carried up unchanged
-            proof.append(level[sibling])
-        level = _parents(level)
-        index >>= 1
-    return proof
+    return [root(leaf_hashes[start:end]) for start, end in inclusion_ranges(index, len(leaf_hashes))]
 
 
 def consistency_proof(old_size: int, leaf_hashes: Sequence[bytes]) -> list[bytes]:
@@ -60,28 +99,17 @@ def consistency_proof(old_size: int, leaf_hashes: Sequence[bytes]) -> list[bytes
 
     Raises: TanzhangError ``tree-position-unknown`` unless 0 < old_size <= number of leaves.
     """
-    if not 0 < old_size <= len(leaf_hashes):
-        raise refuse(
-            "tree-position-unknown",
-            f"there is no consistency proof from size {old_size} to size {len(leaf_hashes)}",
-            where="old size of a consistency proof",
-            remedy="ask for an old size from 1 up to the current size",
-        )
-    # SUB of RFC 6962 section 2.1.2, walked from the root down and turned round at the end.
-    proof = []
-    start, end, remaining = 0, len(leaf_hashes), old_size
-    while remaining != end - start:
-        split = 1 << (end - start - 1).bit_length() - 1  # largest power of two below the width
-        if remaining <= split:
-            proof.append(root(leaf_hashes[start + split : end]))
-            end = start + split
-        else:
-            proof.append(root(leaf_hashes[start : start + split]))
-            start += split
-            remaining -= split
-    if start:  # otherwise the rest is the old tree itself, whose root the verifier has
-        proof.append(root(leaf_hashes[start:end]))
-    return proof[::-1]
+    return [root(leaf_hashes[start:end]) for start, end in consistency_ranges(old_size, len(leaf_hashes))]
+
+
+def fold(roots: Sequence[bytes]) -> bytes:
+    """Root over the perfect subtrees that a tree is made of, largest first; ``EMPTY_ROOT`` for none."""
+    if not roots:
+        return EMPTY_ROOT
+    *rest, value = roots
+    for left in reversed(rest):
+        value = node_hash(left, value)
+    return value
 
 
 def verify_inclusion(index: int, size: int, leaf_hash: bytes, proof: Sequence[bytes], root: bytes) -> None:
@@ -198,6 +226,11 @@ def _parents(level: Sequence[bytes]) -> list[bytes]:
     if len(level) % 2:
         parents.append(level[-1])
     return parents
+
+
+def _split(width: int) -> int:
+    """How many of ``width`` leaves, two or more, are under the left child: the largest power of two below it."""
+    return 1 << (width - 1).bit_length() - 1
 
 
 def _check_position(index: int, size: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -17,7 +17,8 @@ from typing import Any
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.merkle import leaf_hash, verify_inclusion
 from tanzhang.core.methodology import canonical_json
-from tanzhang.core.note import Verifier
+from tanzhang.core.note import Signature, Verifier
+from tanzhang.core.policy import Policy
 from tanzhang.core.recipe import compute, read_recipe
 from tanzhang.core.record import Record, encode, from_json, leaf, to_json
 from tanzhang.core.tlog_proof import TlogProof
@@ -83,13 +84,18 @@ class Verified:
     origin: str
     log_size: int
     checks: Sequence[str]
+    cosigned: Sequence[Signature] = ()
 
 
-def verify_receipt(data: bytes, log: Verifier) -> Verified:
+def verify_receipt(
+    data: bytes, log: Verifier, *, policy: Policy | None = None, witnesses: Iterable[Verifier] = ()
+) -> Verified:
     """Check a receipt against the log's key, from the record up; raises at the first thing that does not hold.
 
+    With a ``policy`` its quorum has to be met as well; ``witnesses`` are the verifiers of its keys.
+
     Codes: ``receipt-malformed``, ``receipt-manifest``, ``receipt-plan``, ``receipt-amount``, and those of the proofs
-    and notes (``inclusion-proof-invalid``, ``note-not-trusted`` ...).
+    and notes (``inclusion-proof-invalid``, ``note-not-trusted``, ``witness-quorum-missing`` ...).
     """
     proof = TlogProof.parse(data)
     if proof.extra is None:
@@ -101,6 +107,8 @@ def verify_receipt(data: bytes, log: Verifier) -> Verified:
         if manifest["format"] != MANIFEST_FORMAT:
             raise ValueError(f"format {manifest['format']!r}")
         batch, size, root = manifest["batch"], int(manifest["records"]), bytes.fromhex(manifest["root"])
+        if (str(size), root.hex()) != (manifest["records"], manifest["root"]):
+            raise ValueError("records or root is not written as in manifests")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _bad("receipt-manifest", f"the manifest cannot be read: {error}") from None
     try:
@@ -109,10 +117,15 @@ def verify_receipt(data: bytes, log: Verifier) -> Verified:
         raise _bad("receipt-malformed", f"the record cannot be laid out: {error}") from None
     verify_inclusion(evidence.index, size, leaf(evidence.salt, layout), evidence.path, root)
     checks = [f"record {evidence.index} is one of the {size} records of batch {batch}"]
-    checkpoint, _ = proof.verify(leaf_hash(evidence.manifest.encode()), log.name, log)
+    checkpoint, note = proof.verify(leaf_hash(evidence.manifest.encode()), log.name, log, witnesses)
     checks.append(f"the batch is entry {proof.index} of the log {log.name}, signed at size {checkpoint.size}")
+    if policy is not None:
+        policy.check_met(note.verified)
+        checks.append(f"the checkpoint has the cosignatures that the quorum {policy.quorum} asks for")
     plan = _check_plan(record, evidence.plan, checks)
-    return Verified(record, manifest, plan, checkpoint.origin, checkpoint.size, tuple(checks))
+    own = (log.name, log.key_id)
+    cosigned = tuple(line for line in note.verified if (line.name, line.key_id) != own)
+    return Verified(record, manifest, plan, checkpoint.origin, checkpoint.size, tuple(checks), cosigned)
 
 
 def _check_plan(record: Record, document: str | None, checks: list[str]) -> Mapping[str, Any] | None:
@@ -126,7 +139,7 @@ def _check_plan(record: Record, document: str | None, checks: list[str]) -> Mapp
     recipe = read_recipe(document)
     try:
         amount = compute(recipe, record.inputs).mg
-    except (KeyError, TanzhangError):
+    except (KeyError, ArithmeticError, TanzhangError):
         raise _bad("receipt-amount", "the record's inputs do not fit its methodology") from None
     if amount != record.quantified_mg:
         raise _bad("receipt-amount", f"{recipe.methodology} gives {amount} mg, the record says {record.quantified_mg}")

@@ -182,6 +182,7 @@ def next_seal_key(seal_key: bytes) -> bytes:
 
 _UUIDS = ("action_id", "account", "child", "group_id", "claim", "withdraws", "related")
 _TIMES = ("started", "ended")
+_TEXTS = ("partner", "behaviour", "region", "evidence", "kind", "outcome")
 _AMOUNTS = ("quantified_mg", "granted_mg", "reversed_mg")
 
 
@@ -217,6 +218,8 @@ def from_json(data: Mapping[str, Any]) -> Record:
         for name in _AMOUNTS:
             fields[name] = None if data[name] is None else int(data[name])
         fields["day"] = date.fromisoformat(data["day"])
+        if not all(isinstance(data[name], str) for name in _TEXTS) or not isinstance(data["variant"], str | None):
+            raise ValueError("a text is none")
         fields["inputs"] = {key: int(value) for key, value in data["inputs"].items()}
         record = Record(**fields)
         if not record.inputs.keys() <= set(INPUT_NAMES):

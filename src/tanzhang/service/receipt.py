@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
+from tanzhang.core.checkpoint import cosigned_at
 from tanzhang.core.errors import refuse
 from tanzhang.core.merkle import proof_from_subtrees
+from tanzhang.core.note import VerifierKey, parse_note
+from tanzhang.core.policy import Policy
 from tanzhang.core.receipt import Evidence, Verified, verify_receipt
 from tanzhang.core.record import UNIT_OF_KIND, salt, to_json
+from tanzhang.core.tlog_proof import TlogProof
 from tanzhang.engine.columns import fixed_bytes
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.leaves import leaf_hashes
-from tanzhang.engine.signing import verifier_of
+from tanzhang.engine.signing import CosignatureVerifier, verifier_of
 from tanzhang.service.settle import open_reports
 from tanzhang.stores.book import batch
 from tanzhang.stores.home import Home
@@ -51,9 +56,27 @@ def create_receipt(home: Home, action: uuid.UUID) -> bytes:
     return home.log.prove(row.entry, evidence.to_bytes())
 
 
-def check_receipt(data: bytes, vkey: str) -> dict[str, Any]:
-    """Verify a receipt offline; what it proves, as JSON members. Raises at the first thing that does not hold."""
-    return describe(verify_receipt(data, verifier_of(vkey)))
+def check_receipt(data: bytes, vkey: str | None = None, policy: Policy | None = None) -> dict[str, Any]:
+    """Verify a receipt offline; what it proves, as JSON members. Raises at the first thing that does not hold.
+
+    Without a ``vkey`` the policy has to list the log: ``log-not-in-policy``.
+    """
+    if vkey is None:
+        if policy is None:
+            raise refuse(
+                "usage",
+                "neither a key nor a policy is given",
+                where="receipt verify",
+                remedy="give the log's public key with --key, or a policy that lists the log with --policy",
+            )
+        origin = parse_note(TlogProof.parse(data).checkpoint).text.partition("\n")[0]
+        vkey = policy.log_of(origin).key.to_text()
+    elif policy is not None and policy.logs:
+        key = VerifierKey.parse(vkey)
+        if key not in {log.key for log in policy.logs}:
+            policy.log_of(f"{key.name}+{key.key_id.hex()}")  # refuses
+    witnesses = () if policy is None else [CosignatureVerifier(each.key) for each in policy.witnesses.values()]
+    return describe(verify_receipt(data, verifier_of(vkey), policy=policy, witnesses=witnesses))
 
 
 def describe(verified: Verified) -> dict[str, Any]:
@@ -69,6 +92,7 @@ def describe(verified: Verified) -> dict[str, Any]:
         "batch": verified.manifest.get("batch"),
         "log": verified.origin,
         "log_size": verified.log_size,
+        "cosigned": [{"witness": each.name, "time": _time_text(cosigned_at(each))} for each in verified.cosigned],
         "checks": list(verified.checks),
         "record": to_json(record),
     }
@@ -80,6 +104,14 @@ def describe(verified: Verified) -> dict[str, Any]:
         statuses = [verified.plan["status"], *(each["status"] for each in verified.plan["parameters"].values())]
         answer["provisional"] = any(status != "published" for status in statuses)
     return answer
+
+
+def _time_text(seconds: int) -> str:
+    """POSIX seconds as RFC 3339; those that no calendar holds as they are."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)
 
 
 def _find(home: Home, action: uuid.UUID) -> tuple[Any, int]:

@@ -10,6 +10,7 @@
     links/             files of linked accounts
     log/               the transparency log, publishable as it is (stores/log.py)
     keys/              identity.key and log.key, readable by the owner only; log.vkey is public
+    witnesses.json     what each witness of the log signed last (stores/witnesses.py), where keys/witness.policy is
 
 Reports, records, links and log may be elsewhere (stores/storage); then keys/storage.url says where.
 Any number of processes take reports in and read; one settles, seals and publishes at a time (a lock on the folder).
@@ -49,8 +50,13 @@ from tanzhang.stores.storage.claim import check_free, claim
 if TYPE_CHECKING:
     import duckdb
 
+    from tanzhang.stores.witnesses import Witnesses
+
 KNOWN = "known"
 """The folder of keys of settled records; always in the home itself."""
+
+POLICY = "witness.policy"
+"""In folder ``keys``: which witnesses the log has (docs/log.md)."""
 
 ACCESS_VARIABLE = "TANZHANG_BOOK"
 """Names the environment variable that the command line takes the address of a book on PostgreSQL from."""
@@ -242,13 +248,33 @@ class Home:
         """The transparency log."""
         return Log.open(self.storage / "log", self.values["origin"], self.verifier)
 
-    def log_entries(self) -> list[bytes]:
-        """Every entry the log must have, from the book: the genesis, then what was sealed since."""
-        return [(row.text or "").encode() for row in self.book.entries()]
+    def log_entries(self, first: int = 0) -> list[bytes]:
+        """What the log must have from index ``first`` on, from the book: the genesis, then what was sealed since."""
+        return [(row.text or "").encode() for row in self.book.entries(first)]
 
     def publish(self) -> None:
-        """Bring the log up to the book. The same call on a normal day and after a crash."""
-        self.log.publish(self.log_entries(), self.signer, first_index=0)
+        """Bring the log up to the book. The same call on a normal day and after a crash.
+
+        Of what is published only the last entry is compared: a book that has another one, or none, is an older copy.
+        """
+        log = self.log
+        first = max(log.size - 1, 0)
+        entries = self.log_entries(first)
+        if not entries:
+            first, entries = 0, self.log_entries()
+        witnesses = self.witnesses
+        log.publish(entries, self.signer, first_index=first, release=witnesses)
+        if witnesses is not None:
+            witnesses.collect(log)
+
+    @property
+    def witnesses(self) -> Witnesses | None:
+        """Those of the log's policy; None where none was set. Loading them takes the HTTP client with it."""
+        if not (self.folder / "keys" / POLICY).is_file():
+            return None
+        from tanzhang.stores.witnesses import Witnesses
+
+        return Witnesses.of(self.folder, self.verifier)
 
     @contextmanager
     def settling(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """The transparency log in a folder or a bucket: C2SP tlog-tiles files that any static web server can publish.
 
-``checkpoint``, ``tile/<level>/<index>[.p/<width>]`` and ``tile/entries/<index>[.p/<width>]``. The log has few
-entries (one per settlement batch), so every operation reads all bundles and proves them against the signed root.
+``checkpoint``, ``tile/<level>/<index>[.p/<width>]`` and ``tile/entries/<index>[.p/<width>]``. Publishing and proving
+read the few tiles they need and prove them against the signed root; :meth:`Log.check` reads everything.
 
 Refused are opening a log that is not there (only :meth:`Log.create` makes one), a checkpoint that its key did not
 sign, entries other than those published, a smaller or inconsistent tree, and changing any file once it is written.
@@ -15,12 +15,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice, product
 from pathlib import Path
+from typing import Protocol
 
 from tanzhang.core import merkle
 from tanzhang.core.checkpoint import Checkpoint, open_checkpoint
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.merkle import EMPTY_ROOT, leaf_hash
-from tanzhang.core.note import Signer, Verifier, sign_note
+from tanzhang.core.note import Signature, Signer, Verifier, format_note, parse_note, sign_note
+from tanzhang.core.tiled_tree import TiledTree, grow
 from tanzhang.core.tiles import (
     TILE_WIDTH,
     Tile,
@@ -34,11 +36,21 @@ from tanzhang.core.tiles import (
 )
 from tanzhang.core.tlog_proof import TlogProof
 from tanzhang.engine.signing import NoteSigner
-from tanzhang.stores.storage import Place, files_under, sync_again, write_durably
+from tanzhang.stores.storage import Place, files_under, remove, sync_again, write_durably
 
 _CHECKPOINT = "checkpoint"
 _RESTORE = "restore the file from a copy of the log, and find out how it changed"
 _MOST_TRIALS = 4096
+
+
+class Release(Protocol):
+    """Who is asked before a checkpoint is signed, and again before it is released. Either refuses by raising."""
+
+    def before_signing(self, note: bytes, published: Checkpoint) -> None:
+        """``note`` is the signed checkpoint that is published now; a larger tree is to be signed next."""
+
+    def before_release(self, note: bytes, tree: TiledTree) -> bytes:
+        """The new signed checkpoint, whose tree is on disk, with what may have been added to its signatures."""
 
 
 class Log:
@@ -117,63 +129,121 @@ class Log:
 
     def entry(self, index: int) -> bytes:
         """One published entry. Raises as :meth:`entries`, and ``tree-position-unknown`` outside the log."""
-        entries = self.entries()
-        if not 0 <= index < len(entries):
+        tree = self.tree()
+        if not 0 <= index < tree.size:
             raise refuse(
                 "tree-position-unknown",
-                f"a log of {len(entries)} entries has no entry {index}",
+                f"a log of {tree.size} entries has no entry {index}",
                 where=str(self._folder),
                 remedy="ask for an index from 0 up to, and not including, the size",
             )
-        return entries[index]
+        start = index - index % TILE_WIDTH
+        bundle = Tile(None, index // TILE_WIDTH, min(TILE_WIDTH, tree.size - start))
+        entry = self._bundle(bundle)[index - start]
+        with self._proving():
+            if [leaf_hash(entry)] != tree.leaves(index, index + 1):
+                message = f"entry {index} is not the one that was published"
+                raise TanzhangError(self._problem(bundle, "changed", message))
+        return entry
 
-    def publish(self, entries: Sequence[bytes], signer: Signer, *, first_index: int) -> Checkpoint:
+    def tree(self, checkpoint: Checkpoint | None = None) -> TiledTree:
+        """The tree of a checkpoint of this log, by default the published one, read from the tiles."""
+        if checkpoint is None:
+            checkpoint = self.checkpoint()
+        return TiledTree(checkpoint.size, checkpoint.root, self._tile)
+
+    def publish(
+        self, entries: Sequence[bytes], signer: Signer, *, first_index: int, release: Release | None = None
+    ) -> Checkpoint:
         """Publish ``entries`` as entry ``first_index`` and following; returns the checkpoint that covers them.
 
         Calling it again with the same arguments, after a crash at any point or after success, ends in the same
         bytes. Entries that are published already are compared, never replaced. Order of writing: entry bundles,
-        tiles from the leaves up, checkpoint; the checkpoint is the moment of publication.
+        tiles from the leaves up, checkpoint; the checkpoint is the moment of publication. What is read and written
+        grows with the new entries and the height of the tree, not with the log.
 
         Raises: TanzhangError ``log-entry-conflict`` if an entry differs from the published one; ``log-gap`` if
                 ``first_index`` lies beyond the end; ``log-would-shrink`` if the log has entries beyond these;
-                ``log-key-wrong``; ``entry-too-long``; what :meth:`entries` raises; and ``log-tile-changed`` or
-                ``log-entry-changed`` if a file to be written exists with other bytes. No checkpoint is released then.
+                ``log-key-wrong``; ``entry-too-long``; what ``release`` raises; and ``log-tile-changed``,
+                ``log-tile-missing``, ``log-entry-changed`` or ``log-entry-missing`` if the right edge of the log is
+                not what was signed, or a file to be written exists with other bytes. No checkpoint is released then.
         """
-        with self._locked():
-            published = self.checkpoint()
-            known = self._entries_of(published)
-            self._check_continues(entries, first_index, known)
-            everything = known + list(entries[len(known) - first_index :])
-            leaves = [leaf_hash(entry) for entry in everything]
-            checkpoint = Checkpoint(self._origin, len(leaves), merkle.root(leaves))
-            note = self._sign(checkpoint, signer)
-            # The leaves of the published tree are the first of these, so the new tree is consistent with it.
-            levels = level_hashes(leaves)
-            files = [(bundle, encode_bundle(everything[bundle.positions])) for bundle in bundles_for(len(leaves))]
-            files += [(tile, encode_tile(levels[tile.level or 0][tile.positions])) for tile in tiles_for(len(leaves))]
-            for tile, data in files:
-                if tile.tree_size > first_index:
-                    self._write_once(tile, data)
+        with self._locked(), self._proving():
+            before = self.checkpoint_bytes()
+            published = self._open(before)
+            tree = self.tree(published)
+            self._check_continues(entries, first_index, tree)
+            self._check_key(signer)
             path = self._folder / _CHECKPOINT
-            if checkpoint == published:  # keep it with the cosignatures that it may have gained
+            fresh = entries[published.size - first_index :]
+            if not fresh:  # keep it with the cosignatures that it may have gained
                 sync_again(path, up_to=self._folder)
-            else:
-                write_durably(path, note, up_to=self._folder)
+                return published
+            if release is not None:
+                release.before_signing(before, published)
+            grown = grow(published.size, tree.edge(), [leaf_hash(entry) for entry in fresh])
+            checkpoint = Checkpoint(self._origin, grown.size, grown.root)
+            files = self._bundles(tree, fresh)
+            files += [(tile, encode_tile(hashes)) for tile, hashes in grown.tiles]
+            note = self._sign(checkpoint, signer)
+            for tile, data in files:
+                self._write_once(tile, data)
+            if release is not None:
+                note = release.before_release(note, self.tree(checkpoint))
+            write_durably(path, note, up_to=self._folder)
             return checkpoint
 
+    def add_signatures(self, text: str, signatures: Iterable[Signature]) -> bool:
+        """Put cosignatures, verified by the caller, under the published checkpoint; whether it still is ``text``.
+
+        A newer line of a key takes the place of its older one; the log's own lines stay first.
+        """
+        with self._locked():
+            note = parse_note(self.checkpoint_bytes())
+            if note.text != text:
+                return False
+            lines = {(each.name, each.key_id): each for each in note.signatures}
+            lines.update({(each.name, each.key_id): each for each in signatures})
+            write_durably(self._folder / _CHECKPOINT, format_note(text, lines.values()), up_to=self._folder)
+            return True
+
     def inclusion_proof(self, index: int) -> list[bytes]:
-        """Path of an entry to the published root. Raises: TanzhangError ``tree-position-unknown``."""
-        return merkle.inclusion_proof(index, [leaf_hash(entry) for entry in self.entries()])
+        """Path of an entry to the published root.
+
+        Raises: TanzhangError ``tree-position-unknown``, ``log-tile-changed``, ``log-tile-missing``.
+        """
+        with self._proving():
+            return self.tree().inclusion_proof(index)
 
     def consistency_proof(self, old_size: int) -> list[bytes]:
-        """Proof from an earlier size to the published one. Raises: TanzhangError ``tree-position-unknown``."""
-        return merkle.consistency_proof(old_size, [leaf_hash(entry) for entry in self.entries()])
+        """Proof from an earlier size to the published one. Raises as :meth:`inclusion_proof`."""
+        with self._proving():
+            return self.tree().consistency_proof(old_size)[1]
 
     def prove(self, index: int, extra: bytes | None = None) -> bytes:
-        """The ``.tlog-proof`` file of an entry, with the published checkpoint and all its signatures."""
+        """The ``.tlog-proof`` file of an entry, with the published checkpoint and all its signatures.
+
+        Raises: as :meth:`inclusion_proof`.
+        """
         note = self.checkpoint_bytes()
-        leaves = [leaf_hash(entry) for entry in self._entries_of(self._open(note))]
-        return TlogProof(index, tuple(merkle.inclusion_proof(index, leaves)), note, extra).to_bytes()
+        with self._proving():
+            path = self.tree(self._open(note)).inclusion_proof(index)
+        return TlogProof(index, tuple(path), note, extra).to_bytes()
+
+    def tidy(self) -> int:
+        """Remove partial tiles and bundles whose full one is published; returns how many.
+
+        Every checkpoint leaves some behind. Readers fall back to the full file, as tlog-tiles asks them to.
+        """
+        size = self.size
+        stale = [
+            tile
+            for tile in self._tiles_on_disk()
+            if tile != tile.full and tile.full.tree_size <= size and (self._folder / tile.full.path).is_file()
+        ]
+        for tile in stale:
+            remove(self._folder / tile.path)
+        return len(stale)
 
     def check(self) -> list[Problem]:
         """Read every file of the log and list each one that is not what the signed checkpoint demands.
@@ -253,7 +323,7 @@ class Log:
                 remedy="check origin and key in the settings; if they are right, restore the file from a copy",
             ) from error
 
-    def _sign(self, checkpoint: Checkpoint, signer: Signer) -> bytes:
+    def _check_key(self, signer: Signer) -> None:
         if (signer.name, signer.key_id) != (self._verifier.name, self._verifier.key_id):
             raise refuse(
                 "log-key-wrong",
@@ -261,19 +331,15 @@ class Log:
                 where=str(self._folder),
                 remedy="configure the private key with which the log was created",
             )
+
+    def _sign(self, checkpoint: Checkpoint, signer: Signer) -> bytes:
+        self._check_key(signer)
         note = sign_note(checkpoint.to_text(), [signer])
         open_checkpoint(note, self._origin, self._verifier)
         return note
 
     def _entries_of(self, checkpoint: Checkpoint) -> list[bytes]:
-        entries: list[bytes] = []
-        for bundle in bundles_for(checkpoint.size):
-            try:
-                entries += self._read(bundle)
-            except FileNotFoundError as error:
-                raise TanzhangError(self._problem(bundle, "missing", "the file is missing")) from error
-            except TanzhangError as error:
-                raise TanzhangError(self._problem(bundle, "changed", error.problems[0].message)) from error
+        entries = list(chain.from_iterable(self._bundle(bundle) for bundle in bundles_for(checkpoint.size)))
         if merkle.root([leaf_hash(entry) for entry in entries]) != checkpoint.root:
             raise refuse(
                 "log-entry-changed",
@@ -282,6 +348,53 @@ class Log:
                 remedy="check the log, which names the file that differs, and restore that file from a copy",
             )
         return entries
+
+    def _bundles(self, tree: TiledTree, fresh: Sequence[bytes]) -> list[tuple[Tile, bytes]]:
+        """The bundles that new entries lie in, those before them in the first one included."""
+        number, width = divmod(tree.size, TILE_WIDTH)
+        entries = []
+        if width:
+            bundle = Tile(None, number, width)
+            entries = self._bundle(bundle)
+            known = tree.leaves(tree.size - width, tree.size)
+            wrong = [i for i, entry in enumerate(entries) if leaf_hash(entry) != known[i]]
+            if wrong:
+                message = f"entry {bundle.positions.start + wrong[0]} is not the one that was published"
+                raise TanzhangError(self._problem(bundle, "changed", message))
+        entries += fresh
+        parts = [entries[start : start + TILE_WIDTH] for start in range(0, len(entries), TILE_WIDTH)]
+        return [(Tile(None, number + i, len(part)), encode_bundle(part)) for i, part in enumerate(parts)]
+
+    def _bundle(self, bundle: Tile) -> list[bytes]:
+        """Entries of a bundle, not yet proved. ``log-entry-missing``, ``log-entry-changed``."""
+        return self._read_or_say(bundle)
+
+    def _tile(self, tile: Tile) -> list[bytes]:
+        """Hashes of a tile, not yet proved. ``log-tile-missing``, ``log-tile-changed``."""
+        return self._read_or_say(tile)
+
+    def _read_or_say(self, tile: Tile) -> list[bytes]:
+        try:
+            return self._read(tile)
+        except FileNotFoundError as error:
+            raise TanzhangError(self._problem(tile, "missing", "the file is missing")) from error
+        except TanzhangError as error:
+            raise TanzhangError(self._problem(tile, "changed", error.problems[0].message)) from error
+
+    @contextmanager
+    def _proving(self) -> Iterator[None]:
+        """Say in this log's words that its tiles do not lead to the signed root."""
+        try:
+            yield
+        except TanzhangError as error:
+            if error.code != "tiles-not-of-tree":
+                raise
+            raise refuse(
+                "log-tile-changed",
+                error.problems[0].message,
+                where=str(self._folder / "tile"),
+                remedy="run 'tanzhang verify', which names the file that differs, and restore it from a copy",
+            ) from error
 
     def _read(self, tile: Tile) -> list[bytes]:
         """Hashes of a tile or entries of a bundle; the full file serves where a partial one was tidied away."""
@@ -319,23 +432,24 @@ class Log:
             raise TanzhangError(self._problem(tile, "changed", "the file exists with other bytes than it should have"))
         sync_again(path, up_to=self._folder)
 
-    def _check_continues(self, entries: Sequence[bytes], first_index: int, known: Sequence[bytes]) -> None:
-        if not 0 <= first_index <= len(known):
+    def _check_continues(self, entries: Sequence[bytes], first_index: int, tree: TiledTree) -> None:
+        if not 0 <= first_index <= tree.size:
             raise refuse(
                 "log-gap",
-                f"entry {first_index} cannot follow a log of {len(known)} entries",
+                f"entry {first_index} cannot follow a log of {tree.size} entries",
                 where=str(self._folder),
                 remedy="publish the entries in between first; if they are lost, an old copy of the log was restored",
             )
-        if first_index + len(entries) < len(known):
+        if first_index + len(entries) < tree.size:
             raise refuse(
                 "log-would-shrink",
-                f"the log has {len(known)} entries, the caller knows of {first_index + len(entries)}",
+                f"the log has {tree.size} entries, the caller knows of {first_index + len(entries)}",
                 where=str(self._folder),
                 remedy="find out whether an old copy of the book was restored; the log is not shortened",
             )
-        for index, (entry, published) in enumerate(zip(entries, known[first_index:], strict=False), first_index):
-            if entry != published:
+        known = tree.leaves(first_index, tree.size)
+        for index, (entry, published) in enumerate(zip(entries, known, strict=False), first_index):
+            if leaf_hash(entry) != published:
                 raise refuse(
                     "log-entry-conflict",
                     f"entry {index} is published with other bytes",

@@ -551,3 +551,53 @@ def test_a_reader_that_stops_reading_is_no_error_message(home: Path) -> None:
     assert process.stderr
     assert process.stderr.read() == b""
     assert process.wait() in (0, 1)
+
+
+def test_the_log_and_its_witnesses_are_shown_and_asked(run: Run, settled: Path, tmp_path: Path) -> None:
+    home = Path(shutil.copytree(settled, tmp_path / "home"))
+    answer = run("log", "status", "--home", home, "--json").json
+    assert (answer["size"], answer["waiting"], answer["witnessing"]) == (2, 0, None)
+    assert "No witnesses" in run("log", "status", "--home", home).out
+    refused = run("log", "witness", "--home", home, "--json")
+    assert (refused.code, refused.json["code"]) == (1, "witnesses-unset")
+    run("witness", "init", "--folder", tmp_path / "w", "--name", "witness.example/cli")
+    key = run("witness", "status", "--folder", tmp_path / "w", "--json").json["key"]
+    policy = tmp_path / "policy.txt"
+    policy.write_text(f"witness w {key} http://127.0.0.1:9\nquorum w\n")
+    refused = run("log", "policy", "set", policy, "--home", home, "--when-unmet", "maybe", "--json")
+    assert refused.json["code"] == "witness-use-malformed"
+    set_ = run("log", "policy", "set", policy, "--home", home, "--deadline-s", "2", "--json").json
+    assert (set_["quorum"], set_["when_unmet"], set_["not_asked"]) == ("w", "publish", [])
+    asked = run("log", "witness", "--home", home)
+    assert asked.code == 1
+    assert "not met" in asked.out
+    assert "witness-failed" in asked.out.replace("\n", "")
+    assert run("log", "tidy", "--home", home, "--json").json["removed"] == 0
+
+
+def test_a_witness_watches_the_logs_it_is_given(run: Run, settled: Path, tmp_path: Path) -> None:
+    folder = ("--folder", tmp_path / "w")
+    assert run("witness", "serve", *folder, "--json").json["code"] == "witness-missing"
+    created = run("witness", "init", *folder, "--name", "witness.example/cli", "--json").json
+    assert created["key"].startswith("witness.example/cli+")
+    assert run("witness", "init", *folder, "--name", "other", "--json").json["code"] == "witness-exists"
+    vkey = settled / "keys" / "log.vkey"
+    assert run("witness", "add-log", vkey, *folder, "--json").json["status"] == "added"
+    assert run("witness", "add-log", vkey.read_text().strip(), *folder, "--json").json["status"] == "known"
+    assert run("witness", "add-log", "nonsense", *folder, "--json").json["code"] == "vkey-invalid"
+    (log,) = run("witness", "status", *folder, "--json").json["logs"]
+    assert (log["origin"], log["size"]) == ("log.example/beijing", None)
+
+
+def test_a_receipt_is_checked_by_a_policy_and_the_page_is_written(run: Run, settled: Path, tmp_path: Path) -> None:
+    receipt, policy, page = tmp_path / "receipt", tmp_path / "policy.txt", tmp_path / "page.html"
+    run("receipt", "create", "cainiao:b1", "-o", receipt, "--home", settled)
+    policy.write_text(f"log {(settled / 'keys' / 'log.vkey').read_text().strip()}\nquorum none\n")
+    verified = run("receipt", "verify", receipt, "--policy", policy, "--json").json
+    assert (verified["status"], verified["cosigned"]) == ("verified", [])
+    assert run("receipt", "verify", receipt, "--json").json["code"] == "usage"
+    policy.write_text("quorum w\n")
+    assert run("receipt", "verify", receipt, "--policy", policy, "--json").json["code"] == "policy-invalid"
+    written = run("receipt", "page", "-o", page, "--json").json
+    assert page.stat().st_size == written["bytes"] > 50_000
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")

@@ -255,16 +255,85 @@ def test_of_two_publishers_of_one_index_exactly_one_succeeds(tmp_path: Path) -> 
     assert log.check() == []
 
 
-def test_nothing_is_signed_on_top_of_changed_entries(copy: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("tile/entries/002.p/88", "log-entry-changed"),
+        ("tile/0/002.p/88", "log-tile-changed"),
+        ("tile/1/000.p/2", "log-tile-changed"),
+    ],
+)
+def test_nothing_is_signed_on_top_of_a_changed_right_edge(copy: Path, name: str, code: str) -> None:
+    damage(copy / name)
+    before = files_of(copy)
+    with pytest.raises(TanzhangError) as refused:
+        opened(copy).publish([b"more"], SIGNER, first_index=600)
+    assert refused.value.code == code
+    assert files_of(copy) == before
+    (copy / name).unlink()
+    with pytest.raises(TanzhangError) as refused:
+        opened(copy).publish([b"more"], SIGNER, first_index=600)
+    assert refused.value.code == code.replace("changed", "missing")
+
+
+def test_what_is_signed_does_not_depend_on_changed_entries_further_back(copy: Path) -> None:
     damage(copy / "tile/entries/001")
-    for attempt in (
-        lambda: opened(copy).publish([b"more"], SIGNER, first_index=600),
-        lambda: opened(copy).prove(3),
-        lambda: opened(copy).entries(),
-    ):
+    damage(copy / "tile/0/000")
+    assert opened(copy).publish([b"more"], SIGNER, first_index=600).root == merkle.root(
+        [leaf_hash(entry) for entry in [*ENTRIES, b"more"]]
+    )
+    assert {problem.where for problem in opened(copy).check()} == {
+        str(copy / "tile/entries/001"),
+        str(copy / "tile/0/000"),
+    }
+
+
+def test_nothing_is_proved_from_a_changed_tile_and_no_changed_entry_is_given_out(copy: Path) -> None:
+    damage(copy / "tile/entries/001")
+    for attempt in (lambda: opened(copy).entry(400), lambda: opened(copy).entries()):
         with pytest.raises(TanzhangError) as refused:
             attempt()
         assert refused.value.code == "log-entry-changed"
+    damage(copy / "tile/0/001")
+    attempts = (lambda: opened(copy).prove(300), lambda: opened(copy).consistency_proof(300))
+    for attempt in attempts:
+        with pytest.raises(TanzhangError) as refused:
+            attempt()
+        assert refused.value.code == "log-tile-changed"
+    (copy / "tile/0/001").unlink()
+    for attempt in attempts:
+        with pytest.raises(TanzhangError) as refused:
+            attempt()
+        assert refused.value.code == "log-tile-missing"
+
+
+def test_publishing_and_proving_read_a_few_tiles_and_no_entry_but_those_of_the_edge(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, read = opened(copy), []
+    whole = Path.read_bytes
+
+    def noted(path: Path) -> bytes:
+        read.append(path.relative_to(copy).as_posix())
+        return whole(path)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
+    log.publish([*ENTRIES[599:600], b"more"], SIGNER, first_index=599)
+    assert set(read) == {
+        *("checkpoint", "tile/0/002.p/88", "tile/1/000.p/2", "tile/entries/002.p/88"),
+        *("tile/entries/002.p/89", "tile/0/002.p/89"),  # are not there yet
+    }
+    read.clear()
+    log.prove(300)
+    assert sorted(read) == ["checkpoint", "tile/0/001", "tile/0/002.p/89", "tile/1/000.p/2"]
+
+
+def test_tidying_removes_partial_files_that_a_full_one_replaces_and_no_other(copy: Path) -> None:
+    before = set(files_of(copy))
+    assert opened(copy).tidy() == 2
+    assert before - set(files_of(copy)) == {"tile/entries/000.p/3", "tile/0/000.p/3"}
+    assert opened(copy).check() == []
+    assert opened(copy).tidy() == 0
 
 
 def test_a_missing_bundle_is_named_when_entries_are_read(copy: Path) -> None:

@@ -1,0 +1,80 @@
+"""The page that checks receipts in a browser: one file of HTML with its own script, no network, nothing to install.
+
+It does what :mod:`tanzhang.core.receipt` does, with the same codes. The layout of records is put in from
+:mod:`tanzhang.core.record` when the page is made, so it stands in one place.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from hashlib import sha256
+from importlib.resources import files
+
+from tanzhang.core import recipe, record
+from tanzhang.core.action import INPUT_NAMES
+from tanzhang.core.merkle import EMPTY_ROOT
+from tanzhang.core.receipt import FORMAT, MANIFEST_FORMAT
+
+NOBLE = "3.2.0"
+"""Version of the vendored noble-ed25519; its digest is in vendor/SHA256SUMS."""
+
+_HERE = files(__package__)
+
+
+def page() -> str:
+    """The page, the same bytes each time. Its policy lets nothing run, load or connect but what is in it."""
+    script, style = _script(), _read("page.css")
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {_allowed(script)}",
+            f"style-src {_allowed(style)}",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+    parts = {"policy": policy, "style": style, "script": script, "version": NOBLE}
+    html = _read("page.html")
+    for name, text in parts.items():
+        html = html.replace(f"{{{name}}}", text, 1)
+    return html
+
+
+def fixed() -> dict[str, object]:
+    """What the script has to know of records, plans and manifests."""
+    return {
+        "members": list(record.Record.__slots__),
+        "inputs": list(INPUT_NAMES),
+        "optional": list(record.OPTIONAL),
+        "kinds": record.KIND_NUMBER,
+        "outcomes": record.OUTCOME_NUMBER,
+        "evidence": record.EVIDENCE_NUMBER,
+        "layout_version": record.LAYOUT_VERSION,
+        "layout_bytes": record.LAYOUT_BYTES,
+        "empty_root": EMPTY_ROOT.hex(),
+        "receipt_format": FORMAT,
+        "manifest_format": MANIFEST_FORMAT,
+        "plan_format": recipe.FORMAT,
+    }
+
+
+def _script() -> str:
+    library, _, exports = _read("vendor", f"noble-ed25519-{NOBLE}.js").rpartition("\nexport {")
+    if "verifyAsync" not in exports:
+        raise ValueError("the vendored library does not end with its exports")
+    parts = [
+        f"const noble = (() => {{\n{library}\nreturn {{ verifyAsync }};\n}})();",
+        f"const FIXED = {json.dumps(fixed())};",
+        _read("checks.js"),
+        _read("page.js"),
+    ]
+    return "\n".join(parts)
+
+
+def _allowed(text: str) -> str:
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+
+
+def _read(*names: str) -> str:
+    return _HERE.joinpath(*names).read_text(encoding="utf-8")
