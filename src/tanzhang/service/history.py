@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.recipe import Recipe, read_recipe
-from tanzhang.core.record import HOLDERS
+from tanzhang.core.record import CLAIMING
 from tanzhang.core.settlement import Rules, rules_of
 from tanzhang.engine import meeting
 from tanzhang.engine.columns import one_array, said
@@ -113,7 +113,7 @@ class History:
     def _of_records(self, rows: pa.Table) -> Iterator[meeting.Keys]:
         plans = Plans.of(rows, self.recipes, self.rules)
         return meeting.of_records(
-            rows, plans, refers=~said(rows["outcome"], SAME_REPORT), holds=said(rows["outcome"], HOLDERS)
+            rows, plans, refers=~said(rows["outcome"], SAME_REPORT), holds=said(rows["outcome"], CLAIMING)
         )
 
     def _following(self, con: duckdb.DuckDBPyConnection, pending: pa.Table, found: pa.Table) -> Iterator[meeting.Keys]:
