@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def con():
 
 def erased(record: Record, claim: Any, *, first: bool) -> Record:
     """What stands in a record file for an erased record."""
-    empty: dict[str, Any] = {name: None for name in Record.__slots__}
+    empty: dict[str, Any] = dict.fromkeys(Record.__slots__)
     return Record(
         **{
             **empty,

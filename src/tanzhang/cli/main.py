@@ -195,7 +195,8 @@ def intake(
                 now=_now(),
                 progress=progress,
             )
-        result["verdicts"] = str(opened.storage / result["verdicts"])
+        if result["verdicts"] is not None:
+            result["verdicts"] = str(opened.storage / result["verdicts"])
         _answer(as_json, result, show.taken_in)
         if result["rows"] and not result["accepted"]:
             raise typer.Exit(1)
@@ -423,6 +424,33 @@ def account_links(
         _answer(as_json, {"status": "linked", **link_many(_home(home), file, now=_now())}, show.tree)
 
 
+@account_app.command("erase")
+def account_erase(
+    accounts: Annotated[
+        list[str] | None, typer.Argument(metavar="ID...", help="Account ids, or PARTNER:SUBJECT.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="More of them, one a line.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Kept for good: name nobody in it.")] = None,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase persons: whose, what and salts go; leaves, amounts and sealed totals stay and verify."""
+    with answering(as_json):
+        from tanzhang.cli import show
+        from tanzhang.cli.progress import progress_line
+        from tanzhang.service.accounts import account_named
+        from tanzhang.service.erase import erase as service
+
+        opened = _home(home)
+        named = [account_named(opened, each) for each in [*(accounts or []), *_lines(file)]]
+        if not named:
+            remedy = "give their ids, PARTNER:SUBJECT, or a file of them with --file"
+            raise refuse("account-malformed", "no account is named", where="an account", remedy=remedy)
+        with progress_line("erase") as progress:
+            result = service(opened, named, reason=reason, now=_now(), progress=progress)
+        _answer(as_json, result, show.erased)
+
+
 @receipt_app.command("create")
 def receipt_create(
     action: Annotated[str, typer.Argument(help="Action id, or PARTNER:REFERENCE.")],
@@ -571,6 +599,13 @@ def _inputs(pairs: list[str]) -> dict[str, int]:
             raise refuse("input-twice", f"{name} is given twice", where="--input", remedy="give each input once")
         inputs[name] = int(value)
     return inputs
+
+
+def _lines(path: Path | None) -> list[str]:
+    """The lines of a file that are not empty."""
+    if path is None:
+        return []
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def _tables(pairs: list[str]) -> dict[str, Path]:

@@ -1,8 +1,8 @@
 """Erasing records in columns: what is left of a person's records, and a record file's rows with nothing else in them.
 
-Left are the references (the report's own, and that of the act it takes back), so that a report sent again is still known,
-and the claim of a record that holds it, so that nobody else is credited for the same act. A claim that was made of the
-person and a day is not left: whoever has the identity key could ask it where the person was.
+Left are the references (the report's own, and that of the act it takes back), so that a report sent again is known, and
+the claim of a record that holds it, so that nobody else is credited for the same act. A claim made of the person and a
+day is not left: whoever has the identity key could ask it where the person was.
 """
 
 from __future__ import annotations

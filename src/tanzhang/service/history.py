@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,6 @@ from tanzhang.engine.parallel import in_order
 from tanzhang.engine.prepare import Plans, prepare
 from tanzhang.engine.records import ARROW_TYPES, RECORD_COLUMNS, Decision
 from tanzhang.engine.settle import SAME_REPORT
-from tanzhang.stores.book import batch
 from tanzhang.stores.home import KNOWN, Home
 from tanzhang.stores.known import SLICE_ROWS, Known, entries, leading, slice_of
 from tanzhang.stores.parts import record_files
@@ -46,7 +45,7 @@ class History:
     def __init__(self, home: Home) -> None:
         self._home, self.recipes = home, recipes_of(home)
         self.rules = rules_of(home.programme, home.identity_key)
-        self._batches: list[Any] = home.book.rows(batch)
+        self._batches: list[Any] = home.book.batches()
         slices = [-(-row.records // SLICE_ROWS) for row in self._batches]
         self._first_slice = np.concatenate([[0], np.cumsum(slices, dtype=np.int64)])
         self._known = Known(home.folder / KNOWN, _definition(self.rules))
@@ -91,6 +90,12 @@ class History:
         None is missing where none is kept yet; they are made when they are wanted.
         """
         return self._known.lacking(number, self._made(number)) if number <= self._known.last else (0, None)
+
+    def make_again(self, numbers: Iterable[int]) -> None:
+        """Keep the keys of what some batches hold now, and none of what was erased; the home held for writing."""
+        kept = [number for number in numbers if number <= self._known.last]
+        slices = {number: range(*self._first_slice[number : number + 2].tolist()) for number in kept}
+        self._known.replace({number: self._made(number) for number in kept}, slices)
 
     def _made(self, number: int) -> meeting.KeyColumn:
         """The entries of a batch, from its record files."""

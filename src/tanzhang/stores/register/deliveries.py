@@ -128,6 +128,27 @@ class Deliveries:
         rows = self._book.query(sa.select(delivery).where(delivery.c.inbox == number).order_by(delivery.c.rows_before))
         return [_Inflated(row) for row in rows]
 
+    def answered(self, submissions: Sequence[int]) -> list[Any]:
+        """Deliveries whose answer is kept: those in some submissions, and all with refused rows; ``answer`` is JSON."""
+        statement = (
+            sa.select(delivery)
+            .join(inbox, inbox.c.id == delivery.c.inbox)
+            .where(delivery.c.answer.is_not(None))
+            .order_by(delivery.c.id)
+        )
+        found: dict[int, Any] = {}
+        conditions = [delivery.c.accepted < delivery.c.rows]
+        conditions += [inbox.c.submission.in_(submissions[n : n + 500]) for n in range(0, len(submissions), 500)]
+        for condition in conditions:
+            found |= {row.id: _Inflated(row) for row in self._book.query(statement.where(condition))}
+        return list(found.values())
+
+    def rewrite(self, con: sa.Connection, answers: Mapping[int, bytes]) -> None:
+        """Other answers for some deliveries, in somebody's transaction; one that was forgotten stays so."""
+        for number, answer in answers.items():
+            kept = (delivery.c.id == number) & delivery.c.answer.is_not(None)
+            con.execute(delivery.update().where(kept).values(answer=zlib.compress(answer, 1)))
+
     def gathered(self, numbers: Sequence[int], rows_before: Sequence[int], row: Any) -> int:
         """Acknowledge the file that reports of the inbox were gathered in as a submission; returns its number."""
         with self._book.transaction() as con:
