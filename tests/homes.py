@@ -133,6 +133,8 @@ def outcomes(home: Home) -> dict[uuid.UUID, list[str]]:
     found: dict[uuid.UUID, list[str]] = {}
     for row in records(home).select(["action_id", "outcome"]).to_pylist():
         action = row["action_id"]
+        if action is None:  # an erased record that was itself a second report of its reference
+            continue
         found.setdefault(action if isinstance(action, uuid.UUID) else uuid.UUID(bytes=action), []).append(
             row["outcome"]
         )

@@ -318,7 +318,7 @@ def erased(answer: Mapping[str, Any]) -> None:
         )
         names = {
             "reports": "reports",
-            "refusals": "verdicts on refused rows",
+            "verdict_lines": "verdicts on refused rows",
             "answers": "answers to partners",
             "links": "links",
         }

@@ -86,4 +86,6 @@ def without_content(records: pa.Table, erased: npt.NDArray[np.bool_], left: pa.T
         both = pa.chunked_array([*records[name].chunks, *left[name].chunks], records[name].type)
         found = found.set_column(found.column_names.index(name), name, both.take(pa.array(at)))
     outcome = pc.if_else(pa.array(erased), pa.scalar(ERASED), records["outcome"].cast(pa.string()))
+    if pa.types.is_dictionary(records["outcome"].type):
+        outcome = outcome.dictionary_encode()
     return found.set_column(found.column_names.index("outcome"), "outcome", outcome)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tanzhang.core.claim import ACTION, CHILD, identity
 from tanzhang.core.errors import refuse
-from tanzhang.core.record import Record, to_json
+from tanzhang.core.record import UNIT_OF_KIND, Record, to_json
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.links import children_of
@@ -82,7 +82,11 @@ def partner_totals(home: Home) -> dict[str, dict[str, int]]:
 
 
 def statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
-    """One account: balances, totals by behaviour, its latest records with outcome and reason, its linked children."""
+    """One account: balances, totals by behaviour, its latest records with outcome and reason, its linked children.
+
+    ``erased`` is there where records were: what of the confirmed amounts they came to. Raises ``unknown-account``, and
+    ``account-erased`` where nothing but booked amounts is left.
+    """
     with home.book.snapshot():  # so that no act is seen twice or not at all, whatever is settled meanwhile
         return _statement(home, account)
 
@@ -109,14 +113,27 @@ def _statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
         con,
         f"SELECT * FROM preview WHERE account = {quote(str(account))}::UUID ORDER BY ended DESC LIMIT {_RECENT}",
     )
+    confirmed = home.book.balance(account)
     if not by_behaviour and not pending and not children:
+        if any(confirmed.values()):
+            raise refuse(
+                "account-erased",
+                f"the records of {account} were erased; what it comes to is booked and tells nothing of its acts",
+                where="account",
+                remedy="nothing more can be said of it",
+            )
         raise refuse(
             "unknown-account",
             f"{account} has no records, no open reports and no linked platform accounts",
             where="account",
             remedy="see 'tanzhang account list'; PARTNER:SUBJECT names a platform account too",
         )
-    confirmed = home.book.balance(account)
+    erased = {
+        f"{name}_mg": str(amount)
+        for kind, name in (("reduction", "reduction"), ("emission", "footprint"))
+        for recorded in [sum(int(total) for found, _, _, total in by_behaviour if found == kind)]
+        if (amount := confirmed.get(UNIT_OF_KIND[kind], 0) - recorded)
+    }
     return {
         "account": str(account),
         "programme": home.programme.id,
@@ -128,6 +145,7 @@ def _statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
             "reduction_mg": str(provisional.get((account, "reduction"), 0)),
             "footprint_mg": str(provisional.get((account, "emission"), 0)),
         },
+        **({"erased": erased} if erased else {}),
         "by_behaviour": [
             {"kind": kind, "behaviour": behaviour, "records": count, "mg": total}
             for kind, behaviour, count, total in by_behaviour

@@ -107,7 +107,7 @@ class _Counts:
     records: int = 0
     batches: int = 0
     reports: int = 0
-    refusals: int = 0
+    verdict_lines: int = 0
     answers: int = 0
     links: int = 0
 
@@ -378,7 +378,7 @@ class _Erasing:
             name = path.relative_to(storage).as_posix()
             self.replaced.append(self._replacement("verdicts", row.seq, name, digest, int(own.sum())))
             self.leftovers.append(("file", row.verdicts))
-            self.counts.refusals += int(own.sum())
+            self.counts.verdict_lines += int(own.sum())
 
     def _answers(self, submissions: list[int], known: _Actions) -> dict[int, bytes]:
         """Delivery -> its answer without the verdicts of erased records, where it has any."""
