@@ -154,7 +154,7 @@ def everything(home: Home) -> Iterator[bytes]:
 
 
 def holding(home: Home, wanted: uuid.UUID) -> int:
-    """How many places hold an account. Pages of postings do, as bytes, so in the book's own file texts are looked for."""
+    """How many places hold an account. Pages of postings do, as bytes; in the book's own file texts are looked for."""
     forms = (wanted.bytes, str(wanted).encode(), wanted.hex.encode())
     pages = [path.read_bytes() for path in home.folder.glob("book.sqlite*")]
     return sum(any(form in data for form in forms) for data in everything(home)) + sum(

@@ -241,6 +241,20 @@ def verify(home: HomeOption = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def tidy(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what the programme's retention calendar no longer keeps, and files that belong to nothing."""
+    with answering(as_json):
+        from tanzhang.cli import show
+        from tanzhang.service.retention import tidy as service
+
+        _answer(as_json, service(_home(home), now=_now(), dry_run=dry_run), show.tree)
+
+
+@app.command()
 def demo(
     home: Annotated[Path | None, typer.Option("--home", help="New folder for it (default: a temporary one).")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same day.")] = 20250605,

@@ -16,9 +16,11 @@ import json
 import secrets
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,9 +76,10 @@ def erase(
     was erased, and under ``open`` the reports of these persons that are not settled yet and stay until then.
     Raises ``account-is-linked`` for a platform account whose acts are booked in another one that is not to be erased,
     ``record-file-changed`` or ``report-file-changed`` for a damaged file, ``book-moved`` if somebody was linked
-    meanwhile; nothing was erased then.
+    meanwhile, ``book-behind-log`` for a book that is an old copy; nothing was erased then.
     """
     with home.settling():
+        home.publish()
         clear_leftovers(home)
         gather(home, now=now)
         erasing = _Erasing(home, home.connect(), home.book.heads(), now, progress)
@@ -89,7 +92,7 @@ def clear_leftovers(home: Home) -> None:
     names = home.book.leftovers("file")
     for name in names:
         if (home.storage / name).is_file():
-            remove(home.storage / name)
+            remove_file(home.storage / name)
     batches = home.book.leftovers("keys")
     if batches:
         History(home).make_again(map(int, batches))
@@ -98,6 +101,14 @@ def clear_leftovers(home: Home) -> None:
             home.book.cleared(kind, done)
     if names:
         home.book.forget_deleted()
+
+
+def remove_file(place: Place) -> None:
+    """Remove a file, and its folder if that is empty then."""
+    remove(place)
+    if isinstance(place, Path):
+        with suppress(OSError):
+            place.parent.rmdir()
 
 
 @dataclass(slots=True)

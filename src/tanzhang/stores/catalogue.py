@@ -39,7 +39,7 @@ from tanzhang.core.methodology import (
     choose,
     make_plan,
 )
-from tanzhang.core.programme import Partner, Programme, ProgrammeCap
+from tanzhang.core.programme import Partner, Programme, ProgrammeCap, Retention
 from tanzhang.engine.units import Units
 from tanzhang.stores.yaml_text import Document, read_yaml
 
@@ -551,6 +551,7 @@ def read_programme(document: Document, known: Iterable[str]) -> Programme:
         ),
         partners=partners,
         where=document.where(),
+        retention=Retention(**data.get("retention", {})),
     )
 
 

@@ -161,11 +161,36 @@ class Deliveries:
                 )
         return submission
 
-    def forget_answers(self, received_before: str) -> int:
+    def forget_answers(self, received_before: str | None, *, dry_run: bool = False) -> int:
         """Forget the answers to requests that came before a moment; returns how many."""
+        if received_before is None:
+            return 0
+        old = (delivery.c.received_at < received_before) & delivery.c.answer.is_not(None)
+        if dry_run:
+            return self._count(old)
         with self._book.transaction() as con:
-            old = (delivery.c.received_at < received_before) & delivery.c.answer.is_not(None)
             return int(con.execute(delivery.update().where(old).values(answer=None)).rowcount)
+
+    def forget_requests(self, received_before: str | None, *, dry_run: bool = False) -> int:
+        """Forget that requests came before a moment, once their reports are in a report file; returns how many.
+
+        A key that such a request had may be used again; what it brought is known by its references.
+        """
+        if received_before is None:
+            return 0
+        gathered = sa.select(inbox.c.id).where(inbox.c.submission.is_not(None))
+        old = (delivery.c.received_at < received_before) & delivery.c.inbox.in_(gathered)
+        if dry_run:
+            return self._count(old)
+        with self._book.transaction() as con:
+            count = int(con.execute(delivery.delete().where(old)).rowcount)
+            unnamed = inbox.c.id.not_in(sa.select(delivery.c.inbox))
+            con.execute(inbox.delete().where(unnamed & inbox.c.submission.is_not(None)))
+        return count
+
+    def _count(self, condition: sa.ColumnElement[bool]) -> int:
+        (row,) = self._book.query(sa.select(sa.func.count().label("n")).select_from(delivery).where(condition))
+        return int(row.n)
 
 
 class _Inflated:
