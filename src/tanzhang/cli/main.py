@@ -438,6 +438,25 @@ def account_links(
         _answer(as_json, {"status": "linked", **link_many(_home(home), file, now=_now())}, show.tree)
 
 
+@account_app.command("export")
+def account_export(
+    account: Annotated[str, typer.Argument(metavar="ID", help="Account id, or PARTNER:SUBJECT.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="New ZIP file.")],
+    receipts: Annotated[bool, typer.Option("--receipts", help="With the receipt of each record.")] = False,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Everything about one person as JSON and CSV, with a page that explains it in Chinese and English."""
+    with answering(as_json):
+        from tanzhang.cli import show
+        from tanzhang.service.accounts import account_named
+        from tanzhang.service.export import export_account as service
+
+        opened = _home(home)
+        result = service(opened, account_named(opened, account), out, now=_now(), receipts=receipts)
+        _answer(as_json, result, show.tree)
+
+
 @account_app.command("erase")
 def account_erase(
     accounts: Annotated[

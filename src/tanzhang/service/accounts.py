@@ -81,17 +81,18 @@ def partner_totals(home: Home) -> dict[str, dict[str, int]]:
     return totals
 
 
-def statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
+def statement(home: Home, account: uuid.UUID, *, recent: int | None = _RECENT) -> dict[str, Any]:
     """One account: balances, totals by behaviour, its latest records with outcome and reason, its linked children.
 
-    ``erased`` is there where records were: what of the confirmed amounts they came to. Raises ``unknown-account``, and
-    ``account-erased`` where nothing but booked amounts is left.
+    ``recent`` is how many records are shown at most, and how many open ones (all if None). ``erased`` is there where
+    records were: what of the confirmed amounts they came to. Raises ``unknown-account``, and ``account-erased`` where
+    nothing but booked amounts is left.
     """
     with home.book.snapshot():  # so that no act is seen twice or not at all, whatever is settled meanwhile
-        return _statement(home, account)
+        return _statement(home, account, "" if recent is None else f"LIMIT {recent}")
 
 
-def _statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
+def _statement(home: Home, account: uuid.UUID, limit: str) -> dict[str, Any]:
     con = home.connect()
     settled = settled_records(home, con)
     own = "own_records"  # read once: files are many, and an account's records are few
@@ -105,13 +106,13 @@ def _statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
         """
     ).fetchall()
     outcomes = con.execute(f"SELECT outcome, count(*) FROM {own} GROUP BY 1 ORDER BY 1").fetchall()
-    latest = read_records(con, f"SELECT * FROM {own} ORDER BY ended DESC, action_id LIMIT {_RECENT}")
+    latest = read_records(con, f"SELECT * FROM {own} ORDER BY ended DESC, action_id {limit}")
     children = children_of(home, con, account)
     own_platforms = {account, *(uuid.UUID(each["child"]) for each in children)}
     provisional = _provisional(home, con, sorted(own_platforms))
     pending = read_records(
         con,
-        f"SELECT * FROM preview WHERE account = {quote(str(account))}::UUID ORDER BY ended DESC LIMIT {_RECENT}",
+        f"SELECT * FROM preview WHERE account = {quote(str(account))}::UUID ORDER BY ended DESC, action_id {limit}",
     )
     confirmed = home.book.balance(account)
     if not by_behaviour and not pending and not children:

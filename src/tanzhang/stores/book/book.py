@@ -268,7 +268,14 @@ class Book:
         return postings_of(self.query(statement))
 
     def balance(self, account: uuid.UUID) -> dict[str, int]:
-        """Unit -> sum of an account's postings, of the units it has any of. One look-up in each batch."""
+        """Unit -> sum of an account's postings, of the units it has any of."""
+        found: dict[str, int] = {}
+        for _, unit, amount in self.account_postings(account):
+            found[unit] = found.get(unit, 0) + amount
+        return found
+
+    def account_postings(self, account: uuid.UUID) -> list[tuple[int, str, int]]:
+        """Batch, unit and amount of an account's postings, by unit and batch. One look-up in each batch."""
         page, others = posting.alias(), posting.alias()
         first = (
             sa.select(others.c.first)
@@ -280,18 +287,22 @@ class Book:
             .correlate(batch)
             .scalar_subquery()
         )
-        statement = sa.select(page).where(
-            page.c.batch == batch.c.seq,
-            page.c.unit == sa.bindparam("unit"),
-            page.c.first == first,
-            page.c.last >= account.bytes,
+        statement = (
+            sa.select(page)
+            .where(
+                page.c.batch == batch.c.seq,
+                page.c.unit == sa.bindparam("unit"),
+                page.c.first == first,
+                page.c.last >= account.bytes,
+            )
+            .order_by(page.c.batch)
         )
-        found = {}
-        for unit in UNIT_OF_KIND.values():
-            amounts = [amount_in(row, account.bytes) for row in self.query(statement, {"unit": unit})]
-            if any(amounts):
-                found[unit] = sum(amounts)
-        return found
+        return [
+            (row.batch, unit, amount)
+            for unit in UNIT_OF_KIND.values()
+            for row in self.query(statement, {"unit": unit})
+            if (amount := amount_in(row, account.bytes))
+        ]
 
     def balances(self) -> pa.Table:
         """The sum of every account's postings by unit, sorted: account, unit, amount; memory is that of all of them."""
