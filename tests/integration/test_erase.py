@@ -192,7 +192,7 @@ def test_the_same_call_again_erases_nothing_more(lived: Home) -> None:
     erase(lived, [account(lived, *ANNA)], now=on(21))
     rows = (lived.book.rows(erasure), lived.book.rows(replacement), sorted(files_under(lived.storage / "records")))
     again = erase(lived, [account(lived, *ANNA)], now=on(22))
-    assert (again["status"], again["erasure"], again["records"]) == ("nothing-to-erase", None, 0)
+    assert (again["status"], again["erasure"], again["records"]) == ("nothing", None, 0)
     assert rows == (
         lived.book.rows(erasure),
         lived.book.rows(replacement),

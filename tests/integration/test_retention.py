@@ -79,7 +79,7 @@ def test_nothing_goes_before_its_day(lived: Home) -> None:
 def test_report_files_go_when_all_their_reports_have_been_settled_for_long_enough(lived: Home, quick: Path) -> None:
     intake(lived, write(quick / "late.ndjson", [box("open", day=(after(179)).date())]), now=after(179))
     would = tidy(lived, now=after(180), dry_run=True)
-    assert (would["status"], would["report_files"]) == ("would-tidy", 2)
+    assert (would["status"], would["report_files"]) == ("due", 2)
     assert names(lived, "reports").count("accepted.parquet") == 3
     size = sum(size for name, size in files_under(lived.storage / "reports"))
     done = tidy(lived, now=after(180))

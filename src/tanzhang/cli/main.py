@@ -246,7 +246,7 @@ def tidy(
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove what the programme's retention calendar no longer keeps, and files that belong to nothing."""
+    """Remove what the retention calendar no longer keeps, and strays."""
     with answering(as_json):
         from tanzhang.cli import show
         from tanzhang.service.retention import tidy as service

@@ -199,7 +199,7 @@ class _Erasing:
             clear_leftovers(self.home)
             self.home.book.forget_deleted()
         return {
-            "status": "nothing-to-erase" if erasure is None else "erased",
+            "status": "nothing" if erasure is None else "erased",
             "erasure": erasure,
             "accounts": persons,
             **{name: getattr(self.counts, name) for name in _Counts.__slots__},

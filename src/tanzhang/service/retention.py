@@ -39,7 +39,7 @@ def tidy(home: Home, *, now: datetime, dry_run: bool = False) -> dict[str, Any]:
         named = [row.file for row in reports] + [row.verdicts for row in verdicts]
         kept = home.programme.retention
         answer = {
-            "status": "would-tidy" if dry_run else "tidied",
+            "status": "due" if dry_run else "tidied",
             "report_files": len(reports),
             "verdict_files": len(verdicts),
             "orphans": len(orphans),
