@@ -34,6 +34,7 @@ from tanzhang.service.progress import Progress, silent
 from tanzhang.service.recount import erased_sums_sql, recounted_postings, recounted_totals
 from tanzhang.stores.book import (
     consumption,
+    erasure,
     genesis,
     manifest_of,
     plan,
@@ -297,6 +298,11 @@ class _Verification:
                     f"batch {row.seq}: {count} erased records, the book says {row.erased}; {full} still hold something"
                 )
                 check.problems.append(_wrong("erasure-mismatch", message, row.folder))
+        counted = sum(row.records for row in self.book.rows(erasure))
+        stated = sum(row.erased for row in self.batches)
+        if counted != stated:
+            message = f"{stated} records are erased, the rows of erasings say {counted}"
+            check.problems.append(_wrong("erasure-mismatch", message, f"{self.book.name}: erasure"))
         waiting = [*self.book.leftovers("file"), *self.book.leftovers("keys")]
         if waiting:
             remedy = "run 'tanzhang tidy'; it removes them"
