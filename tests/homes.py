@@ -108,7 +108,7 @@ def write(path: Path, events: Iterable[Event | str]) -> Path:
 
 def records(home: Home) -> pa.Table:
     """All records of a home, batch by batch; texts as texts however they are stored."""
-    tables = [parquet_file(file.path).read() for file in all_record_files(home.storage, home.book.rows(batch))]
+    tables = [parquet_file(file.path).read() for file in all_record_files(home.storage, home.book.batches())]
     plain = [pa.table({name: _plain(table[name]) for name in table.column_names}) for table in tables]
     return pa.concat_tables(plain, promote_options="default")
 
@@ -133,6 +133,8 @@ def outcomes(home: Home) -> dict[uuid.UUID, list[str]]:
     found: dict[uuid.UUID, list[str]] = {}
     for row in records(home).select(["action_id", "outcome"]).to_pylist():
         action = row["action_id"]
+        if action is None:  # an erased record that was itself a second report of its reference
+            continue
         found.setdefault(action if isinstance(action, uuid.UUID) else uuid.UUID(bytes=action), []).append(
             row["outcome"]
         )

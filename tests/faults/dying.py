@@ -15,8 +15,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tanzhang.core.claim import CHILD, identity
 from tanzhang.service.epoch import close
+from tanzhang.service.erase import erase
 from tanzhang.service.intake import intake
+from tanzhang.service.retention import tidy
 from tanzhang.service.settle import settle
 from tanzhang.service.spark.settle import ClusterSettlement
 from tanzhang.stores import files
@@ -39,6 +42,11 @@ def act(job: dict[str, Any]) -> None:
         settle(Home(folder), now=now, engine=ClusterSettlement(LocalStages(cores=4)))
     elif job["do"] == "epoch":
         close(Home(folder), now=now)
+    elif job["do"] == "erase":
+        home = Home(folder)
+        erase(home, [identity(home.identity_key, CHILD, "amap", "anna")], now=now)
+    elif job["do"] == "tidy":
+        tidy(Home(folder), now=now)
     else:
         settle(Home(folder), now=now)
 

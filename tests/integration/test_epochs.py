@@ -19,7 +19,8 @@ from tanzhang.core.sum_tree import LEAST_LEAVES
 from tanzhang.core.tlog_proof import TlogProof
 from tanzhang.engine.signing import verifier_of
 from tanzhang.service.accounts import statement
-from tanzhang.service.epoch import Prover, check, close, epochs, forget, latest_epoch, prove
+from tanzhang.service.epoch import Prover, check, close, epochs, latest_epoch, prove
+from tanzhang.service.erase import erase
 from tanzhang.service.intake import intake
 from tanzhang.stores.catalogue import shipped_folder
 from tanzhang.stores.home import Home
@@ -295,8 +296,8 @@ def test_a_forgotten_person_leaves_every_root_and_total_and_no_way_back(home: Ho
     anna, secret = own(home, "anna"), home.epochs.secret(own(home, "anna"))
     assert secret is not None
     before = [home.log.entry(index) for index in range(home.log.size)]
-    assert forget(home, anna) == 2
-    assert forget(home, anna) == 0
+    erase(home, [anna], now=on(8))
+    erase(home, [anna], now=on(8))
     assert home.epochs.secret(anna) is None
     assert secret not in home.epochs.secrets().secrets.tobytes()
     assert_verified(home)
@@ -308,7 +309,7 @@ def test_a_forgotten_person_leaves_every_root_and_total_and_no_way_back(home: Ho
     later = close(home, day(8), now=on(9))
     assert later["trees"]["co2e_mg"]["total"] == str(sum(amounts(home)))
     check(prove(home, own(home, "bo")), vkey(home))
-    assert forget(home, own(home, "dan")) == 3
+    erase(home, [own(home, "dan")], now=on(9))
     assert_verified(home)
 
 

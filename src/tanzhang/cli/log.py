@@ -7,37 +7,32 @@ from typing import Annotated
 
 import typer
 
+from tanzhang.cli.common import AsJson, HomeOption, answer, answering, home_of
+
 log_app = typer.Typer(help="The published log and its witnesses.")
 policy_app = typer.Typer(help="Which witnesses the log has.")
 log_app.add_typer(policy_app, name="policy")
-
-HomeOption = Annotated[Path | None, typer.Option("--home", envvar="TANZHANG_HOME", help="Folder of the programme.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 
 
 @log_app.command("status")
 def log_status(home: HomeOption = None, as_json: AsJson = False) -> None:
     """Size and root, what each witness signed last, and whether the quorum is met."""
-    from tanzhang.cli.main import _answer, _home, answering
-
     with answering(as_json):
         from tanzhang.cli.show import log_status as render
         from tanzhang.service.log import status
 
-        _answer(as_json, status(_home(home)), render)
+        answer(as_json, status(home_of(home)), render)
 
 
 @log_app.command("witness")
 def log_witness(home: HomeOption = None, as_json: AsJson = False) -> None:
     """Ask the witnesses now; ends with 1 while the quorum is not met."""
-    from tanzhang.cli.main import _answer, _home, answering
-
     with answering(as_json):
         from tanzhang.cli.show import log_status as render
         from tanzhang.service.log import ask_witnesses
 
-        result = ask_witnesses(_home(home))
-        _answer(as_json, result, render)
+        result = ask_witnesses(home_of(home))
+        answer(as_json, result, render)
         if not result["witnessing"]["met"]:
             raise typer.Exit(1)
 
@@ -45,13 +40,11 @@ def log_witness(home: HomeOption = None, as_json: AsJson = False) -> None:
 @log_app.command("tidy")
 def log_tidy(home: HomeOption = None, as_json: AsJson = False) -> None:
     """Remove partial tiles and bundles that a full one has replaced."""
-    from tanzhang.cli.main import _answer, _home, answering
-
     with answering(as_json):
         from tanzhang.cli.show import tree
         from tanzhang.service.log import tidy
 
-        _answer(as_json, tidy(_home(home)), tree)
+        answer(as_json, tidy(home_of(home)), tree)
 
 
 @policy_app.command("set")
@@ -67,10 +60,8 @@ def log_policy_set(
     as_json: AsJson = False,
 ) -> None:
     """Keep the policy that names this log's witnesses."""
-    from tanzhang.cli.main import _answer, _home, answering
-
     with answering(as_json):
         from tanzhang.cli.show import tree
         from tanzhang.service.log import set_policy, use_of
 
-        _answer(as_json, set_policy(_home(home), file, use_of(when_unmet, deadline_s)), tree)
+        answer(as_json, set_policy(home_of(home), file, use_of(when_unmet, deadline_s)), tree)

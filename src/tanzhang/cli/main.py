@@ -11,16 +11,33 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tanzhang.cli.accounts import account_app
+from tanzhang.cli.catalogue import catalogue_app
+from tanzhang.cli.common import (
+    AsJson,
+    Day,
+    HomeOption,
+    Overlays,
+    Region,
+    answer,
+    answering,
+    book_access,
+    catalogue_of,
+    day_of,
+    fail,
+    folder_of,
+    home_of,
+    now,
+    say,
+)
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.log import log_app
+from tanzhang.cli.receipts import receipt_app
 from tanzhang.cli.replay import replay
 from tanzhang.cli.simulate import simulate
 from tanzhang.cli.totals import city_app, epoch_app
@@ -28,8 +45,7 @@ from tanzhang.cli.witness import witness_app
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 
 if TYPE_CHECKING:
-    from tanzhang.stores.catalogue import Catalogue
-    from tanzhang.stores.home import Home
+    pass
 
 app = typer.Typer(
     name="tanzhang",
@@ -38,9 +54,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-catalogue_app = typer.Typer(help="What is published: behaviours, methodologies, factors.")
-account_app = typer.Typer(help="Accounts of persons.")
-receipt_app = typer.Typer(help="Receipts that verify offline.")
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(account_app, name="account")
 app.add_typer(receipt_app, name="receipt")
@@ -50,14 +63,6 @@ app.add_typer(log_app, name="log")
 app.add_typer(witness_app, name="witness")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
-
-AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
-HomeOption = Annotated[Path | None, typer.Option("--home", envvar="TANZHANG_HOME", help="Folder of the programme.")]
-Overlays = Annotated[
-    list[Path] | None, typer.Option("--catalogue", help="Folder of your own catalogue files over the shipped ones.")
-]
-Region = Annotated[str, typer.Option("--region", help="CN, or CN- and six digits of GB/T 2260.")]
-Day = Annotated[str, typer.Option("--on", help="Local day of the act, YYYY-MM-DD.")]
 
 
 def run() -> None:
@@ -80,11 +85,11 @@ def _run(arguments: list[str], as_json: bool) -> int:
     except Exception as error:
         # What Typer and Click say of a command line they cannot read knows how to format itself.
         misused = hasattr(error, "format_message")
-        _say(TanzhangError(_misused(error) if misused else _unexpected(error)), as_json)
+        say(TanzhangError(_misused(error) if misused else _unexpected(error)), as_json)
         return 1
     if code == INTERRUPTED:
         remedy = "run the same command again; what was acknowledged is kept, what was not left nothing behind"
-        _say(refuse("interrupted", "stopped by Ctrl-C", where="tanzhang", remedy=remedy), as_json)
+        say(refuse("interrupted", "stopped by Ctrl-C", where="tanzhang", remedy=remedy), as_json)
     return 1 if code else 0
 
 
@@ -117,20 +122,20 @@ def init(
         from tanzhang.stores.home import Home
 
         created = Home.create(
-            _folder(home),
+            folder_of(home),
             programme=programme,
             origin=origin or f"tanzhang.local/{programme}",
             overlays=tuple(catalogue or ()),
-            now=_now(),
+            now=now(),
             book=book,
-            book_access=_book_access(),
+            book_access=book_access(),
             storage=storage,
         )
         values = {"status": "created", "home": str(created.folder), **created.values, "book": created.book.name}
         values["storage"] = str(created.storage)
         from tanzhang.cli import show
 
-        _answer(as_json, values, show.created)
+        answer(as_json, values, show.created)
 
 
 @app.command()
@@ -155,10 +160,10 @@ def quantify(
 
     try:
         result = service(
-            _catalogue(catalogue),
+            catalogue_of(catalogue),
             behaviour,
             region=region,
-            on=_day(on, "--on"),
+            on=day_of(on, "--on"),
             inputs=_inputs(inputs or []),
             variant=variant,
             evidence=evidence,
@@ -168,12 +173,12 @@ def quantify(
         )
     except TanzhangError as error:
         if not as_json:
-            _fail(error, as_json)
+            fail(error, as_json)
         print(json.dumps(refusal(error), ensure_ascii=False, indent=2))
         raise typer.Exit(1) from None
     from tanzhang.cli import show
 
-    _answer(as_json, result, show.quantified)
+    answer(as_json, result, show.quantified)
 
 
 @app.command()
@@ -191,7 +196,7 @@ def intake(
         from tanzhang.cli.progress import progress_line
         from tanzhang.service.intake import intake as service
 
-        opened = _home(home)
+        opened = home_of(home)
         with progress_line("intake") as progress:
             result = service(
                 opened,
@@ -199,11 +204,12 @@ def intake(
                 partner=partner,
                 mapping=map_,
                 tables=_tables(table or []),
-                now=_now(),
+                now=now(),
                 progress=progress,
             )
-        result["verdicts"] = str(opened.storage / result["verdicts"])
-        _answer(as_json, result, show.taken_in)
+        if result["verdicts"] is not None:
+            result["verdicts"] = str(opened.storage / result["verdicts"])
+        answer(as_json, result, show.taken_in)
         if result["rows"] and not result["accepted"]:
             raise typer.Exit(1)
 
@@ -224,11 +230,11 @@ def settle(
         from tanzhang.cli.progress import progress_line
         from tanzhang.service.settle import settle as service
 
-        opened = _home(home)
-        day = None if through is None else _day(through, "--through")
+        opened = home_of(home)
+        day = None if through is None else day_of(through, "--through")
         with progress_line("settle") as progress:
-            result = service(opened, through=day, now=_now(), progress=progress, engine=chosen)
-        _answer(as_json, result, show.settled)
+            result = service(opened, through=day, now=now(), progress=progress, engine=chosen)
+        answer(as_json, result, show.settled)
 
 
 @app.command()
@@ -240,10 +246,24 @@ def verify(home: HomeOption = None, as_json: AsJson = False) -> None:
         from tanzhang.service.verify import verify as service
 
         with progress_line("verify") as progress:
-            result = service(_home(home), progress=progress)
-        _answer(as_json, result, show.checked)
+            result = service(home_of(home), progress=progress)
+        answer(as_json, result, show.checked)
         if result["status"] != "verified":
             raise typer.Exit(1)
+
+
+@app.command()
+def tidy(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what the retention calendar no longer keeps, and strays."""
+    with answering(as_json):
+        from tanzhang.cli import show
+        from tanzhang.service.retention import tidy as service
+
+        answer(as_json, service(home_of(home), now=now(), dry_run=dry_run), show.tree)
 
 
 @app.command()
@@ -261,278 +281,11 @@ def demo(
 
         with progress_line("demo") as progress:
             result = service(home, seed=seed, people=people, progress=progress)
-        _answer(as_json, result, show.demo)
+        answer(as_json, result, show.demo)
 
 
 app.command()(simulate)
 app.command()(replay)
-
-
-@catalogue_app.command("check")
-def catalogue_check(catalogue: Overlays = None, as_json: AsJson = False) -> None:
-    """Check every file: all mistakes at once, each with file, line and remedy."""
-    with answering(as_json):
-        from tanzhang.cli import show
-        from tanzhang.service.catalogue import check_catalogue
-
-        report = check_catalogue(_catalogue(catalogue))
-        result = {
-            "status": "failed" if report.problems else "checked",
-            "counts": dict(report.counts),
-            "problems": [problem.as_dict() for problem in report.problems],
-        }
-        _answer(as_json, result, show.catalogue_checked)
-        if report.problems:
-            raise typer.Exit(1)
-
-
-@catalogue_app.command("list")
-def catalogue_list(catalogue: Overlays = None, as_json: AsJson = False) -> None:
-    """Every behaviour with its methodologies, and the declared gaps."""
-    with answering(as_json):
-        from tanzhang.cli import show
-        from tanzhang.service.catalogue import listing
-
-        _answer(as_json, listing(_catalogue(catalogue)), show.catalogue_listed)
-
-
-@catalogue_app.command("show")
-def catalogue_show(
-    item: Annotated[str, typer.Argument(metavar="ID", help="Behaviour, methodology, factor, programme or source.")],
-    catalogue: Overlays = None,
-    as_json: AsJson = False,
-) -> None:
-    """Everything the catalogue says of one thing."""
-    with answering(as_json):
-        from tanzhang.cli import show
-        from tanzhang.service.catalogue import show as service
-
-        _answer(as_json, service(_catalogue(catalogue), item), show.tree)
-
-
-@catalogue_app.command("resolve")
-def catalogue_resolve(
-    item: Annotated[str, typer.Argument(metavar="ID", help="Factor or methodology.")],
-    on: Day,
-    region: Region,
-    variant: Annotated[str | None, typer.Option("--variant", help="Named case of a methodology.")] = None,
-    catalogue: Overlays = None,
-    as_json: AsJson = False,
-) -> None:
-    """The value in force for a day and a region, and why this one."""
-    with answering(as_json):
-        from tanzhang.cli import show
-        from tanzhang.service.catalogue import resolve
-
-        result = resolve(_catalogue(catalogue), item, on=_day(on, "--on"), region=region, variant=variant)
-        _answer(as_json, result, show.tree)
-
-
-@catalogue_app.command("snapshot")
-def catalogue_snapshot(
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Where to (default: in the last folder).")] = None,
-    catalogue: Overlays = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write every resolved number, one a line, so that a review shows what a change moves."""
-    with answering(as_json):
-        from tanzhang.cli import show
-        from tanzhang.service.catalogue import SNAPSHOT, write_snapshot
-
-        opened = _catalogue(catalogue)
-        path = out or opened.folders[-1] / SNAPSHOT
-        write_snapshot(opened, path)
-        lines = len(path.read_text(encoding="utf-8").splitlines())
-        _answer(as_json, {"status": "written", "snapshot": str(path), "lines": lines}, show.tree)
-
-
-@account_app.command("list")
-def account_list(
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
-    home: HomeOption = None,
-    as_json: AsJson = False,
-) -> None:
-    """Accounts with confirmed and provisional balances, most reductions first."""
-    with answering(as_json):
-        from tanzhang.cli import show
-        from tanzhang.service.accounts import balances
-
-        count, rows = balances(_home(home), limit)
-        result = {
-            "accounts": count,
-            "shown": [
-                {
-                    "account": str(row.account),
-                    "reduction_mg": str(row.reduction_mg),
-                    "footprint_mg": str(row.footprint_mg),
-                    "provisional_reduction_mg": str(row.provisional_reduction_mg),
-                    "provisional_footprint_mg": str(row.provisional_footprint_mg),
-                }
-                for row in rows
-            ],
-        }
-        _answer(as_json, result, show.accounts)
-
-
-@account_app.command("show")
-def account_show(
-    account: Annotated[str, typer.Argument(metavar="ID", help="Account id, or PARTNER:SUBJECT.")],
-    home: HomeOption = None,
-    as_json: AsJson = False,
-) -> None:
-    """One account: balances, behaviours, latest records and why each is what it is."""
-    with answering(as_json):
-        from tanzhang.cli import show
-        from tanzhang.service.accounts import account_named, statement
-
-        opened = _home(home)
-        _answer(as_json, statement(opened, account_named(opened, account)), show.statement)
-
-
-@account_app.command("grade")
-def account_grade(
-    account: Annotated[str, typer.Argument(metavar="ID", help="Account id, or PARTNER:SUBJECT.")],
-    month: Annotated[str, typer.Option("--month", help="Calendar month of the acts, YYYY-MM.")],
-    scheme: Annotated[
-        str | None, typer.Option("--scheme", help="Grading scheme of the catalogue (default: the programme's).")
-    ] = None,
-    home: HomeOption = None,
-    as_json: AsJson = False,
-) -> None:
-    """The grade of a person for a month, by a scheme whose thresholds and source are data."""
-    with answering(as_json):
-        from tanzhang.cli import show
-        from tanzhang.service.accounts import account_named
-        from tanzhang.service.grading import grade_account
-
-        opened = _home(home)
-        own = account_named(opened, account)
-        _answer(as_json, grade_account(opened, own, _day(f"{month}-01", "--month"), scheme_id=scheme), show.tree)
-
-
-@account_app.command("link")
-def account_link(
-    child: Annotated[str, typer.Argument(help="Platform account: id, or PARTNER:SUBJECT.")],
-    to: Annotated[str, typer.Option("--to", help="The person's account: id, or PARTNER:SUBJECT.")],
-    since: Annotated[str, typer.Option("--from", help="First local day of the person's consent.")],
-    until: Annotated[str | None, typer.Option("--until", help="First day after the consent; open if left out.")] = None,
-    home: HomeOption = None,
-    as_json: AsJson = False,
-) -> None:
-    """Link a platform account to a person's account (1+N), with consent from-to."""
-    with answering(as_json):
-        from tanzhang.cli import show
-        from tanzhang.service.accounts import account_named
-        from tanzhang.service.links import link_child
-
-        opened = _home(home)
-        result = link_child(
-            opened,
-            account_named(opened, child),
-            account_named(opened, to),
-            valid_from=_day(since, "--from"),
-            valid_until=None if until is None else _day(until, "--until"),
-            now=_now(),
-        )
-        _answer(as_json, {"status": "linked", **result}, show.tree)
-
-
-@account_app.command("links")
-def account_links(
-    file: Annotated[Path, typer.Argument(help="CSV or Parquet of links.")],
-    home: HomeOption = None,
-    as_json: AsJson = False,
-) -> None:
-    """Link all platform accounts of a file: partner, subject, with_partner, with_subject, valid_from[, valid_until]."""
-    with answering(as_json):
-        from tanzhang.cli import show
-        from tanzhang.service.links import link_many
-
-        _answer(as_json, {"status": "linked", **link_many(_home(home), file, now=_now())}, show.tree)
-
-
-@receipt_app.command("create")
-def receipt_create(
-    action: Annotated[str, typer.Argument(help="Action id, or PARTNER:REFERENCE.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Where to write the receipt.")],
-    home: HomeOption = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write the receipt of one settled record."""
-    with answering(as_json):
-        from tanzhang.cli import show
-        from tanzhang.service.accounts import action_named
-        from tanzhang.service.receipt import create_receipt
-
-        opened = _home(home)
-        data = create_receipt(opened, action_named(opened, action))
-        out.write_bytes(data)
-        result = {"status": "created", "receipt": str(out), "bytes": len(data), "key": opened.values["vkey"]}
-        _answer(as_json, result, show.receipt_created)
-
-
-@receipt_app.command("verify")
-def receipt_verify(
-    file: Annotated[Path, typer.Argument(help="A receipt file.")],
-    key: Annotated[
-        str | None, typer.Option("--key", help="The log's public key (vkey), or a file that holds it.")
-    ] = None,
-    policy: Annotated[
-        Path | None, typer.Option("--policy", help="Which witnesses must have signed; may name the log as well.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Check a receipt offline, with nothing but the log's public key or a policy."""
-    with answering(as_json):
-        from tanzhang.cli import show
-        from tanzhang.core.policy import parse_policy
-        from tanzhang.service.receipt import check_receipt
-
-        vkey = None if key is None else vkey_of(key)
-        trusted = None if policy is None else parse_policy(policy.read_bytes(), where=str(policy))
-        _answer(as_json, check_receipt(file.read_bytes(), vkey, trusted), show.receipt_checked)
-
-
-@receipt_app.command("page")
-def receipt_page(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Where to write the page.")],
-    as_json: AsJson = False,
-) -> None:
-    """Write the page that checks receipts in a browser: one file, without a network."""
-    with answering(as_json):
-        from tanzhang.cli import show
-        from tanzhang.web.verify import page
-
-        data = page().encode()
-        out.write_bytes(data)
-        _answer(as_json, {"status": "written", "page": str(out), "bytes": len(data)}, show.tree)
-
-
-# -- helpers --------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def answering(as_json: bool) -> Iterator[None]:
-    """Turn a coded error into its message and exit code 1."""
-    try:
-        yield
-    except TanzhangError as error:
-        _fail(error, as_json)
-
-
-def _fail(error: TanzhangError, as_json: bool) -> NoReturn:
-    _say(error, as_json)
-    raise typer.Exit(1)
-
-
-def _say(error: TanzhangError, as_json: bool) -> None:
-    if as_json:
-        problems = [problem.as_dict() for problem in error.problems]
-        print(json.dumps({"status": "error", **problems[0], "problems": problems}, ensure_ascii=False, indent=2))
-    else:
-        from tanzhang.cli.show import printable
-
-        print(printable(str(error)), file=sys.stderr)
 
 
 def _misused(error: Any) -> Problem:
@@ -555,60 +308,6 @@ def _unexpected(error: Exception) -> Problem:
     where = f"{Path(last.filename).name}, line {last.lineno}"
     message = f"{type(error).__name__}: {error}".splitlines()[0]
     return Problem("internal-error", message, where, "this is a bug in Tanzhang; please report it with this message")
-
-
-def _answer(as_json: bool, result: dict[str, Any], render: Any) -> None:
-    if as_json:
-        print(json.dumps(result, ensure_ascii=False, indent=2))
-    else:
-        render(result)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def vkey_of(key: str) -> str:
-    """A verifier key as it was given, or out of the file that holds it."""
-    held = Path(key)
-    return held.read_text(encoding="ascii", errors="replace").strip() if "+" not in key and held.exists() else key
-
-
-def _folder(home: Path | None) -> Path:
-    if home is None:
-        raise refuse("home-unnamed", "no home is named", where="--home", remedy="give --home DIR, or set TANZHANG_HOME")
-    return home
-
-
-def _home(home: Path | None) -> Home:
-    from tanzhang.stores.home import Home
-
-    return Home(_folder(home), book_access=_book_access())
-
-
-def _book_access() -> str | None:
-    """How the book on PostgreSQL is reached, where that is not in the home: see docs/postgresql.md."""
-    from tanzhang.stores.home import ACCESS_VARIABLE
-
-    return os.environ.get(ACCESS_VARIABLE) or None
-
-
-def _catalogue(overlays: list[Path] | None) -> Catalogue:
-    from tanzhang.stores.catalogue import Catalogue
-
-    return Catalogue(*(overlays or ()))
-
-
-def _day(text: str, option: str) -> date:
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        day = None
-    if day is None or day.isoformat() != text:
-        raise refuse(
-            "day-malformed", f"{text!r} is not a day", where=option, remedy="write an existing day as YYYY-MM-DD"
-        )
-    return day
 
 
 def _inputs(pairs: list[str]) -> dict[str, int]:

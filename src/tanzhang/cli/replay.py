@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tanzhang.cli.common import answer, answering, book_access, folder_of
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 
 
@@ -27,8 +28,6 @@ def replay(
     as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
 ) -> None:
     """Settle a season of report files day by day."""
-    from tanzhang.cli.main import _answer, _book_access, _folder, answering
-
     with answering(as_json), settling_with(engine, master) as chosen:
         from tanzhang.cli.progress import progress_line
         from tanzhang.cli.show import season
@@ -36,6 +35,6 @@ def replay(
         from tanzhang.service.replay import replay as service
 
         with progress_line("replay") as progress:
-            opened = home_for(folder, _folder(home), book=book, book_access=_book_access(), storage=storage)
+            opened = home_for(folder, folder_of(home), book=book, book_access=book_access(), storage=storage)
             result = service(opened, folder, progress=progress, engine=chosen)
-        _answer(as_json, result, season)
+        answer(as_json, result, season)

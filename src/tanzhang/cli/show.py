@@ -160,7 +160,8 @@ def taken_in(answer: Mapping[str, Any]) -> None:
             reference = f" ({problem['reference']})" if problem["reference"] else ""
             _under(f"row {problem['row']}{reference} {problem['code']}: {problem['message']}")
             _under(f"fix  {problem['remedy']}", left=4)
-        _console.print(f"\nEvery mistake with its remedy: {answer['verdicts']}", markup=False, soft_wrap=True)
+        if answer["verdicts"] is not None:
+            _console.print(f"\nEvery mistake with its remedy: {answer['verdicts']}", markup=False, soft_wrap=True)
 
 
 def settled(answer: Mapping[str, Any]) -> None:
@@ -195,6 +196,8 @@ def checked(answer: Mapping[str, Any]) -> None:
         mark = "[red]failed[/red]" if check["problems"] else "[green]ok[/green]"
         table.add_row(mark, check["check"], f"{check['count']:,}", check["what"])
     _console.print(table)
+    for note in (note for check in answer["checks"] for note in check["notes"]):
+        _under(note, left=1)
     _problems(problem for check in answer["checks"] for problem in check["problems"])
     verdict = "everything holds" if answer["status"] == "verified" else f"{answer['problems']} problems"
     _console.print(f"\n[bold]{answer['status']}[/bold]: {verdict}")
@@ -301,6 +304,33 @@ def statement(answer: Mapping[str, Any]) -> None:
         table = _table("platform account", "from", "until", title="\nLinked (1+N)")
         for child in answer["children"]:
             table.add_row(child["child"], child["from"], child["until"] or "open")
+        _console.print(table)
+
+
+def erased(answer: Mapping[str, Any]) -> None:
+    """What an erasing took away, and what is still open."""
+    if answer["erasure"] is None:
+        _console.print("Nothing that is settled is kept under these accounts.")
+    else:
+        _console.print(
+            f"[bold]Erasure {answer['erasure']}: {answer['accounts']:,} accounts, {answer['records']:,} records of "
+            f"{answer['batches']:,} batches[/bold]"
+        )
+        names = {
+            "reports": "reports",
+            "verdict_lines": "verdicts on refused rows",
+            "answers": "answers to partners",
+            "links": "links",
+        }
+        _pairs([(text, f"{answer[name]:,}") for name, text in names.items() if answer[name]])
+    for child in answer["shared_children"]:
+        _under(f"{child} is or was linked to another account too and stays.", left=1)
+    if answer["open"]:
+        table = _table(
+            "platform account", "open reports>", "last closes on", title="\nNot settled yet: erase again then"
+        )
+        for row in answer["open"]:
+            table.add_row(row["account"], f"{row['reports']:,}", row["last_closes_on"])
         _console.print(table)
 
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tanzhang.cli.common import answer, answering, catalogue_of
+
 
 def simulate(
     scenario: Annotated[str, typer.Option("--scenario", help="Id of a scenario of the catalogue.")],
@@ -25,15 +27,13 @@ def simulate(
     as_json: Annotated[bool, typer.Option("--json", help="Answer as JSON.")] = False,
 ) -> None:
     """Write a simulated season of reports and the truth about it."""
-    from tanzhang.cli.main import _answer, _catalogue, answering
-
     with answering(as_json):
         from tanzhang.cli.progress import progress_line
         from tanzhang.service.simulate import simulate as service
 
         with progress_line("simulate") as progress:
             result = service(
-                _catalogue(catalogue),
+                catalogue_of(catalogue),
                 scenario,
                 out,
                 people=people,
@@ -43,7 +43,7 @@ def simulate(
                 format=format_,
                 progress=progress,
             )
-        _answer(as_json, {**result, "folder": str(out)}, simulated)
+        answer(as_json, {**result, "folder": str(out)}, simulated)
 
 
 def simulated(answer: Mapping[str, Any]) -> None:

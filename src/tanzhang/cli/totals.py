@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tanzhang.cli.common import answer, answering, day_of, home_of, now, vkey_of
+
 if TYPE_CHECKING:
     from datetime import date
 
@@ -29,27 +31,27 @@ def close(
     as_json: _AsJson = False,
 ) -> None:
     """Seal the totals of all accounts at the end of a day; a second time gives the same."""
-    from tanzhang.cli import main, show
+    from tanzhang.cli import show
     from tanzhang.cli.progress import progress_line
 
-    with main.answering(as_json):
+    with answering(as_json):
         from tanzhang.service.epoch import close as service
 
-        opened = main._home(home)
+        opened = home_of(home)
         with progress_line("epoch") as progress:
-            result = service(opened, _day(day, "--day"), now=main._now(), progress=progress)
-        main._answer(as_json, {"status": "closed", **result}, show.tree)
+            result = service(opened, _day(day, "--day"), now=now(), progress=progress)
+        answer(as_json, {"status": "closed", **result}, show.tree)
 
 
 @epoch_app.command("list")
 def list_(home: _Home = None, as_json: _AsJson = False) -> None:
     """Every closed epoch, the latest first."""
-    from tanzhang.cli import main, show
+    from tanzhang.cli import show
 
-    with main.answering(as_json):
+    with answering(as_json):
         from tanzhang.service.epoch import epochs
 
-        main._answer(as_json, {"epochs": epochs(main._home(home))}, show.tree)
+        answer(as_json, {"epochs": epochs(home_of(home))}, show.tree)
 
 
 @epoch_app.command("prove")
@@ -61,17 +63,17 @@ def prove(
     as_json: _AsJson = False,
 ) -> None:
     """Write the file with which a person checks that the sealed total contains their milligrams."""
-    from tanzhang.cli import main, show
+    from tanzhang.cli import show
 
-    with main.answering(as_json):
+    with answering(as_json):
         from tanzhang.service.accounts import account_named
         from tanzhang.service.epoch import prove as service
 
-        opened = main._home(home)
+        opened = home_of(home)
         data = service(opened, account_named(opened, account), _day(day, "--day"))
         out.write_bytes(data)
         result = {"status": "created", "proof": str(out), "bytes": len(data), "key": opened.values["vkey"]}
-        main._answer(as_json, result, show.tree)
+        answer(as_json, result, show.tree)
 
 
 @epoch_app.command("check")
@@ -81,12 +83,12 @@ def check(
     as_json: _AsJson = False,
 ) -> None:
     """Check a proof file offline, with nothing but the log's public key."""
-    from tanzhang.cli import main, show
+    from tanzhang.cli import show
 
-    with main.answering(as_json):
+    with answering(as_json):
         from tanzhang.service.epoch import check as service
 
-        main._answer(as_json, service(file.read_bytes(), main.vkey_of(key)), show.tree)
+        answer(as_json, service(file.read_bytes(), vkey_of(key)), show.tree)
 
 
 @city_app.command("show")
@@ -99,17 +101,17 @@ def city_show(
     as_json: _AsJson = False,
 ) -> None:
     """Confirmed totals of the programme, in which each act counts once, with the latest sealed epoch."""
-    from tanzhang.cli import main, show
+    from tanzhang.cli import show
 
-    with main.answering(as_json):
+    with answering(as_json):
         from tanzhang.service.city import city_totals
         from tanzhang.service.epoch import latest_epoch
 
-        opened = main._home(home)
+        opened = home_of(home)
         totals = city_totals(
             opened, by=_cuts(by), since=_day(since, "--from"), until=_day(until, "--to"), region=region
         )
-        main._answer(as_json, {**totals, "epoch": _named(latest_epoch(opened))}, show.tree)
+        answer(as_json, {**totals, "epoch": _named(latest_epoch(opened))}, show.tree)
 
 
 @city_app.command("partner")
@@ -122,15 +124,15 @@ def city_partner(
     as_json: _AsJson = False,
 ) -> None:
     """What the users of one partner saved through it: facilitated by it, not owned."""
-    from tanzhang.cli import main, show
+    from tanzhang.cli import show
 
-    with main.answering(as_json):
+    with answering(as_json):
         from tanzhang.service.city import partner_ledger
         from tanzhang.service.epoch import latest_epoch
 
-        opened = main._home(home)
+        opened = home_of(home)
         ledger = partner_ledger(opened, partner, by=_cuts(by), since=_day(since, "--from"), until=_day(until, "--to"))
-        main._answer(as_json, {**ledger, "epoch": _named(latest_epoch(opened))}, show.tree)
+        answer(as_json, {**ledger, "epoch": _named(latest_epoch(opened))}, show.tree)
 
 
 @city_app.command("ranking")
@@ -145,17 +147,17 @@ def city_ranking(
     as_json: _AsJson = False,
 ) -> None:
     """Who was confirmed most reductions, under pseudonyms; equal amounts have equal ranks."""
-    from tanzhang.cli import main, show
+    from tanzhang.cli import show
 
-    with main.answering(as_json):
+    with answering(as_json):
         from tanzhang.service.accounts import account_named
         from tanzhang.service.city import last_day
         from tanzhang.service.ranking import Scope, ranking
 
-        opened = main._home(home)
+        opened = home_of(home)
         scope = Scope.of(period, _day(on, "--on") or last_day(opened), region, partner)
         own = None if account is None else account_named(opened, account)
-        main._answer(as_json, ranking(opened, scope, top=top, account=own), show.tree)
+        answer(as_json, ranking(opened, scope, top=top, account=own), show.tree)
 
 
 def _cuts(text: str) -> tuple[str, ...]:
@@ -163,9 +165,7 @@ def _cuts(text: str) -> tuple[str, ...]:
 
 
 def _day(text: str | None, option: str) -> date | None:
-    from tanzhang.cli.main import _day as read
-
-    return None if text is None else read(text, option)
+    return None if text is None else day_of(text, option)
 
 
 def _named(epoch: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from tanzhang.cli.common import AsJson, answer, answering, vkey_of
+
 witness_app = typer.Typer(help="Be a witness for other logs.")
 
 Folder = Annotated[
     Path, typer.Option("--folder", envvar="TANZHANG_WITNESS", help="Folder with the witness's key and state.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 
 
 @witness_app.command("init")
@@ -22,13 +23,11 @@ def witness_init(
     as_json: AsJson = False,
 ) -> None:
     """Make a new witness: its key and an empty state."""
-    from tanzhang.cli.main import _answer, answering
-
     with answering(as_json):
         from tanzhang.cli.show import tree
         from tanzhang.service.witness import new_witness
 
-        _answer(as_json, new_witness(folder, name), tree)
+        answer(as_json, new_witness(folder, name), tree)
 
 
 @witness_app.command("add-log")
@@ -38,25 +37,21 @@ def witness_add_log(
     as_json: AsJson = False,
 ) -> None:
     """Watch one more log."""
-    from tanzhang.cli.main import _answer, answering, vkey_of
-
     with answering(as_json):
         from tanzhang.cli.show import tree
         from tanzhang.service.witness import add_log
 
-        _answer(as_json, add_log(folder, vkey_of(key)), tree)
+        answer(as_json, add_log(folder, vkey_of(key)), tree)
 
 
 @witness_app.command("status")
 def witness_status(folder: Folder, as_json: AsJson = False) -> None:
     """The logs that are watched, and the size last signed for each."""
-    from tanzhang.cli.main import _answer, answering
-
     with answering(as_json):
         from tanzhang.cli.show import tree
         from tanzhang.service.witness import status
 
-        _answer(as_json, status(folder), tree)
+        answer(as_json, status(folder), tree)
 
 
 @witness_app.command("serve")
@@ -67,8 +62,6 @@ def witness_serve(
     as_json: AsJson = False,
 ) -> None:
     """Answer logs and monitors over HTTP until Ctrl-C; TLS is the business of the proxy in front."""
-    from tanzhang.cli.main import answering
-
     with answering(as_json):
         from tanzhang.api.witness import serve
 

@@ -41,6 +41,22 @@ class Disclosure:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """For how many days an operator keeps what only serves checking; None for ever, which is the default.
+
+    ``report_files`` counts from the day on which the last report of a file was settled, the others from coming in:
+    ``verdict_files`` (what was refused, with partners' references), ``answers`` to requests, and ``requests``, that
+    there were any (partner, key, digest).
+    """
+
+    report_files: int | None = None
+    verdict_files: int | None = None
+    answers: int | None = None
+    requests: int | None = None
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Programme:
     """One scheme's rules. ``methodologies`` is in order of preference among equals; ``windows`` in days by family.
 
@@ -63,6 +79,7 @@ class Programme:
     where: str
     disclosure: Disclosure = Disclosure()
     grading: tuple[str, ...] = ()
+    retention: Retention = Retention()
 
     def window_days(self, family: str, published: int) -> int:
         """The window of an activity family here: the programme's own, else the methodology's."""

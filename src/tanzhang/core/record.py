@@ -38,6 +38,11 @@ OUTCOMES: tuple[str, ...] = (
 OUTCOME_NUMBER: dict[str, int] = {name: number for number, name in enumerate(OUTCOMES)}
 HOLDERS = ("granted", "capped")  # outcomes that hold their claim and their time against later reports
 
+# Stands in a record file where a record was erased, in place of its outcome; in no leaf. Of the record are left the
+# references (its own, and the one that it takes back) and the claim of an issuer, if it held one.
+ERASED = "erased"
+CLAIMING = (*HOLDERS, ERASED)  # what may hold a claim against later reports
+
 KIND_NUMBER: dict[str, int] = {"reduction": 1, "emission": 2}
 UNIT_OF_KIND: dict[str, str] = {"reduction": "co2e_mg", "emission": "footprint_mg"}
 EVIDENCE_NUMBER: dict[str, int] = {name: number for number, name in enumerate(EVIDENCE)}

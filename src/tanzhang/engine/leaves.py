@@ -24,7 +24,7 @@ from tanzhang.core.record import (
     SALT_BYTES,
     context_digest,
 )
-from tanzhang.engine.columns import Bytes, fixed_bytes, integers, text_codes
+from tanzhang.engine.columns import Bytes, Numbers, fixed_bytes, integers, text_codes
 from tanzhang.engine.hashing import sha256_here
 
 _IDENTITIES = ("action_id", "account", "child", "group_id", "claim", "withdraws", "related")
@@ -47,6 +47,7 @@ _LAYOUT = np.dtype(
         ("reversed_mg", ">i8"),
     ]
 )
+_NONE = 255  # stands for no kind, outcome or evidence
 # What is hashed: the prefix of an RFC 6962 leaf, the salt, the layout.
 _LEAF = np.dtype([("prefix", "u1"), ("salt", f"V{SALT_BYTES}"), ("layout", _LAYOUT)])
 
@@ -59,19 +60,22 @@ def salt_seeds(accounts: Bytes, seal_key: bytes) -> Bytes:
     return np.ascontiguousarray(sha256_here(rows)[:, :SALT_BYTES])
 
 
-def leaf_hashes(records: pa.Table, seeds: Bytes, *, first_index: int = 0) -> Bytes:
+def leaf_hashes(records: pa.Table, seeds: Bytes, *, first_index: int = 0, index: Numbers | None = None) -> Bytes:
     """The leaf of each record, 32 bytes a row, on the core that calls it.
 
-    ``records`` has the columns of :data:`tanzhang.engine.records.RECORD_COLUMNS`, in batch order from ``first_index``;
-    ``seeds`` is (n, 16), of each record's account.
+    ``records`` has the columns of :data:`tanzhang.engine.records.RECORD_COLUMNS`, in batch order from ``first_index``,
+    or those at the places ``index`` of the batch; ``seeds`` is (n, 16), of each record's account. What comes out for
+    an erased record is no leaf: :mod:`tanzhang.stores.erased` has it.
     """
+    places = np.arange(first_index, first_index + records.num_rows) if index is None else index
     leaves = np.empty((records.num_rows, 32), dtype=np.uint8)
     for start in range(0, records.num_rows, _SLICE_ROWS):
         part = records.slice(start, _SLICE_ROWS)
         rows = _scratch(part.num_rows)
-        rows["salt"] = _salts(seeds[start : start + _SLICE_ROWS], first_index + start).view(f"V{SALT_BYTES}").ravel()
+        here = slice(start, start + _SLICE_ROWS)
+        rows["salt"] = _salts(seeds[here], places[here]).view(f"V{SALT_BYTES}").ravel()
         _fill(rows["layout"], part)
-        leaves[start : start + _SLICE_ROWS] = sha256_here(rows.view(np.uint8).reshape(len(rows), _LEAF.itemsize))
+        leaves[here] = sha256_here(rows.view(np.uint8).reshape(len(rows), _LEAF.itemsize))
     return leaves
 
 
@@ -90,11 +94,10 @@ def _scratch(count: int) -> npt.NDArray[np.void]:
     return rows[:count]
 
 
-def _salts(seeds: Bytes, first_index: int) -> Bytes:
+def _salts(seeds: Bytes, places: Numbers) -> Bytes:
     rows = np.empty((len(seeds), SALT_BYTES + 8), dtype=np.uint8)
     rows[:, :SALT_BYTES] = seeds
-    indexes = np.arange(first_index, first_index + len(seeds), dtype=">u8")
-    rows[:, SALT_BYTES:] = indexes.view(np.uint8).reshape(-1, 8)
+    rows[:, SALT_BYTES:] = places.astype(">u8").view(np.uint8).reshape(-1, 8)
     return np.ascontiguousarray(sha256_here(rows)[:, :SALT_BYTES])
 
 
@@ -111,7 +114,7 @@ def _fill(rows: npt.NDArray[np.void], records: pa.Table) -> None:
     for name, numbers in (("kind", KIND_NUMBER), ("outcome", OUTCOME_NUMBER), ("evidence", EVIDENCE_NUMBER)):
         codes, texts = text_codes(records[name])
         if texts:
-            rows[name] = np.array([numbers[text or ""] for text in texts], dtype=np.uint8)[codes]
+            rows[name] = np.array([numbers.get(text or "", _NONE) for text in texts], dtype=np.uint8)[codes]
     missing = np.zeros(records.num_rows, dtype=np.uint32)
     for position, name in enumerate(OPTIONAL):
         column = records[name]

@@ -15,7 +15,7 @@ from tanzhang.core.errors import Problem, TanzhangError
 from tanzhang.core.formula import Exact, holds
 from tanzhang.core.methodology import Plan
 from tanzhang.core.recipe import CapRule, Computation, Recipe, compute, read_recipe
-from tanzhang.core.record import HOLDERS, OUTCOME_NUMBER, Record, content_digest
+from tanzhang.core.record import ERASED, HOLDERS, OUTCOME_NUMBER, Record, content_digest
 from tanzhang.core.settlement import Rules, cap_order, caps_of, person_claim_fields, rank
 
 
@@ -117,7 +117,8 @@ class _Settlement:
         self.content = [content_digest(accepted.record) for accepted in pending]
         self.reported = [accepted.record.claim for accepted in pending]
         self.acts = [self._in_account(accepted.record, links) for accepted in pending]
-        self.before = [record for record in settled if record.outcome not in ("repeat", "conflict")]
+        # An erased record has a reference unless it was itself a second report of one; its amounts are gone.
+        self.before = [r for r in settled if r.outcome not in ("repeat", "conflict") and r.action_id is not None]
         self.outcome: dict[int, str] = {}
         self.related: dict[int, uuid.UUID | None] = {}
         self.kind: dict[int, str] = {}
@@ -169,7 +170,10 @@ class _Settlement:
         return (rank(recipe) if recipe else 10**6, start, act.action_id.int)
 
     def _same_reference(self) -> None:
-        standing = {record.action_id: content_digest(self._as_reported(record)) for record in self.before}
+        standing = {
+            record.action_id: None if record.outcome == ERASED else content_digest(self._as_reported(record))
+            for record in self.before
+        }
         by_id: dict[uuid.UUID, list[int]] = defaultdict(list)
         for n, act in enumerate(self.acts):
             by_id[act.action_id].append(n)
@@ -177,7 +181,7 @@ class _Settlement:
         for action_id, group in by_id.items():
             group.sort(key=lambda n: (*self._order(n), self.content[n], self.acts[n].plan or ""))
             losers = group if action_id in standing else group[1:]
-            content = standing.get(action_id, self.content[group[0]])
+            content = standing.get(action_id) or self.content[group[0]]  # what an erased report said is not known
             for n in losers:
                 self.outcome[n] = "repeat" if self.content[n] == content else "conflict"
                 self.related[n] = action_id
@@ -186,9 +190,13 @@ class _Settlement:
         return replace(record, claim=None) if record.claim == self._person_claim(record) else record
 
     def _withdrawals(self) -> None:
-        settled = {record.action_id: record for record in self.before}
+        settled = {record.action_id: record for record in self.before if record.outcome != ERASED}
+        erased = {record.action_id for record in self.before if record.outcome == ERASED}
         for n in self._live():
             recipe, target = self._recipe(n), self._target(n, settled)
+            if recipe is not None and self.acts[n].withdraws in erased:
+                # What was booked of it is not known any more and stays, so nothing can take its place.
+                self.outcome[n], self.related[n] = "conflict", self.acts[n].withdraws
             if target is None:
                 continue
             # An act stays in the account where it was booked, whatever was linked since.
@@ -201,7 +209,7 @@ class _Settlement:
         for record in sorted([*self.before, *(self.acts[n] for n in asked)], key=lambda record: record.action_id):
             if record.withdraws is not None:
                 self.targets.setdefault(record.withdraws, record.action_id)
-        taken_back = {record.withdraws for record in self.before if record.reversed_mg > 0}
+        taken_back = {r.withdraws for r in self.before if r.outcome != ERASED and r.reversed_mg > 0}
         pending = {self.acts[n].action_id: n for n in self._live()}
         for n in asked:
             target = self._target(n, settled)
@@ -230,7 +238,9 @@ class _Settlement:
                 self.outcome[n], self.related[n] = "late", None
 
     def _conflicts(self) -> None:
-        self.holders = [r for r in self.before if r.outcome in HOLDERS and r.action_id not in self.targets]
+        self.holders = [
+            r for r in self.before if r.outcome == ERASED or (r.outcome in HOLDERS and r.action_id not in self.targets)
+        ]
         live = self._live()
         self.candidates = live
         spans = {n: self._span(self.acts[n]) for n in live}

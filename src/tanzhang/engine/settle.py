@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from tanzhang.core.recipe import CapRule, Recipe
-from tanzhang.core.record import CONTENT, HOLDERS, OUTCOME_NUMBER
+from tanzhang.core.record import CLAIMING, CONTENT, ERASED, OUTCOME_NUMBER
 from tanzhang.core.settlement import Rules, cap_order, caps_of, person_claim_fields, rank
 from tanzhang.engine import meeting
 from tanzhang.engine.columns import (
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import duckdb
 
 SAME_REPORT = ("repeat", "conflict")  # outcomes of what is itself a second report of its reference
-_HOLDS = f"outcome IN ({', '.join(quote(outcome) for outcome in HOLDERS)})"
+_HOLDS = f"outcome IN ({', '.join(quote(outcome) for outcome in CLAIMING)})"
 _KIND_PLACE = {kind: place for place, kind in enumerate(KINDS)}
 
 
@@ -58,7 +58,8 @@ def settle(
     ``pending`` has the columns of :data:`tanzhang.engine.screen.ACCEPTED_COLUMNS` and ``received`` (local day); columns
     without a value may be missing; it may have come through :func:`tanzhang.engine.prepare.prepare` already.
     ``settled`` names a relation with the columns of :data:`tanzhang.engine.records.RECORD_COLUMNS`: the records of
-    earlier batches, which always win, at least all that share a key with a pending act, and what took those back;
+    earlier batches, which always win, at least all that share a key with a pending act, and what took those back,
+    erased ones (:data:`tanzhang.core.record.ERASED`) among them;
     ``links`` one of child, account, valid_from, valid_until (consent, local days, never two at a time for one child);
     None where there are none. Every plan named by a row is in ``recipes``.
     """
@@ -243,7 +244,7 @@ def _earlier(con: duckdb.DuckDBPyConnection, settled: str | None, rules: Rules) 
     if settled is None:
         con.execute(
             "CREATE OR REPLACE TEMP TABLE earlier (action_id UUID, account UUID, kind VARCHAR, granted_mg BIGINT, "
-            "reversed_mg BIGINT, withdraws UUID, content VARCHAR)"
+            "reversed_mg BIGINT, withdraws UUID, erased BOOLEAN, content VARCHAR)"
         )
         return
     made = identity_sql(rules.identity_key, person_claim_text_sql())
@@ -259,8 +260,8 @@ def _earlier(con: duckdb.DuckDBPyConnection, settled: str | None, rules: Rules) 
             SELECT m.*, r.family, r.told_by, r.overlap AND m.started IS NOT NULL AS by_overlap
             FROM met m LEFT JOIN recipes r ON m.plan = r.plan
         )
-        SELECT action_id, account, kind, granted_mg, reversed_mg, withdraws,
-            {_content_sql(f"nullif(claim, {made})")} AS content
+        SELECT action_id, account, kind, granted_mg, reversed_mg, withdraws, outcome = {quote(ERASED)} AS erased,
+            CASE WHEN NOT erased THEN {_content_sql(f"nullif(claim, {made})")} END AS content
         FROM identified
         """
     )
@@ -307,7 +308,7 @@ def _withdrawals(con: duckdb.DuckDBPyConnection, pending: pa.Table, rules: Rules
         WITH asked AS (
             SELECT l.n, l.action_id, e.action_id AS target, e.account, e.kind, e.granted_mg,
                 coalesce(l.kind <> e.kind, false) AS misplaced
-            FROM live l JOIN earlier e ON l.withdraws = e.action_id
+            FROM live l JOIN earlier e ON l.withdraws = e.action_id AND NOT e.erased
         )
         SELECT n, target, account, kind, misplaced, CASE WHEN misplaced OR target IN (
                 SELECT withdraws FROM earlier WHERE reversed_mg > 0
@@ -328,6 +329,12 @@ def _withdrawals(con: duckdb.DuckDBPyConnection, pending: pa.Table, rules: Rules
     con.execute("UPDATE acts SET account = moved.account, claim = moved.claim FROM moved WHERE acts.n = moved.n")
     # A correction may change the amount, not the book it stands in; one that would takes nothing back.
     _except(con, "SELECT n, 'conflict' AS outcome, target AS related FROM reversals WHERE misplaced")
+    # What was booked of an erased act is not known any more and stays, so nothing can take its place.
+    _except(
+        con,
+        "SELECT l.n, 'conflict' AS outcome, l.withdraws AS related FROM live l JOIN earlier e "
+        "ON l.withdraws = e.action_id WHERE e.erased AND l.plan IS NOT NULL",
+    )
     con.execute(
         """
         CREATE OR REPLACE TEMP TABLE withdrawn_ids AS
@@ -402,7 +409,8 @@ def _holders(con: duckdb.DuckDBPyConnection, settled: str | None) -> None:
         )
         SELECT m.action_id, m.account, m.plan, m.claim, m.started, m.ended, m.day, m.group_id, m.granted_mg,
             r.family, r.overlap AND m.started IS NOT NULL AS by_overlap
-        FROM met m JOIN recipes r ON m.plan = r.plan WHERE m.action_id NOT IN (SELECT target FROM withdrawn_ids)
+        FROM met m LEFT JOIN recipes r ON m.plan = r.plan
+        WHERE m.outcome = {quote(ERASED)} OR m.action_id NOT IN (SELECT target FROM withdrawn_ids)
         """
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tanzhang.core.claim import ACTION, CHILD, identity
 from tanzhang.core.errors import refuse
-from tanzhang.core.record import Record, to_json
+from tanzhang.core.record import UNIT_OF_KIND, Record, to_json
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.links import children_of
@@ -81,13 +81,18 @@ def partner_totals(home: Home) -> dict[str, dict[str, int]]:
     return totals
 
 
-def statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
-    """One account: balances, totals by behaviour, its latest records with outcome and reason, its linked children."""
+def statement(home: Home, account: uuid.UUID, *, recent: int | None = _RECENT) -> dict[str, Any]:
+    """One account: balances, totals by behaviour, its latest records with outcome and reason, its linked children.
+
+    ``recent`` is how many records are shown at most, and how many open ones (all if None). ``erased`` is there where
+    records were: what of the confirmed amounts they came to. Raises ``unknown-account``, and ``account-erased`` where
+    nothing but booked amounts is left.
+    """
     with home.book.snapshot():  # so that no act is seen twice or not at all, whatever is settled meanwhile
-        return _statement(home, account)
+        return _statement(home, account, "" if recent is None else f"LIMIT {recent}")
 
 
-def _statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
+def _statement(home: Home, account: uuid.UUID, limit: str) -> dict[str, Any]:
     con = home.connect()
     settled = settled_records(home, con)
     own = "own_records"  # read once: files are many, and an account's records are few
@@ -101,22 +106,35 @@ def _statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
         """
     ).fetchall()
     outcomes = con.execute(f"SELECT outcome, count(*) FROM {own} GROUP BY 1 ORDER BY 1").fetchall()
-    latest = read_records(con, f"SELECT * FROM {own} ORDER BY ended DESC, action_id LIMIT {_RECENT}")
+    latest = read_records(con, f"SELECT * FROM {own} ORDER BY ended DESC, action_id {limit}")
     children = children_of(home, con, account)
     own_platforms = {account, *(uuid.UUID(each["child"]) for each in children)}
     provisional = _provisional(home, con, sorted(own_platforms))
     pending = read_records(
         con,
-        f"SELECT * FROM preview WHERE account = {quote(str(account))}::UUID ORDER BY ended DESC LIMIT {_RECENT}",
+        f"SELECT * FROM preview WHERE account = {quote(str(account))}::UUID ORDER BY ended DESC, action_id {limit}",
     )
+    confirmed = home.book.balance(account)
     if not by_behaviour and not pending and not children:
+        if any(confirmed.values()):
+            raise refuse(
+                "account-erased",
+                f"the records of {account} were erased; what it comes to is booked and tells nothing of its acts",
+                where="account",
+                remedy="nothing more can be said of it",
+            )
         raise refuse(
             "unknown-account",
             f"{account} has no records, no open reports and no linked platform accounts",
             where="account",
             remedy="see 'tanzhang account list'; PARTNER:SUBJECT names a platform account too",
         )
-    confirmed = home.book.balance(account)
+    erased = {
+        f"{name}_mg": str(amount)
+        for kind, name in (("reduction", "reduction"), ("emission", "footprint"))
+        for recorded in [sum(int(total) for found, _, _, total in by_behaviour if found == kind)]
+        if (amount := confirmed.get(UNIT_OF_KIND[kind], 0) - recorded)
+    }
     return {
         "account": str(account),
         "programme": home.programme.id,
@@ -128,6 +146,7 @@ def _statement(home: Home, account: uuid.UUID) -> dict[str, Any]:
             "reduction_mg": str(provisional.get((account, "reduction"), 0)),
             "footprint_mg": str(provisional.get((account, "emission"), 0)),
         },
+        **({"erased": erased} if erased else {}),
         "by_behaviour": [
             {"kind": kind, "behaviour": behaviour, "records": count, "mg": total}
             for kind, behaviour, count, total in by_behaviour

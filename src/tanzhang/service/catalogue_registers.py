@@ -295,6 +295,14 @@ class Registers:
                     document.where("windows", family),
                     f"take the line out{or_near(family, families)}",
                 )
+        kept = programme.retention
+        if kept.requests is not None and (kept.answers is None or kept.answers > kept.requests):
+            self._note(
+                "retention-order",
+                "answers are kept for longer than the requests that they answer",
+                document.where("retention", "requests"),
+                "keep requests at least as long as answers; without the request nobody can ask for its answer",
+            )
         for index, entry in enumerate(document.data["methodologies"]):
             if entry.endswith(".*"):
                 continue

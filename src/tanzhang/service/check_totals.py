@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from tanzhang.core.epoch import Epoch
 from tanzhang.core.errors import Problem, TanzhangError
-from tanzhang.engine.tally import SCHEMA, merged
+from tanzhang.engine.tally import AMOUNTS, COUNTS, DIMENSIONS, SCHEMA, merged
 from tanzhang.service.epoch import recomputed
 from tanzhang.service.ranking import Scope, recounted_board
 from tanzhang.stores.boards import kept_boards, read_board
@@ -25,10 +27,36 @@ if TYPE_CHECKING:
 _RESTORE = "restore it from a backup; everything up to the last checkpoint can be compared with the published log"
 
 
-def check_tallies(book: Book, batches: Sequence[int], recounted: Mapping[int, pa.Table]) -> tuple[int, list[Problem]]:
+@dataclass(frozen=True, slots=True)
+class Recounted:
+    """What the records of a batch come to: the tally of those that can be read, and the sums of those that are erased.
+
+    ``erased``: partner, kind and outcome -> records, granted and reversed mg.
+    """
+
+    tally: pa.Table
+    erased: Mapping[tuple[str, str, str], tuple[int, ...]]
+
+    def right(self, kept: pa.Table | None) -> pa.Table:
+        """The tally as it should be: of erased records' cells only the sums are known, the rest is believed."""
+        return kept if self.erased and kept is not None and self._explains(kept) else self.tally
+
+    def _explains(self, kept: pa.Table) -> bool:
+        """Whether a tally has at least what the records come to, and beyond it what the erased ones did."""
+        taken = {name: pc.negate(self.tally[name]) for name in (*COUNTS, *AMOUNTS)}
+        beyond = merged([kept, pa.table({**{name: self.tally[name] for name in DIMENSIONS}, **taken})])
+        if any((pc.min(beyond[name]).as_py() or 0) < 0 for name in (*COUNTS, *AMOUNTS)):
+            return False
+        by = ("partner", "kind", "outcome")
+        sums = merged([beyond], by).select([*by, "records", *AMOUNTS]).to_pylist()
+        found = {(row["partner"], row["kind"], row["outcome"]): tuple([*row.values()][3:]) for row in sums}
+        return {place: each for place, each in found.items() if any(each)} == dict(self.erased)
+
+
+def check_tallies(book: Book, batches: Sequence[int], recounted: Mapping[int, Recounted]) -> tuple[int, list[Problem]]:
     """How many rows of table ``tally`` were looked at, and what is wrong with them.
 
-    ``recounted`` has the tally of each batch whose records could be read; of the others the kept one is believed.
+    ``recounted`` has each batch whose records could be read; of the others the kept one is believed.
     """
     problems: list[Problem] = []
 
@@ -47,7 +75,7 @@ def check_tallies(book: Book, batches: Sequence[int], recounted: Mapping[int, pa
             except TanzhangError as error:
                 wrong(error.code, error.problems[0].message, first, number)
             if length == 1:
-                right = recounted.get(number, kept)
+                right = recounted[number].right(kept) if number in recounted else kept
             else:
                 step = length // RUN
                 right = merged([known[start, step] for start in range(first, number + 1, step)])
@@ -94,7 +122,7 @@ def check_boards(home: Home, con: duckdb.DuckDBPyConnection) -> tuple[int, list[
             scope = Scope.named(path.stem)
         except (ValueError, TanzhangError):
             scope = None
-        right = board is not None and scope is not None and board.batches <= home.book.batches()
+        right = board is not None and scope is not None and board.batches <= home.book.batch_count()
         if right and board is not None and scope is not None:
             count += board.table.num_rows
             right = board.table.equals(recounted_board(home, con, scope, board.batches))

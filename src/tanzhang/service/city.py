@@ -63,7 +63,7 @@ def city_totals(
     if partner is not None:
         check_partner(home, partner)
     with home.book.snapshot():
-        count = home.book.batches() if batches is None else batches
+        count = home.book.batch_count() if batches is None else batches
         tallies = home.book.tallies(
             count,
             since=None if since is None else since.isoformat(),

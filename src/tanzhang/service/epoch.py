@@ -28,6 +28,7 @@ from tanzhang.core.epoch import (
     verify_epoch_proof,
 )
 from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.core.record import ERASED
 from tanzhang.engine.epoch_leaves import account_secrets
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.signing import verifier_of
@@ -36,7 +37,7 @@ from tanzhang.service.epoch_trees import EpochTree, RunningTotals, epoch_trees, 
 from tanzhang.service.gather import gather
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.settle import reports_due
-from tanzhang.stores.book import batch, manifest_of
+from tanzhang.stores.book import manifest_of
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import all_record_files
 from tanzhang.stores.register.epochs import Secrets
@@ -89,7 +90,7 @@ def close(home: Home, day: date | None = None, *, now: datetime, progress: Progr
 
 
 def _close(home: Home, day: date, before: Epoch | None, progress: Progress) -> tuple[int, Epoch]:
-    rows = home.book.rows(batch)
+    rows = home.book.batches()
     first = covered = 0 if before is None else before.covered
     while covered < len(rows) and rows[covered].through <= day.isoformat():
         covered += 1
@@ -151,7 +152,7 @@ def _accounts_by_cell(home: Home, rows: Sequence[Any]) -> dict[str, dict[tuple[s
     for name in CELLS:
         counts = con.execute(
             f"SELECT kind, {name}, count(DISTINCT account) FROM read_parquet([{named}]) "
-            "WHERE granted_mg <> 0 OR reversed_mg <> 0 GROUP BY 1, 2"
+            f"WHERE (granted_mg <> 0 OR reversed_mg <> 0) AND outcome <> {quote(ERASED)} GROUP BY 1, 2"
         ).fetchall()
         found[name] = {(kind, label): count for kind, label, count in counts}
     return found
@@ -318,28 +319,31 @@ def _entry_of(home: Home, day: date | None) -> tuple[int, str, Epoch]:
 # -- forgetting -----------------------------------------------------------------------------------------------
 
 
-def forget(home: Home, account: uuid.UUID) -> int:
-    """Make the leaves of an account meaningless, in every epoch: its secret is overwritten, the leaves stay.
+def leaves_of(home: Home, accounts: Iterable[uuid.UUID]) -> dict[uuid.UUID, list[dict[str, Any]]]:
+    """Of each of these accounts that has a secret: its leaves in every epoch, as they are kept without it.
 
-    Afterwards nobody can compute whose leaves they were, while every root and total stays as it was sealed. What the
-    account holds is in a leaf of nobody from the next epoch on. Returns how many leaves; a second call does nothing.
+    Once the secrets are overwritten nobody can compute whose leaves they were, while every root and total stays as it
+    was sealed. What an account holds is in a leaf of nobody from the next epoch on.
     """
-    with home.settling():
-        secret = home.epochs.secret(account)
+    closed = [(row.seq, Epoch.parse(row.text)) for row in home.epochs.entries()]
+    found = {}
+    for account in accounts:
+        secret = home.epochs.secret(account) if closed else None
         if secret is None:
-            return 0
+            continue
         posted = home.book.posted(account)
-        kept = []
-        for row in home.epochs.entries():
-            epoch = Epoch.parse(row.text)
-            for unit, amounts in posted.items():
-                own = [amount for number, amount in amounts.items() if number < epoch.covered]
-                if own:
-                    salt = account_salt(secret, epoch.day, unit)
-                    leaf = sum_tree.leaf(account_commitment(account), salt, sum(own))
-                    kept.append({"entry": row.seq, "unit": unit, "leaf": leaf.hash, "amount": leaf.amount})
-        home.epochs.forget(account, kept)
-        return len(kept)
+        found[account] = [
+            _kept_leaf(account, secret, index, epoch, unit, sum(own))
+            for index, epoch in closed
+            for unit, amounts in posted.items()
+            if (own := [amount for number, amount in amounts.items() if number < epoch.covered])
+        ]
+    return found
+
+
+def _kept_leaf(account: uuid.UUID, secret: bytes, index: int, epoch: Epoch, unit: str, amount: int) -> dict[str, Any]:
+    leaf = sum_tree.leaf(account_commitment(account), account_salt(secret, epoch.day, unit), amount)
+    return {"entry": index, "unit": unit, "leaf": leaf.hash, "amount": leaf.amount}
 
 
 # -- verification ---------------------------------------------------------------------------------------------
@@ -348,7 +352,7 @@ def forget(home: Home, account: uuid.UUID) -> int:
 def recomputed(home: Home) -> Iterable[tuple[int, str, str | None]]:
     """Index, sealed text and the text that the book gives today of each epoch; None where no text can be made."""
     running, secrets = RunningTotals(home), home.epochs.secrets()
-    rows = home.book.rows(batch)
+    rows = home.book.batches()
     first = 0
     for row in home.epochs.entries():
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.recipe import Recipe, read_recipe
-from tanzhang.core.record import HOLDERS
+from tanzhang.core.record import CLAIMING
 from tanzhang.core.settlement import Rules, rules_of
 from tanzhang.engine import meeting
 from tanzhang.engine.columns import one_array, said
@@ -24,7 +24,6 @@ from tanzhang.engine.parallel import in_order
 from tanzhang.engine.prepare import Plans, prepare
 from tanzhang.engine.records import ARROW_TYPES, RECORD_COLUMNS, Decision
 from tanzhang.engine.settle import SAME_REPORT
-from tanzhang.stores.book import batch
 from tanzhang.stores.home import KNOWN, Home
 from tanzhang.stores.known import SLICE_ROWS, Known, entries, leading, slice_of
 from tanzhang.stores.parts import record_files
@@ -46,7 +45,7 @@ class History:
     def __init__(self, home: Home) -> None:
         self._home, self.recipes = home, recipes_of(home)
         self.rules = rules_of(home.programme, home.identity_key)
-        self._batches: list[Any] = home.book.rows(batch)
+        self._batches: list[Any] = home.book.batches()
         slices = [-(-row.records // SLICE_ROWS) for row in self._batches]
         self._first_slice = np.concatenate([[0], np.cumsum(slices, dtype=np.int64)])
         self._known = Known(home.folder / KNOWN, _definition(self.rules))
@@ -92,6 +91,12 @@ class History:
         """
         return self._known.lacking(number, self._made(number)) if number <= self._known.last else (0, None)
 
+    def make_again(self, numbers: Iterable[int]) -> None:
+        """Keep the keys of what some batches hold now, and none of what was erased; the home held for writing."""
+        kept = [number for number in numbers if number <= self._known.last]
+        slices = {number: range(*self._first_slice[number : number + 2].tolist()) for number in kept}
+        self._known.replace({number: self._made(number) for number in kept}, slices)
+
     def _made(self, number: int) -> meeting.KeyColumn:
         """The entries of a batch, from its record files."""
         parts = [np.zeros(0, dtype=np.uint64)]
@@ -113,7 +118,7 @@ class History:
     def _of_records(self, rows: pa.Table) -> Iterator[meeting.Keys]:
         plans = Plans.of(rows, self.recipes, self.rules)
         return meeting.of_records(
-            rows, plans, refers=~said(rows["outcome"], SAME_REPORT), holds=said(rows["outcome"], HOLDERS)
+            rows, plans, refers=~said(rows["outcome"], SAME_REPORT), holds=said(rows["outcome"], CLAIMING)
         )
 
     def _following(self, con: duckdb.DuckDBPyConnection, pending: pa.Table, found: pa.Table) -> Iterator[meeting.Keys]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
@@ -62,7 +63,7 @@ def intake(
     fingerprint = _fingerprint(home, path, partner, foreign, tables or {})
     earlier = home.book.find_submission(fingerprint, received_at(now))
     if earlier is not None:
-        return _answer(home, earlier.answer)
+        return _answer(home, earlier)
     con = home.connect()
     progress("reading", 0, 0)
     skipped: dict[str, int] = {}
@@ -200,15 +201,19 @@ def _land(
 
     plans = {plan.digest: plan.document for plan in screened.plans.values()}
     kept = home.book.add_submission(fingerprint, row, plans, landed.next_close)
-    return _answer(home, kept["answer"])
+    return _answer(home, SimpleNamespace(**kept))
 
 
-def _answer(home: Home, counts: str) -> dict[str, Any]:
+def _answer(home: Home, row: Any) -> dict[str, Any]:
     """The answer to a submission: the counts the book keeps, and the first problems from the verdict file.
+
+    ``verdicts`` is None, and no problem is shown, once the verdict file was disposed of.
 
     References are partners' texts and may name a person, so the book, which never forgets, does not hold them.
     """
-    answer: dict[str, Any] = json.loads(counts)
+    answer: dict[str, Any] = {**json.loads(row.answer), "verdicts": row.verdicts}
+    if row.verdicts is None:
+        return {**answer, "first_problems": []}
     with io.TextIOWrapper(open_binary(home.storage / answer["verdicts"]), encoding="utf-8", newline="") as file:
         lines = list(itertools.islice(csv.DictReader(file), _FEW))
     shown = ("reference", "code", "field", "message", "remedy")

@@ -20,7 +20,7 @@ from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.engine.identities import identity_column
 from tanzhang.engine.kernel import identity_text_sql, quote
 from tanzhang.service.moments import file_moment
-from tanzhang.stores.book import link, link_file
+from tanzhang.stores.book import is_erased_link, link, link_file
 from tanzhang.stores.formats import missing, unreadable
 from tanzhang.stores.home import Home
 from tanzhang.stores.records import digest_of, write_table
@@ -220,8 +220,12 @@ class Consents:
 def consents_of(home: Home) -> Consents:
     """What the book knows of links."""
     return Consents(
-        tuple((row.child, row.account, row.valid_from, row.valid_until) for row in home.book.rows(link)),
-        tuple(str(home.storage / row.file) for row in home.book.rows(link_file)),
+        tuple(
+            (row.child, row.account, row.valid_from, row.valid_until)
+            for row in home.book.rows(link)
+            if not is_erased_link(row)
+        ),
+        tuple(str(home.storage / row.file) for row in home.book.link_files()),
     )
 
 

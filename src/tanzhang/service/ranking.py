@@ -136,13 +136,13 @@ def current_board(home: Home, scope: Scope) -> Board:
     """The board of a scope over every sealed batch; kept, if that took reading records."""
     path = board_path(home.folder, scope.name)
     with home.book.snapshot():
-        count = home.book.batches()
+        count = home.book.batch_count()
         kept = read_board(path) or empty_board()
         if kept.batches > count or (kept.batches and _root(home, kept.batches - 1) != kept.last_root):
             kept = empty_board()  # of another book, or of a later state of this one
         if kept.batches == count:
             return kept
-        rows = home.book.query(sa.select(batch).where(batch.c.seq >= kept.batches).order_by(batch.c.seq))
+        rows = home.book.batches()[kept.batches :]
         new = [row for row in rows if _holds(home, row.seq, scope)]
         root = _root(home, count - 1)
         if not new and kept.batches:
@@ -154,7 +154,7 @@ def current_board(home: Home, scope: Scope) -> Board:
 
 def recounted_board(home: Home, con: duckdb.DuckDBPyConnection, scope: Scope, batches: int) -> pa.Table:
     """The board of a scope over the first ``batches`` batches, from every record."""
-    return _sums(con, [_records(home, scope, home.book.rows(batch)[:batches])])
+    return _sums(con, [_records(home, scope, home.book.batches()[:batches])])
 
 
 def _added(home: Home, scope: Scope, before: pa.Table, rows: list[Any]) -> pa.Table:

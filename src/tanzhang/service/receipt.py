@@ -12,16 +12,15 @@ from tanzhang.core.merkle import proof_from_subtrees
 from tanzhang.core.note import VerifierKey, parse_note
 from tanzhang.core.policy import Policy
 from tanzhang.core.receipt import Evidence, Verified, verify_receipt
-from tanzhang.core.record import UNIT_OF_KIND, salt, to_json
+from tanzhang.core.record import ERASED, UNIT_OF_KIND, salt, to_json
 from tanzhang.core.tlog_proof import TlogProof
-from tanzhang.engine.columns import fixed_bytes
+from tanzhang.engine.columns import fixed_bytes, said
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.signing import CosignatureVerifier, verifier_of
 from tanzhang.service.settle import open_reports
-from tanzhang.stores.book import batch
 from tanzhang.stores.home import Home
-from tanzhang.stores.parts import read_span, record_files
+from tanzhang.stores.parts import erased_leaves, read_span, record_files
 from tanzhang.stores.records import SUBTREE_LEAVES, SUBTREES, read_subtrees, to_record
 
 
@@ -29,7 +28,7 @@ def create_receipt(home: Home, action: uuid.UUID) -> bytes:
     """The receipt file of an action's record.
 
     Of several rows with one reference the one that was decided by itself is proved, not its repeats. Raises
-    ``not-settled`` (with the day its window closes) and ``unknown-action``.
+    ``record-erased``, ``not-settled`` (with the day its window closes) and ``unknown-action``.
     """
     row, index = _find(home, action)
     first = index - index % SUBTREE_LEAVES
@@ -37,6 +36,7 @@ def create_receipt(home: Home, action: uuid.UUID) -> bytes:
     part = read_span(record_files(home.storage, row), first, min(first + SUBTREE_LEAVES, row.records))
     seeds = fixed_bytes(part["seed"], 16)
     leaves = leaf_hashes(part, seeds, first_index=first)
+    erased_leaves(home.storage, row).put_into(leaves, first, said(part["outcome"], (ERASED,)))
     record = to_record(part.slice(index - first, 1).to_pylist()[0])
     path = proof_from_subtrees(
         index, row.records, [leaf.tobytes() for leaf in leaves], read_subtrees(folder / SUBTREES)
@@ -117,19 +117,27 @@ def _time_text(seconds: int) -> str:
 def _find(home: Home, action: uuid.UUID) -> tuple[Any, int]:
     """The batch row and the place in it of an action's record."""
     con = home.connect()
-    rows = home.book.rows(batch)
+    rows = home.book.batches()
     wanted = f"action_id = {quote(str(action))}::UUID"
     if rows:
         files = {str(file.path): (row, file.first) for row in rows for file in record_files(home.storage, row)}
         named = ", ".join(quote(file) for file in files)
         found = con.execute(
             f"""
-            SELECT filename, file_row_number FROM read_parquet([{named}], filename = true, file_row_number = true)
+            SELECT filename, file_row_number, outcome
+            FROM read_parquet([{named}], filename = true, file_row_number = true)
             WHERE {wanted} ORDER BY outcome IN ('repeat', 'conflict'), filename, file_row_number LIMIT 1
             """
         ).fetchall()
         if found:
             row, before = files[found[0][0]]
+            if found[0][2] == ERASED:
+                raise refuse(
+                    "record-erased",
+                    f"the record of action {action} was erased with its person",
+                    where="action",
+                    remedy="nothing of it is left to prove; a receipt that was made before still verifies",
+                )
             return row, before + found[0][1]
     pending = open_reports(home, None)
     if pending.rows:

@@ -5,6 +5,7 @@ Sealing counts them by other means (:mod:`tanzhang.service.totals`), so that one
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def recounted_totals(con: duckdb.DuckDBPyConnection, records: str) -> dict[str, Any]:
-    """What a manifest says of its records: how many of each outcome, and the amounts granted and reversed by unit."""
-    return totals_of(con, f"({record_sums_sql(records)})")
+def recounted_totals(con: duckdb.DuckDBPyConnection, records: str, erased: str | None = None) -> dict[str, Any]:
+    """What a manifest says of its records: how many of each outcome, and the amounts granted and reversed by unit.
+
+    ``erased`` is what the book keeps of those that were erased, which are not among ``records``.
+    """
+    return totals_of(con, _all_sums_sql(records, erased))
 
 
 def record_sums_sql(records: str) -> str:
@@ -28,6 +32,14 @@ def record_sums_sql(records: str) -> str:
     return (
         f"SELECT {', '.join(DIMENSIONS)}, count(*) AS records, count(*) FILTER (granted_mg > 0) AS credited, "
         "count(*) FILTER (reversed_mg > 0) AS taken_back, sum(granted_mg) AS granted_mg, "
+        f"sum(reversed_mg) AS reversed_mg FROM {records} GROUP BY ALL"
+    )
+
+
+def plain_sums_sql(records: str) -> str:
+    """Counts and amounts of records by what totals and postings need; sums of parts add up to those of the whole."""
+    return (
+        "SELECT partner, kind, outcome, count(*) AS records, sum(granted_mg) AS granted_mg, "
         f"sum(reversed_mg) AS reversed_mg FROM {records} GROUP BY ALL"
     )
 
@@ -43,6 +55,35 @@ def tally_from(con: duckdb.DuckDBPyConnection, sums: str) -> pa.Table:
     return in_order(con.sql(f"SELECT {', '.join(DIMENSIONS)}, {amounts} FROM {sums} GROUP BY ALL").to_arrow_table())
 
 
+def erased_totals(con: duckdb.DuckDBPyConnection, before: str | None, sums: str) -> str:
+    """What all erased records of a batch came to, as the book keeps it: those of before, and of sums of more."""
+    found = con.execute(
+        "SELECT partner, kind, outcome, sum(records)::VARCHAR, sum(granted_mg)::VARCHAR, sum(reversed_mg)::VARCHAR "
+        f"FROM ({erased_sums_sql(before)} UNION ALL {sums}) GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+
+
+def erased_tally(con: duckdb.DuckDBPyConnection, totals: str | None) -> dict[tuple[str, str, str], tuple[int, ...]]:
+    """Partner, kind and outcome -> records, granted and reversed mg of erased records, from what the book keeps."""
+    names = "partner, kind, outcome, records, granted_mg, reversed_mg"
+    found = con.execute(f"SELECT {names} FROM ({erased_sums_sql(totals)})").fetchall()
+    return {(partner, kind, outcome): tuple(map(int, sums)) for partner, kind, outcome, *sums in found}
+
+
+def erased_sums_sql(totals: str | None) -> str:
+    """:func:`plain_sums_sql` of erased records, from what the book keeps of them."""
+    rows = [
+        f"({', '.join(map(quote, texts))}, {', '.join(f'{int(number)}::HUGEINT' for number in numbers)})"
+        for *texts, one, two, three in json.loads(totals or "[]")
+        for numbers in [(one, two, three)]
+    ]
+    names = "partner, kind, outcome, records, granted_mg, reversed_mg"
+    if rows:
+        return f"SELECT * FROM (VALUES {', '.join(rows)}) erased({names})"
+    return f"SELECT {', '.join(f'NULL AS {name}' for name in names.split(', '))} WHERE false"
+
+
 def totals_of(con: duckdb.DuckDBPyConnection, sums: str) -> dict[str, Any]:
     """:func:`recounted_totals` from the sums of a batch, or of its parts."""
     outcomes = con.execute(f"SELECT outcome, sum(records)::VARCHAR FROM {sums} GROUP BY 1 ORDER BY 1").fetchall()
@@ -56,13 +97,40 @@ def totals_of(con: duckdb.DuckDBPyConnection, sums: str) -> dict[str, Any]:
     }
 
 
-def recounted_postings(con: duckdb.DuckDBPyConnection, records: str) -> pa.Table:
+def recounted_postings(
+    con: duckdb.DuckDBPyConnection, records: str, erased: str | None = None, *, booked: str | None = None
+) -> pa.Table:
     """The double entry of a batch: each account's net amount by unit, against the partners who reported it.
 
     Columns account, unit and amount, sorted by unit and account; amounts of one unit sum to zero; no zero
-    amounts.
+    amounts. Whose the erased records were is not known any more: where something is ``erased``, accounts of which no
+    record is left keep what is ``booked`` in them, if all of it together is what the erased records came to.
     """
-    return double_entry(con, f"({account_postings_sql(records)})", f"({record_sums_sql(records)})")
+    accounts, sums = account_postings_sql(records), _all_sums_sql(records, erased)
+    if erased is not None and booked is not None:
+        accounts = f"{accounts} UNION ALL {_without_records_sql(con, records, erased, booked)}"
+    return double_entry(con, f"({accounts})", sums)
+
+
+def _all_sums_sql(records: str, erased: str | None) -> str:
+    sums = plain_sums_sql(records)
+    return f"({sums})" if erased is None else f"({sums} UNION ALL {erased_sums_sql(erased)})"
+
+
+def _without_records_sql(con: duckdb.DuckDBPyConnection, records: str, erased: str, booked: str) -> str:
+    """Postings of accounts that have no record of this batch any more, by unit, where their sum is right."""
+    partners = con.execute(f"SELECT DISTINCT partner FROM {_all_sums_sql(records, erased)}").fetchall()
+    own = ", ".join(quote(str(system_account(f"partner:{name}"))) for (name,) in partners)
+    others = (
+        f"SELECT account, unit, amount FROM {booked} WHERE account NOT IN (SELECT account FROM {records}) "
+        f"AND account::VARCHAR NOT IN ({own})"
+    )
+    right = (
+        f"SELECT coalesce(o.unit, e.unit) FROM (SELECT unit, sum(amount) AS amount FROM ({others}) GROUP BY 1) o "
+        f"FULL JOIN (SELECT {_UNIT} AS unit, {_NET} AS amount FROM ({erased_sums_sql(erased)}) GROUP BY 1) e "
+        "ON o.unit = e.unit WHERE coalesce(o.amount, 0) = coalesce(e.amount, 0)"
+    )
+    return f"SELECT account, unit, amount FROM ({others}) WHERE unit IN ({right})"
 
 
 def account_postings_sql(records: str) -> str:

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from tanzhang.core.errors import refuse
+from tanzhang.core.record import ERASED
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.prepare import prepare
 from tanzhang.engine.records import RECORD_COLUMNS, Decision
@@ -25,7 +26,6 @@ from tanzhang.service.history import History
 from tanzhang.service.links import links_relation
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.seal import seal
-from tanzhang.stores.book import batch
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import all_record_files
 from tanzhang.stores.records import ROW_GROUP
@@ -178,11 +178,14 @@ def _decide(home: Home, con: duckdb.DuckDBPyConnection, pending: pa.Table, histo
 
 
 def settled_records(home: Home, con: duckdb.DuckDBPyConnection) -> str:
-    """View ``settled``: the records of every batch the book names."""
-    files = all_record_files(home.storage, home.book.rows(batch))
+    """View ``settled``: the records of every batch the book names, but for erased ones."""
+    files = all_record_files(home.storage, home.book.batches())
     if files:
         named = ", ".join(quote(str(file.path)) for file in files)
-        con.execute(f"CREATE OR REPLACE TEMP VIEW settled AS SELECT * FROM read_parquet([{named}])")
+        con.execute(
+            f"CREATE OR REPLACE TEMP VIEW settled AS SELECT * FROM read_parquet([{named}]) "
+            f"WHERE outcome <> {quote(ERASED)}"
+        )
     else:
         columns = ", ".join(f"{name} {kind}" for name, kind in RECORD_COLUMNS.items())
         con.execute(f"CREATE OR REPLACE TEMP TABLE no_records ({columns}, seed BLOB)")

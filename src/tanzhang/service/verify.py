@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextvars import Context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,31 +20,38 @@ import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError
 from tanzhang.core.recipe import read_recipe
-from tanzhang.core.record import HOLDERS
+from tanzhang.core.record import ERASED, HOLDERS
 from tanzhang.engine.columns import Bytes, fixed_bytes
+from tanzhang.engine.erase import LEFT
 from tanzhang.engine.hashing import merkle_root, subtree_roots
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
+from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.engine.sql import compile_mg
-from tanzhang.service.check_totals import check_boards, check_epochs, check_tallies
+from tanzhang.service.check_totals import Recounted, check_boards, check_epochs, check_tallies
 from tanzhang.service.history import History
 from tanzhang.service.progress import Progress, silent
-from tanzhang.service.recount import recounted_postings, recounted_tally, recounted_totals
+from tanzhang.service.recount import (
+    erased_sums_sql,
+    erased_tally,
+    recounted_postings,
+    recounted_tally,
+    recounted_totals,
+)
 from tanzhang.stores.book import (
-    batch,
     consumption,
+    erasure,
     genesis,
-    link_file,
     manifest_of,
     plan,
     posting,
-    submission,
     unsettled,
 )
+from tanzhang.stores.erased import ErasedLeaves
 from tanzhang.stores.home import Home, key_check
 from tanzhang.stores.log import Log
-from tanzhang.stores.parts import PARTS, record_files, whole_subtrees
+from tanzhang.stores.parts import erased_file, erased_leaves, is_list, record_files, whole_subtrees
 from tanzhang.stores.postings import pages, postings_of
 from tanzhang.stores.records import SUBTREES, digest_of
 
@@ -68,21 +76,26 @@ def _manifest(row: Any) -> dict[str, Any]:
     return manifest if isinstance(manifest, dict) and isinstance(manifest.get("book"), dict) else {}
 
 
-def _subtrees(group: tuple[int, pa.Table]) -> tuple[int, Bytes]:
-    """How many records a table of whole subtrees holds, and their roots."""
+def _subtrees(erased: ErasedLeaves, group: tuple[int, pa.Table]) -> tuple[int, Bytes, bool]:
+    """How many records a table of whole subtrees holds, their roots, and whether leaves are kept for erased ones only.
+
+    A leaf that was kept counts only where the record is marked as erased; every other one is made of the record.
+    """
     first, table = group
     leaves = leaf_hashes(table, fixed_bytes(table["seed"], 16), first_index=first)
-    return table.num_rows, subtree_roots(leaves, cores=1)
+    fits = erased.put_into(leaves, first, np.asarray(pc.equal(table["outcome"].cast(pa.string()), ERASED)))
+    return table.num_rows, subtree_roots(leaves, cores=1), fits
 
 
 @dataclass(slots=True)
 class Check:
-    """One check: what was compared, how many times, and what was wrong."""
+    """One check: what was compared, how many times, what was wrong, and what can no longer be checked (``notes``)."""
 
     name: str
     what: str
     count: int = 0
     problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON members."""
@@ -91,6 +104,7 @@ class Check:
             "what": self.what,
             "count": self.count,
             "problems": [problem.as_dict() for problem in self.problems],
+            "notes": self.notes,
         }
 
 
@@ -118,7 +132,8 @@ class _Verification:
         self.home = home
         self.book = home.book
         self.con: duckdb.DuckDBPyConnection = home.connect()
-        self.batches = self.book.rows(batch)
+        self.batches = self.book.batches()
+        self.submissions = self.book.submissions()
         self.sound: list[Any] = []
 
     @property
@@ -132,6 +147,7 @@ class _Verification:
             self._reports,
             self._record_files,
             self._roots,
+            self._erased,
             self._known,
             self._totals,
             self._postings,
@@ -205,13 +221,19 @@ class _Verification:
 
     def _reports(self) -> Check:
         check = Check("report files", "accepted reports, verdicts and links against their digests")
-        for row in self.book.rows(submission):
-            for file, digest in ((row.file, row.file_digest), (row.verdicts, row.verdicts_digest)):
+        disposed = {"report files": 0, "verdict files": 0}
+        for row in self.submissions:
+            named = (("report files", row.file, row.file_digest), ("verdict files", row.verdicts, row.verdicts_digest))
+            for kind, file, digest in named:
+                if file is None:
+                    disposed[kind] += 1
+                    continue
                 check.count += 1
                 self._same_file(check, "report-file", file, digest)
-        for row in self.book.rows(link_file):
+        for row in self.book.link_files():
             check.count += 1
             self._same_file(check, "report-file", row.file, row.file_digest)
+        check.notes = [f"{count} {kind} were disposed of" for kind, count in disposed.items() if count]
         return check
 
     def _record_files(self) -> Check:
@@ -220,8 +242,10 @@ class _Verification:
             before = len(check.problems)
             wanted = [(row.records_file, row.records_digest), (SUBTREES, row.subtrees_digest)]
             folder = self.home.storage / row.folder
-            if row.records_file == PARTS and digest_of(folder / PARTS) == row.records_digest:
+            if is_list(row.records_file) and digest_of(folder / row.records_file) == row.records_digest:
                 wanted += [(file.path.name, file.digest) for file in record_files(self.home.storage, row)]
+                leaves = erased_file(self.home.storage, row)
+                wanted += [(leaves[0].name, leaves[1])] if leaves is not None else []
             for name, digest in wanted:
                 check.count += 1
                 self._same_file(check, "record-file", f"{row.folder}/{name}", digest)
@@ -242,9 +266,13 @@ class _Verification:
         check = Check("record trees", "leaves recomputed from the records, roots against the manifests")
         for row in self.sound:
             roots = []
-            for records, subtrees in in_order(_subtrees, whole_subtrees(record_files(self.home.storage, row))):
+            made = partial(_subtrees, erased_leaves(self.home.storage, row))
+            for records, subtrees, fits in in_order(made, whole_subtrees(record_files(self.home.storage, row))):
                 check.count += records
                 roots.append(subtrees)
+                if not fits:
+                    message = f"batch {row.seq}: leaves are not kept for exactly the records that are marked as erased"
+                    check.problems.append(_wrong("erasure-mismatch", message, row.folder))
             found = np.concatenate(roots) if roots else np.zeros((0, 32), dtype=np.uint8)
             # A tree whose leaves are the roots of whole subtrees has the same root.
             if merkle_root(found).hex() != _manifest(row).get("root"):
@@ -259,11 +287,46 @@ class _Verification:
                 check.problems.append(_wrong("subtree-mismatch", f"batch {row.seq}: subtree roots differ", row.folder))
         return check
 
+    def _erased(self) -> Check:
+        """That nothing is left of erased records but what has to be, and nothing still waits to be cleared away."""
+        check = Check("erased records", "erased records hold nothing more; their number against the book")
+        content = " OR ".join(
+            f"{name} IS NOT NULL" for name in (*RECORD_COLUMNS, "seed") if name not in (*LEFT, "outcome")
+        )
+        for row in self.sound:
+            files = ", ".join(quote(str(file.path)) for file in record_files(self.home.storage, row))
+            ((count, full),) = self.con.execute(
+                f"SELECT count(*), count(*) FILTER ({content}) FROM read_parquet([{files}]) "
+                f"WHERE outcome = {quote(ERASED)}"
+            ).fetchall()
+            ((said_so,),) = self.con.execute(
+                f"SELECT coalesce(sum(records), 0) FROM ({erased_sums_sql(row.totals)})"
+            ).fetchall()
+            check.count += count
+            if full or not count == row.erased == said_so:
+                message = (
+                    f"batch {row.seq}: {count} erased records, the book says {row.erased}; {full} still hold something"
+                )
+                check.problems.append(_wrong("erasure-mismatch", message, row.folder))
+        counted = sum(row.records for row in self.book.rows(erasure))
+        stated = sum(row.erased for row in self.batches)
+        if counted != stated:
+            message = f"{stated} records are erased, the rows of erasings say {counted}"
+            check.problems.append(_wrong("erasure-mismatch", message, f"{self.book.name}: erasure"))
+        waiting = [*self.book.leftovers("file"), *self.book.leftovers("keys")]
+        if waiting:
+            remedy = "run 'tanzhang tidy'; it removes them"
+            message = f"{len(waiting)} files or key files of before an erasing are still there"
+            check.problems.append(_wrong("erasure-unfinished", message, f"{self.book.name}: leftover", remedy))
+        if check.count:
+            check.notes.append(f"{check.count:,} records were erased: only their leaves and sums can be checked")
+        return check
+
     def _totals(self) -> Check:
         check = Check("totals", "outcomes and amounts of each batch against its manifest")
         for row in self.sound:
             manifest = _manifest(row)
-            totals = recounted_totals(self.con, self._file(row))
+            totals = recounted_totals(self.con, self._file(row), row.totals)
             check.count += 1
             said = {name: manifest.get(name) for name in totals}
             if (said, manifest.get("records"), manifest.get("batch")) != (totals, str(row.records), str(row.seq)):
@@ -298,7 +361,7 @@ class _Verification:
         """Postings against the records they book, batch by batch, and the zero sum of every unit."""
         check = Check("postings", "postings against the sums of the records; every unit sums to zero")
         for row in self.sound:
-            self._booked(check, row.seq, recounted_postings(self.con, self._file(row)))
+            self._booked(check, row)
         strays = self.book.query(
             sa.select(posting.c.batch, sa.func.sum(posting.c.accounts))
             .where(posting.c.batch.not_in([row.seq for row in self.batches]))
@@ -317,7 +380,10 @@ class _Verification:
 
     def _tallies(self) -> Check:
         """Counts and amounts by day, behaviour, region and partner, on which pages of totals rest."""
-        recounted = {row.seq: recounted_tally(self.con, self._file(row)) for row in self.sound}
+        recounted = {
+            row.seq: Recounted(recounted_tally(self.con, self._file(row)), erased_tally(self.con, row.totals))
+            for row in self.sound
+        }
         count, problems = check_tallies(self.book, [row.seq for row in self.batches], recounted)
         return Check("tallies", "totals by day, behaviour, region and partner against the records", count, problems)
 
@@ -327,9 +393,12 @@ class _Verification:
             return Check("rankings", "not counted: records of a batch are missing or changed")
         return Check("rankings", "kept boards against the records", *check_boards(self.home, self.con))
 
-    def _booked(self, check: Check, number: int, wanted: pa.Table) -> None:
-        """A batch's pages against what its records sum to, page by page and account by account."""
-        check.count += wanted.num_rows
+    def _booked(self, check: Check, batch_row: Any) -> None:
+        """A batch's pages against what its records sum to, page by page and account by account.
+
+        What is booked in accounts of which no record is left has to be what the erased records came to.
+        """
+        number = batch_row.seq
         statement = sa.select(posting).where(posting.c.batch == number).order_by(posting.c.unit, posting.c.first)
         found = self.book.query(statement)
         where = f"{self.book.name}: posting of batch {number}"
@@ -338,8 +407,10 @@ class _Verification:
         except TanzhangError as error:
             check.problems += error.problems
             return
+        self.con.register("booked", booked)
+        wanted = recounted_postings(self.con, self._file(batch_row), batch_row.totals, booked="booked")
+        check.count += wanted.num_rows
         if not booked.equals(wanted):
-            self.con.register("booked", booked)
             self.con.register("wanted", wanted)
             differing = self.con.execute(
                 f"""
@@ -361,19 +432,23 @@ class _Verification:
 
     def _file(self, row: Any) -> str:
         named = ", ".join(quote(str(file.path)) for file in record_files(self.home.storage, row))
-        return f"read_parquet([{named}])"
+        return f"(FROM read_parquet([{named}]) WHERE outcome <> {quote(ERASED)})"
 
     def _read_records(self) -> None:
-        """View ``sound``: the records of all batches whose files are as written, with their batch."""
+        """Views ``sound`` and ``left_over``: the records of all batches whose files are as written, with their batch.
+
+        The second one holds what is left of erased records.
+        """
         files = {str(file.path): row.seq for row in self.sound for file in record_files(self.home.storage, row)}
         self.con.execute("CREATE OR REPLACE TEMP TABLE batch_files (filename VARCHAR, batch INTEGER)")
         if files:
             self.con.executemany("INSERT INTO batch_files VALUES (?, ?)", list(files.items()))
             named = ", ".join(quote(file) for file in files)
-            self.con.execute(
-                f"CREATE OR REPLACE TEMP VIEW sound AS SELECT * FROM read_parquet([{named}], filename = true) "
-                "JOIN batch_files USING (filename)"
-            )
+            for view, condition in (("sound", "<>"), ("left_over", "=")):
+                self.con.execute(
+                    f"CREATE OR REPLACE TEMP VIEW {view} AS SELECT * FROM read_parquet([{named}], filename = true) "
+                    f"JOIN batch_files USING (filename) WHERE outcome {condition} {quote(ERASED)}"
+                )
 
     def _quantities(self) -> Check:
         """Every record's milligrams, recomputed from the plan it names and its inputs."""
@@ -405,7 +480,10 @@ class _Verification:
         taken_back = (
             "(SELECT withdraws FROM sound WHERE withdraws IS NOT NULL AND outcome NOT IN ('repeat', 'conflict'))"
         )
-        holders = f"sound WHERE {_HOLDS} AND granted_mg > 0 AND action_id NOT IN {taken_back}"
+        holders = (
+            f"(SELECT * FROM sound WHERE {_HOLDS} AND granted_mg > 0 AND action_id NOT IN {taken_back} "
+            "UNION ALL SELECT * FROM left_over) WHERE true"
+        )
         ((check.count,),) = self.con.execute(f"SELECT count(*) FROM {holders}").fetchall()
         self._report(
             check,
@@ -416,8 +494,9 @@ class _Verification:
         self._report(
             check,
             "reference-twice",
-            "SELECT max(batch), action_id, 'decided ' || count(*) || ' times' FROM sound "
-            "WHERE outcome NOT IN ('repeat', 'conflict') GROUP BY action_id HAVING count(*) > 1",
+            "SELECT max(batch), action_id, 'decided ' || count(*) || ' times' FROM (SELECT * FROM sound UNION ALL "
+            "SELECT * FROM left_over) WHERE outcome NOT IN ('repeat', 'conflict') AND action_id IS NOT NULL "
+            "GROUP BY action_id HAVING count(*) > 1",
         )
         return check
 
@@ -468,7 +547,11 @@ class _Verification:
         sound = {row.seq for row in self.sound}
         complete = len(sound) == len(self.batches)
         counts: list[str] = []
-        for row in self.book.rows(submission):
+        disposed = 0
+        for row in self.submissions:
+            if row.file is None:
+                complete, disposed = False, disposed + row.accepted
+                continue
             if digest_of(self.home.storage / row.file) != row.file_digest:
                 complete = False
                 continue
@@ -476,8 +559,11 @@ class _Verification:
             file = f"read_parquet({quote(str(self.home.storage / row.file))})"
             settled = f"close_day <= DATE '{through[row.seq][0]}'" if row.seq in through else "false"
             ((rows, done),) = self.con.execute(f"SELECT count(*), count(*) FILTER ({settled}) FROM {file}").fetchall()
-            if rows != row.accepted or done != consumed.get(row.seq, 0):
-                message = f"{row.accepted} accepted, {rows} in the file, {done} due, {consumed.get(row.seq, 0)} settled"
+            if rows + row.erased != row.accepted or done + row.erased != consumed.get(row.seq, 0):
+                message = (
+                    f"{row.accepted} accepted, {rows} in the file, {row.erased} erased, {done} due, "
+                    f"{consumed.get(row.seq, 0)} settled"
+                )
                 check.problems.append(_wrong("reports-lost", message, row.file))
             counts.append(f"SELECT action_id, count(*) AS n FROM {file} WHERE {settled} GROUP BY 1")
         if complete and counts and self.sound:
@@ -490,13 +576,15 @@ class _Verification:
             for action, reports, records in missing:
                 message = f"{reports} settled reports, {records} records"
                 check.problems.append(_wrong("reports-lost", message, f"action {action}"))
+        if disposed:
+            check.notes.append(f"{disposed:,} settled reports were disposed of: records are not held against reports")
         return check
 
     def _unsettled(self, check: Check, consumed: dict[int, int]) -> None:
         """What the book keeps of open submissions against what it says was accepted and settled."""
         counted = {
             row.seq: row.accepted - consumed.get(row.seq, 0)
-            for row in self.book.rows(submission)
+            for row in self.submissions
             if row.accepted != consumed.get(row.seq, 0)
         }
         kept = {row.submission: row.reports for row in self.book.query(sa.select(unsettled))}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,14 +101,31 @@ class Known:
         """Keep the entries of the next batch. The home must be held for writing."""
         if batch != self.last + 1:
             raise AssertionError(f"the keys of batch {batch} do not follow those of batch {self.last}")
-        for other in self._root.glob("*"):
-            if other != self._folder:
-                shutil.rmtree(other, ignore_errors=True)  # made by rules that are no longer in force
         kept = [run for run in self._runs if run.path is not None]
         last = _Run(batch, batch, made, None)
         while kept and len(kept[-1].entries) < 2 * len(last.entries):
             last = self._write(kept.pop(), last)
         self._runs = [*kept, last if last.path is not None else self._write(last)]
+        self._clear()
+
+    def replace(self, made: Mapping[int, KeyColumn], slices: Mapping[int, range]) -> None:
+        """Keep these entries of some batches, and no others of theirs. The home must be held for writing.
+
+        ``slices`` are the numbers of the slices of each of these batches.
+        """
+        for place, run in enumerate(self._runs):
+            within = [batch for batch in made if run.first <= batch <= run.last]
+            if run.path is not None and within:
+                columns = [run.entries, *(made[batch] for batch in within)]
+                gone = [slices[batch] for batch in within]
+                self._runs[place] = self._keep(run.first, run.last, _merged(columns, without=gone))
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove files that are no run of ours."""
+        for other in self._root.glob("*"):
+            if other != self._folder:
+                shutil.rmtree(other, ignore_errors=True)  # made by rules that are no longer in force
         for first, until, path in self._files():
             if not any((run.first, run.last) == (first, until) for run in self._runs):
                 path.unlink()
@@ -119,16 +136,19 @@ class Known:
         return sorted(found, key=lambda each: (each[0], -each[1]))
 
     def _write(self, *runs: _Run) -> _Run:
-        first, last = runs[0].first, runs[-1].last
+        return self._keep(runs[0].first, runs[-1].last, _merged([run.entries for run in runs]))
+
+    def _keep(self, first: int, last: int, parts: Iterable[KeyColumn]) -> _Run:
         path = self._folder / f"{first:08d}-{last:08d}.keys"
         with durable_file(path, up_to=self._root.parent) as file:
-            for part in _merged([run.entries for run in runs]):
+            for part in parts:
                 file.write(np.ascontiguousarray(part, dtype="<u8").data)
         size = path.stat().st_size
         return _Run(first, last, np.memmap(path, dtype="<u8", mode="r") if size else _none(), path)
 
 
-def _merged(columns: Sequence[KeyColumn]) -> Iterable[KeyColumn]:
+def _merged(columns: Sequence[KeyColumn], *, without: Sequence[range] = ()) -> Iterable[KeyColumn]:
+    """The entries of all columns in order, part by part; of the first one none of the slices ``without``."""
     if len(columns) == 1:
         yield columns[0]
         return
@@ -136,6 +156,10 @@ def _merged(columns: Sequence[KeyColumn]) -> Iterable[KeyColumn]:
     places = [np.concatenate([[0], np.searchsorted(column, bounds), [len(column)]]) for column in columns]
     for part in range(_PARTS):
         pieces = [column[place[part] : place[part + 1]] for column, place in zip(columns, places, strict=True)]
+        if without:
+            found = slice_of(pieces[0])
+            gone = np.logical_or.reduce([(found >= slices.start) & (found < slices.stop) for slices in without])
+            pieces[0] = pieces[0][~gone]
         yield np.sort(np.concatenate(pieces))
 
 

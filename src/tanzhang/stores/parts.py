@@ -4,6 +4,9 @@ One process writes ``records.parquet`` and the book names its digest. Where many
 under names of its own, and ``parts.json`` lists those that count, in batch order, with rows and digests; the book
 names that list and its digest. A part that the list does not name does not exist, nor does a list that the book does
 not name. Parts begin and end at any record, so a subtree may lie across two of them.
+
+Where persons were erased, files without them stand for those before: a list of another name names them, and the file
+with the leaves of the erased records (:mod:`tanzhang.stores.erased`).
 """
 
 from __future__ import annotations
@@ -13,17 +16,18 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from tanzhang.core.errors import refuse
 from tanzhang.core.methodology import canonical_json
+from tanzhang.stores.erased import ErasedLeaves, read_leaves, write_leaves
 from tanzhang.stores.records import ROW_GROUP, SUBTREE_LEAVES, read_slice
 from tanzhang.stores.storage import Place, files_under, parquet_file, remove, write_durably
 
 PARTS = "parts.json"
-PARTS_FORMAT = "tanzhang.parts/1"
+PARTS_FORMAT, ERASED_FORMAT = "tanzhang.parts/1", "tanzhang.parts/2"
 
 
 class BatchRow(Protocol):
@@ -52,9 +56,31 @@ def part_name(number: int, token: str) -> str:
 
 def write_parts(folder: Place, files: Sequence[RecordFile], *, home: Place) -> str:
     """Write the list of a batch's parts, in batch order; returns its SHA-256."""
-    parts = [{"file": file.path.name, "rows": str(file.rows), "sha256": file.digest} for file in files]
-    data = canonical_json({"format": PARTS_FORMAT, "parts": parts}).encode()
-    write_durably(folder / PARTS, data, up_to=home)
+    return _write_list(folder / PARTS, {"format": PARTS_FORMAT, "parts": _listed(files)}, home)
+
+
+def write_erased_parts(
+    folder: Place, files: Sequence[RecordFile], leaves: ErasedLeaves, token: str, *, home: Place
+) -> tuple[str, str]:
+    """Write what stands for a batch's files once records are erased: their leaves, and the list of all.
+
+    Returns the name and the SHA-256 of the list.
+    """
+    name = f"erased-{token}.bin"
+    digest = write_leaves(folder / name, leaves, home=home)
+    erased = {"file": name, "rows": str(len(leaves)), "sha256": digest}
+    listed = f"parts-{token}.json"
+    data = {"format": ERASED_FORMAT, "parts": _listed(files), "erased": erased}
+    return listed, _write_list(folder / listed, data, home)
+
+
+def _listed(files: Sequence[RecordFile]) -> list[dict[str, str]]:
+    return [{"file": file.path.name, "rows": str(file.rows), "sha256": file.digest} for file in files]
+
+
+def _write_list(path: Place, listed: dict[str, Any], home: Place) -> str:
+    data = canonical_json(listed).encode()
+    write_durably(path, data, up_to=home)
     return hashlib.sha256(data).hexdigest()
 
 
@@ -64,23 +90,51 @@ def record_files(home: Place, row: BatchRow) -> list[RecordFile]:
     Raises ``record-file-changed``; the files themselves are not read.
     """
     folder = home / row.folder
-    if row.records_file != PARTS:
+    if not is_list(row.records_file):
         return [RecordFile(folder / row.records_file, 0, row.records, row.records_digest)]
-    path = folder / PARTS
+    files, first = [], 0
+    for part in _list(home, row)["parts"]:
+        files.append(RecordFile(folder / PurePath(part["file"]).name, first, int(part["rows"]), part["sha256"]))
+        first += files[-1].rows
+    return files
+
+
+def is_list(records_file: str) -> bool:
+    """Whether what the book names for a batch is a list of files, and not a file of records."""
+    return records_file.endswith(".json")
+
+
+def erased_file(home: Place, row: BatchRow) -> tuple[Place, str] | None:
+    """The file with the leaves of a batch's erased records, and its digest; None if none was erased.
+
+    Raises ``record-file-changed``.
+    """
+    erased = _list(home, row).get("erased") if is_list(row.records_file) else None
+    if erased is None:
+        return None
+    return home / row.folder / PurePath(erased["file"]).name, erased["sha256"]
+
+
+def erased_leaves(home: Place, row: BatchRow) -> ErasedLeaves:
+    """The leaves of a batch's erased records; ``record-file-changed``."""
+    found = erased_file(home, row)
+    return ErasedLeaves() if found is None else read_leaves(*found)
+
+
+def _list(home: Place, row: BatchRow) -> dict[str, Any]:
+    """The list that the book names."""
+    path = home / row.folder / row.records_file
     data = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(data).hexdigest() != row.records_digest:
         raise refuse(
             "record-file-changed",
-            f"{row.folder}/{PARTS} is not what was written",
-            where=f"{row.folder}/{PARTS}",
+            f"{row.folder}/{row.records_file} is not what was written",
+            where=f"{row.folder}/{row.records_file}",
             remedy="restore it from a backup; everything up to the last checkpoint can be compared with the "
             "published log",
         )
-    files, first = [], 0
-    for part in json.loads(data)["parts"]:
-        files.append(RecordFile(folder / PurePath(part["file"]).name, first, int(part["rows"]), part["sha256"]))
-        first += files[-1].rows
-    return files
+    listed: dict[str, Any] = json.loads(data)
+    return listed
 
 
 def all_record_files(home: Place, rows: Iterable[BatchRow]) -> list[RecordFile]:

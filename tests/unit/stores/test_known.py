@@ -92,3 +92,21 @@ def test_a_changed_key_is_missing(tmp_path: Path):
     data[5 * 8 + 5] ^= 1
     path.write_bytes(data)
     assert Known(tmp_path, "rules").lacking(0, batch)[0] >= 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(batches=BATCHES, data=st.data())
+def test_entries_of_some_batches_are_replaced_and_all_others_stay(tmp_path_factory, batches, data):
+    folder = tmp_path_factory.mktemp("known")
+    known = Known(folder, "rules")
+    before = [[(key, 10 * number + place) for key, place in batch] for number, batch in enumerate(batches)]
+    for number, batch in enumerate(before):
+        known.add(number, made(batch))
+    chosen = data.draw(st.sets(st.integers(0, len(batches) - 1)))
+    after = [batch[::2] if number in chosen else batch for number, batch in enumerate(before)]
+    slices = {number: range(10 * number, 10 * number + 10) for number in chosen}
+    known.replace({number: made(after[number]) for number in chosen}, slices)
+    for opened in (known, Known(folder, "rules")):
+        kept = np.concatenate([run.entries for run in opened._runs])
+        assert sorted(kept.tolist()) == sorted(np.concatenate([made(batch) for batch in after]).tolist())
+        assert opened.last == len(batches) - 1

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tanzhang.core.recipe import Recipe
-from tanzhang.core.record import HOLDERS
+from tanzhang.core.record import CLAIMING
 from tanzhang.core.settlement import Rules
 from tanzhang.engine.columns import fixed_bytes, given, identities, integers, said
 from tanzhang.engine.prepare import Plans, owners, prepare
@@ -97,7 +97,7 @@ def may_matter(
     Those with its reference or claim, those that withdraw something, and of its account those recent enough to overlap
     it or to stand under one of its caps.
     """
-    decided, holds = ~said(settled["outcome"], SAME_REPORT), said(settled["outcome"], HOLDERS)
+    decided, holds = ~said(settled["outcome"], SAME_REPORT), said(settled["outcome"], CLAIMING)
     takes_back = given(settled, "withdraws")
     by_claim = sieve.holds(fixed_bytes(settled["claim"], 16)) & given(settled, "claim")
     recent = _recent(settled, window, recipes, rules) & sieve.holds(fixed_bytes(settled["account"], 16))
@@ -132,7 +132,7 @@ def pending_keys(surveyed: pa.Table) -> pa.Table:
 
 def settled_keys(settled: pa.Table) -> pa.Table:
     """The keys of settled records; a record that does not hold its claim has none."""
-    holds = pc.is_in(settled["outcome"].cast(pa.string()), pa.array(HOLDERS))
+    holds = pc.is_in(settled["outcome"].cast(pa.string()), pa.array(CLAIMING))
     claims = pc.if_else(holds, settled["claim"].cast(pa.binary(16)), pa.scalar(None, pa.binary(16)))
     at = settled.column_names.index("claim")
     return _keys(settled.set_column(at, "claim", claims), ("action_id", "withdraws", "claim"), pending=False)

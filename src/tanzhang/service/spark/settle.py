@@ -42,7 +42,6 @@ from tanzhang.service.seal import NextBatch, Written, commit, next_batch
 from tanzhang.service.settle import consumed_rows
 from tanzhang.service.spark import tasks
 from tanzhang.service.spark.stages import Flow, Shared, Stages
-from tanzhang.stores.book import batch
 from tanzhang.stores.files import make_folder
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import PARTS, RecordFile, all_record_files, record_slices, write_parts
@@ -69,7 +68,7 @@ class ClusterSettlement:
         if not slices:
             return None
         rows = sum(part.rows for part in slices)
-        before = record_slices(all_record_files(home.storage, home.book.rows(batch)), ROW_GROUP)
+        before = record_slices(all_record_files(home.storage, home.book.batches()), ROW_GROUP)
         work = tasks.Work(
             reports=shares(slices, self._share(slices)),
             settled=shares(before, self._share(before)),

@@ -130,7 +130,7 @@ def targets(work: Shared, wanted: Shared, blocks: Iterator[Block]) -> Iterator[B
         con.register("wanted", table_of(wanted.value))
         found = con.sql(
             "SELECT action_id, account FROM records SEMI JOIN wanted ON action_id = withdraws "
-            "WHERE outcome NOT IN ('repeat', 'conflict')"
+            "WHERE outcome NOT IN ('repeat', 'conflict', 'erased')"
         ).to_arrow_table()
         if found.num_rows:
             yield Block(0, found.num_rows, to_bytes(found))

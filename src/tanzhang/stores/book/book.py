@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -32,13 +34,17 @@ from tanzhang.stores.book.schema import (
     end_of,
     entry,
     epoch_key,
+    erasure,
     genesis,
     home,
+    is_erased_link,
+    leftover,
     link,
     link_file,
     metadata,
     plan,
     posting,
+    replacement,
     seal_key,
     settings_check,
     submission,
@@ -183,6 +189,44 @@ class Book:
         statement = sa.select(entry.c.seq, entry.c.kind, text).select_from(joined)
         return self.query(statement.where(entry.c.seq >= first).order_by(entry.c.seq))
 
+    def batches(self) -> list[Any]:
+        """The batches in order, each with the record files that stand for it now.
+
+        Beside its columns a row has ``erased``, how many of its records are, and ``totals``, what they came to (JSON).
+        """
+        return self._standing(self.rows(batch), {"records": ("records_file", "records_digest")})
+
+    def submissions(self, rows: list[Any] | None = None) -> list[Any]:
+        """Submissions, all by default, with the files that stand for them now; None where one was disposed of.
+
+        Beside its columns a row has ``erased``, how many of its reports are.
+        """
+        files = {"reports": ("file", "file_digest"), "verdicts": ("verdicts", "verdicts_digest")}
+        return self._standing(self.rows(submission) if rows is None else rows, files)
+
+    def link_files(self) -> list[Any]:
+        """The files of links that stand now."""
+        return self._standing(self.rows(link_file), {"links": ("file", "file_digest")})
+
+    def _standing(self, rows: list[Any], files: Mapping[str, tuple[str, str]]) -> list[Any]:
+        """Rows of a catalogue with, by kind of file, the last replacement's file and digest in these columns."""
+        latest = sa.select(sa.func.max(replacement.c.seq)).where(replacement.c.kind.in_(files))
+        statement = sa.select(replacement).where(
+            replacement.c.seq.in_(latest.group_by(replacement.c.kind, replacement.c.number))
+        )
+        if len(rows) < _FEW:
+            statement = statement.where(replacement.c.number.in_([row.seq for row in rows]))
+        found = [SimpleNamespace(**{**row._mapping, "erased": 0, "totals": None}) for row in rows]
+        numbered = {row.seq: row for row in found}
+        for each in self.query(statement):
+            row = numbered.get(each.number)
+            if row is not None:
+                for name, value in zip(files[each.kind], (each.file, each.file_digest), strict=True):
+                    setattr(row, name, value)
+                if each.kind != "verdicts":
+                    row.erased, row.totals = each.erased, each.totals
+        return list(found)
+
     def open_submissions(self, through: str | None = None) -> list[Any]:
         """Submissions with reports that are not settled yet, in order, with the day ``settled_through`` or None.
 
@@ -192,7 +236,7 @@ class Book:
         statement = sa.select(submission, unsettled.c.reports, unsettled.c.settled_through).select_from(joined)
         if through is not None:
             statement = statement.where(unsettled.c.next_close_day <= through)
-        return self.query(statement.order_by(submission.c.seq))
+        return self.submissions(self.query(statement.order_by(submission.c.seq)))
 
     def find_submission(self, fingerprint: str, received_at: str) -> Any | None:
         """The submission of the same bytes, if there is one whose verdicts the time since cannot have changed.
@@ -202,7 +246,11 @@ class Book:
         same = submission.c.fingerprint == fingerprint
         dated = submission.c.fingerprint.startswith(f"{fingerprint}-") & (submission.c.received_at >= received_at)
         rows = self.query(sa.select(submission).where(same | dated).order_by(submission.c.seq))
-        return rows[0] if rows else None
+        return self.submissions(rows[:1])[0] if rows else None
+
+    def leftovers(self, kind: str) -> list[str]:
+        """What an erasing still has to clear away: names of kind ``file`` or ``keys``."""
+        return [row.name for row in self.query(sa.select(leftover.c.name).where(leftover.c.kind == kind))]
 
     def next_seal_key(self) -> tuple[int, bytes]:
         """The next batch's number and key."""
@@ -237,7 +285,7 @@ class Book:
         return {unit: sum(amounts.values()) for unit, amounts in self.posted(account).items()}
 
     def posted(self, account: uuid.UUID) -> dict[str, dict[int, int]]:
-        """Unit -> batch -> what it posts to an account, where that is anything."""
+        """Unit -> batch -> what it posts to an account, where that is anything; in order."""
         page, others = posting.alias(), posting.alias()
         first = (
             sa.select(others.c.first)
@@ -249,11 +297,15 @@ class Book:
             .correlate(batch)
             .scalar_subquery()
         )
-        statement = sa.select(page).where(
-            page.c.batch == batch.c.seq,
-            page.c.unit == sa.bindparam("unit"),
-            page.c.first == first,
-            page.c.last >= account.bytes,
+        statement = (
+            sa.select(page)
+            .where(
+                page.c.batch == batch.c.seq,
+                page.c.unit == sa.bindparam("unit"),
+                page.c.first == first,
+                page.c.last >= account.bytes,
+            )
+            .order_by(page.c.batch)
         )
         found = {}
         for unit in UNIT_OF_KIND.values():
@@ -284,7 +336,7 @@ class Book:
         Those without a record of local days ``since`` to ``until`` are left out; others may hold other days too.
         """
         with self.snapshot():
-            count = self.batches() if batches is None else batches
+            count = self.batch_count() if batches is None else batches
             wanted = sa.select(tally).where(tally.c.cells > 0)
             if since is not None:
                 wanted = wanted.where(tally.c.last_day >= since)
@@ -301,7 +353,7 @@ class Book:
         single = (tally.c.first == tally.c.last) & (tally.c.last >= first) & (tally.c.last < stop)
         return merged([tally_in(row) for row in self.query(sa.select(tally).where(single).order_by(tally.c.last))])
 
-    def batches(self) -> int:
+    def batch_count(self) -> int:
         """How many batches there are."""
         last = self.query(sa.select(sa.func.max(batch.c.seq)))[0][0]
         return 0 if last is None else int(last) + 1
@@ -393,6 +445,48 @@ class Book:
             con.execute(unsettled.delete().where(unsettled.c.reports <= 0))
             con.execute(seal_key.update().values(batch=number + 1, key=next_key))
 
+    def replace_files(
+        self,
+        heads: Mapping[str, Any],
+        replaced: Sequence[Mapping[str, Any]],
+        leftovers: Iterable[tuple[str, str]],
+        *,
+        erased: Mapping[str, Any] | None = None,
+        links: Sequence[int] = (),
+        also: Callable[[sa.Connection], None] | None = None,
+    ) -> int | None:
+        """The one commit point of an erasing, or of disposing of files: what stands for which from now on.
+
+        ``replaced`` are rows of table replacement, their files on disk; ``erased`` is the row of table erasure if there
+        is one, whose number is returned; ``links`` the rows of table link that say no more whose they were; ``also``
+        writes what else belongs to it. ``book-moved`` if a batch was settled or a link made since ``heads``.
+        """
+        with self.transaction() as con:
+            _check_heads(con, (batch, consumption, link, link_file, replacement), heads)
+            number = None if erased is None else append(con, erasure, {**erased, "links": json.dumps(list(links))})
+            for each in replaced:
+                append(con, replacement, {**each, "erasure": number})
+            for start in range(0, len(links), 500):
+                some = link.c.seq.in_(links[start : start + 500])
+                con.execute(link.update().where(some).values(child="", account=""))
+            rows = [{"kind": kind, "name": name} for kind, name in leftovers]
+            if rows:
+                con.execute(leftover.insert(), rows)
+            if also is not None:
+                also(con)
+        return number
+
+    def cleared(self, kind: str, names: Sequence[str]) -> None:
+        """What an erasing left over is cleared away."""
+        with self.transaction() as con:
+            for start in range(0, len(names), 500):
+                some = leftover.c.name.in_(names[start : start + 500])
+                con.execute(leftover.delete().where((leftover.c.kind == kind) & some))
+
+    def forget_deleted(self) -> None:
+        """Overwrite what was deleted or changed, as far as the database can: SQLite does, PostgreSQL at its VACUUM."""
+        self._database.forget_deleted()
+
     def writing(self) -> AbstractContextManager[None]:
         """Hold the write lock of a book that several machines can reach; ``home-busy``.
 
@@ -417,18 +511,29 @@ class Book:
         count = len(settings)
         if settings.pop("settings_check", None) != settings_check(settings):
             problems.append(_row_changed("table home is not what the home was set up with", f"{self.name}: home"))
+        without = self._erased_links()
         for table in CHAINED:
             head = EMPTY_HEAD["head"]
             heads[table.name] = [head]
             for expected, row in enumerate(self.rows(table)):
                 count += 1
                 values = {name: value for name, value in row._mapping.items() if name != "chain"}
-                if row.seq != expected or chain_link(head, table.name, values) != row.chain:
+                # What an erased link said is gone; its chain stays, and all that follows is bound to it.
+                known = table is link and row.seq in without and is_erased_link(row)
+                if row.seq != expected or not (known or chain_link(head, table.name, values) == row.chain):
                     what = f"row {expected} of table {table.name} is not what was written"
                     problems.append(_row_changed(what, f"{self.name}: {table.name} {expected}"))
                 head = row.chain
                 heads[table.name].append(head)
         return count, problems, heads
+
+    def _erased_links(self) -> set[int]:
+        """Rows of table link that were erased, as the rows of table erasure say."""
+        found: set[int] = set()
+        for row in self.rows(erasure):
+            with suppress(ValueError, TypeError):  # then its chain is wrong too
+                found |= set(json.loads(row.links))
+        return found
 
     @property
     def integrity_check(self) -> str:
@@ -442,6 +547,9 @@ class Book:
     def disk_bytes(self) -> int:
         """What the book takes on disk."""
         return self._database.disk_bytes()
+
+
+_FEW = 100
 
 
 def add_plans(con: sa.Connection, plans: Mapping[str, str]) -> None:

@@ -64,6 +64,10 @@ class Database(Protocol):
         """The database's own integrity check."""
         ...
 
+    def forget_deleted(self) -> None:
+        """Have no copy of deleted or changed rows left, as far as can be done from here."""
+        ...
+
     def disk_bytes(self) -> int:
         """What the book takes on disk."""
         ...

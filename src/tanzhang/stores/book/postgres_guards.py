@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem
-from tanzhang.stores.book.schema import APPEND_ONLY, CHAINED, WITH_BATCH, batch, home, metadata, refusal_of
+from tanzhang.stores.book.schema import (
+    APPEND_ONLY,
+    CHAINED,
+    WITH_BATCH,
+    batch,
+    erasing_link_sql,
+    home,
+    link,
+    metadata,
+    refusal_of,
+)
 
 # pg_trigger.tgtype
 _ROW, _BEFORE, _INSERT, _DELETE, _UPDATE, _TRUNCATE = 1, 2, 4, 8, 16, 32
@@ -59,8 +69,13 @@ def guards(schema: str) -> Iterator[Guard]:
         return Guard(schema, table.name, f"{table.name}_{name}", when, kind, f" BEGIN {body} END ")
 
     for table in APPEND_ONLY:
-        change = "BEFORE UPDATE OR DELETE OR TRUNCATE FOR EACH STATEMENT"
-        yield guard(table, "no_change", change, _BEFORE | _UPDATE | _DELETE | _TRUNCATE, refusing(table))
+        if table is not link:
+            change = "BEFORE UPDATE OR DELETE OR TRUNCATE FOR EACH STATEMENT"
+            yield guard(table, "no_change", change, _BEFORE | _UPDATE | _DELETE | _TRUNCATE, refusing(table))
+    removal = "BEFORE DELETE OR TRUNCATE FOR EACH STATEMENT"
+    yield guard(link, "no_change", removal, _BEFORE | _DELETE | _TRUNCATE, refusing(link))
+    other = f"IF NOT ({erasing_link_sql('IS NOT DISTINCT FROM')}) THEN {refusing(link)} END IF; RETURN NEW;"
+    yield guard(link, "no_update", "BEFORE UPDATE FOR EACH ROW", _ROW | _BEFORE | _UPDATE, other)
     yield guard(home, "no_insert", "BEFORE INSERT FOR EACH STATEMENT", _BEFORE | _INSERT, refusing(home))
     for table, column in WITH_BATCH:
         late = f"IF EXISTS (SELECT FROM added WHERE {column} <> {following(batch)}) THEN {refusing(table)} END IF;"

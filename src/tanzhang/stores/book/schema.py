@@ -26,7 +26,7 @@ TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
-def _chained(name: str, *columns: sa.Column[Any]) -> sa.Table:
+def _chained(name: str, *columns: sa.Column[Any] | sa.Index) -> sa.Table:
     return sa.Table(
         name,
         metadata,
@@ -131,6 +131,31 @@ tally = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False),
     sa.PrimaryKeyConstraint("last", "first"),
 )
+# One per erasing of persons. ``links`` lists the rows of table link that say no more whose they were.
+erasure = _chained(
+    "erasure",
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Column("reason", TEXT),
+    sa.Column("accounts", sa.BigInteger, nullable=False),
+    sa.Column("records", sa.BigInteger, nullable=False),
+    sa.Column("reports", sa.BigInteger, nullable=False),
+    sa.Column("links", TEXT, nullable=False),
+)
+# A file that stands for one named above (the last one for each counts), or none: it was disposed of. ``kind`` is
+# records, reports, verdicts or links, ``number`` the row of its catalogue, ``erased`` how many of its rows are gone in
+# all; ``totals`` what erased records of a batch came to.
+replacement = _chained(
+    "replacement",
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("erasure", sa.Integer),
+    sa.Column("file", TEXT),
+    sa.Column("file_digest", TEXT),
+    sa.Column("erased", sa.BigInteger, nullable=False),
+    sa.Column("totals", TEXT),
+    sa.Column("recorded_at", TEXT, nullable=False),
+    sa.Index("replacement_latest", "kind", "number", "seq"),
+)
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
     "seal_key",
@@ -160,15 +185,49 @@ unsettled = sa.Table(
     sa.Column("settled_through", TEXT),
 )
 
-CHAINED: tuple[sa.Table, ...] = (plan, submission, link, link_file, entry, batch, consumption)
+# What an erasing still has to clear away once it is committed: files that no row names any more, and batches whose keys
+# (stores/known.py) are those of before. Rows go when that is done.
+leftover = sa.Table(
+    "leftover",
+    metadata,
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("name", TEXT, nullable=False),
+    sa.PrimaryKeyConstraint("kind", "name"),
+)
+
+CHAINED: tuple[sa.Table, ...] = (
+    plan,
+    submission,
+    link,
+    link_file,
+    entry,
+    batch,
+    consumption,
+    erasure,
+    replacement,
+)
 APPEND_ONLY = (home, posting, tally, *CHAINED)
 # Tables whose rows come with their batch and never later, and the column that names it.
 WITH_BATCH: tuple[tuple[sa.Table, str], ...] = ((posting, "batch"), (tally, "last"))
 
 
+def erasing_link_sql(same: str) -> str:
+    """The one change of a chained row that the database lets through: a link that says no more whose it was.
+
+    ``same`` is the database's comparison that holds of two NULLs.
+    """
+    kept = [column.name for column in link.c if column.name not in ("child", "account")]
+    return " AND ".join(["NEW.child = ''", "NEW.account = ''", *(f"NEW.{name} {same} OLD.{name}" for name in kept)])
+
+
 def refusal_of(table: sa.Table) -> str:
     """What the database itself answers to whoever would change what is booked."""
     return f"{table.name} is append-only: book an opposite entry"
+
+
+def is_erased_link(row: Any) -> bool:
+    """Whether a row of table ``link`` says no more whose it was."""
+    return bool(row.child == row.account == "")
 
 
 def append(con: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> int:

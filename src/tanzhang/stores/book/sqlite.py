@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.stores.book.database import committing, listen_for_errors
-from tanzhang.stores.book.schema import APPEND_ONLY, CHAINED, WITH_BATCH, refusal_of
+from tanzhang.stores.book.schema import APPEND_ONLY, CHAINED, WITH_BATCH, erasing_link_sql, link, refusal_of
 from tanzhang.stores.files import rename_durably
 
 
@@ -65,6 +65,10 @@ class SqliteDatabase:
     def is_unusable(self, error: BaseException) -> bool:
         return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError)
 
+    def forget_deleted(self) -> None:
+        with self.engine.connect() as con:  # rows are overwritten in the file (secure_delete), not in the log before it
+            con.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def disk_bytes(self) -> int:
         return sum(path.stat().st_size for path in self.place.parent.glob(f"{self.place.name}*"))
 
@@ -85,7 +89,8 @@ def _guards() -> Iterator[tuple[sa.Table, str, str]]:
     """Table, name and event of each trigger that keeps rows as they are, against INSERT OR REPLACE too."""
     for table in APPEND_ONLY:
         for verb in ("UPDATE", "DELETE"):
-            yield table, f"no_{verb.lower()}", f"{verb} ON {table.name}"
+            but = f" WHEN NOT ({erasing_link_sql('IS')})" if (verb, table) == ("UPDATE", link) else ""
+            yield table, f"no_{verb.lower()}", f"{verb} ON {table.name}{but}"
     following = "SELECT coalesce(max(seq), -1) + 1 FROM"
     by_name = {table.name: table for table in APPEND_ONLY}
     yield by_name["home"], "no_insert", "INSERT ON home"

@@ -130,6 +130,27 @@ class Deliveries:
         own = sa.select(delivery).where(delivery.c.inbox == number)
         return self._book.query(own.order_by(delivery.c.rows_before))
 
+    def answered(self, submissions: Sequence[int]) -> list[Any]:
+        """Deliveries whose answer is kept: those in some submissions, and all with refused rows."""
+        statement = (
+            sa.select(delivery)
+            .join(inbox, inbox.c.id == delivery.c.inbox)
+            .where(delivery.c.answer.is_not(None))
+            .order_by(delivery.c.id)
+        )
+        found: dict[int, Any] = {}
+        conditions = [delivery.c.accepted < delivery.c.rows]
+        conditions += [inbox.c.submission.in_(submissions[n : n + 500]) for n in range(0, len(submissions), 500)]
+        for condition in conditions:
+            found |= {row.id: row for row in self._book.query(statement.where(condition))}
+        return list(found.values())
+
+    def rewrite(self, con: sa.Connection, answers: Mapping[int, bytes]) -> None:
+        """Other answers for some deliveries, in somebody's transaction; one that was forgotten stays so."""
+        for number, answer in answers.items():
+            kept = (delivery.c.id == number) & delivery.c.answer.is_not(None)
+            con.execute(delivery.update().where(kept).values(answer=zlib.compress(answer, 1)))
+
     def gathered(self, numbers: Sequence[int], rows_before: Sequence[int], row: Any, next_close: date) -> int:
         """Acknowledge the file that reports of the inbox were gathered in as a submission; returns its number.
 
@@ -142,11 +163,36 @@ class Deliveries:
             con.execute(moved.values(submission=submission, rows_before=sa.bindparam("before"), reports=None), places)
         return submission
 
-    def forget_answers(self, received_before: str) -> int:
+    def forget_answers(self, received_before: str | None, *, dry_run: bool = False) -> int:
         """Forget the answers to requests that came before a moment; returns how many."""
+        if received_before is None:
+            return 0
+        old = (delivery.c.received_at < received_before) & delivery.c.answer.is_not(None)
+        if dry_run:
+            return self._count(old)
         with self._book.transaction() as con:
-            old = (delivery.c.received_at < received_before) & delivery.c.answer.is_not(None)
             return int(con.execute(delivery.update().where(old).values(answer=None)).rowcount)
+
+    def forget_requests(self, received_before: str | None, *, dry_run: bool = False) -> int:
+        """Forget that requests came before a moment, once their reports are in a report file; returns how many.
+
+        A key that such a request had may be used again; what it brought is known by its references.
+        """
+        if received_before is None:
+            return 0
+        gathered = sa.select(inbox.c.id).where(inbox.c.submission.is_not(None))
+        old = (delivery.c.received_at < received_before) & delivery.c.inbox.in_(gathered)
+        if dry_run:
+            return self._count(old)
+        with self._book.transaction() as con:
+            count = int(con.execute(delivery.delete().where(old)).rowcount)
+            unnamed = inbox.c.id.not_in(sa.select(delivery.c.inbox))
+            con.execute(inbox.delete().where(unnamed & inbox.c.submission.is_not(None)))
+        return count
+
+    def _count(self, condition: sa.ColumnElement[bool]) -> int:
+        (row,) = self._book.query(sa.select(sa.func.count().label("n")).select_from(delivery).where(condition))
+        return int(row.n)
 
 
 def inflated(answer: bytes) -> bytes:

@@ -114,26 +114,39 @@ class Epochs:
             con.execute(epoch_key.update().values(key=next_key))
         return index
 
-    def forget(self, account: uuid.UUID, leaves: Iterable[Mapping[str, Any]]) -> None:
-        """Overwrite an account's secret and keep its leaves (entry, unit, leaf, amount) without it."""
-        with self._book.transaction() as con:
-            kept = list(leaves)
-            if kept:
-                con.execute(forgotten_leaf.insert(), kept)
-            for row in con.execute(_pages_of(account)).all():
-                accounts, secrets = _parts(row.data)
-                place = _place(accounts, account)
+    def forget(self, con: sa.Connection, accounts: Iterable[uuid.UUID], leaves: Sequence[Mapping[str, Any]]) -> None:
+        """In somebody's transaction: overwrite secrets of accounts, keep their leaves (entry, unit, leaf, amount)."""
+        if leaves:
+            con.execute(forgotten_leaf.insert(), list(leaves))
+        changed: dict[tuple[int, bytes], tuple[Bytes, Bytes]] = {}
+        for account in accounts:
+            for row in con.execute(_pages_of(account, *_KEY)):
+                if (row.entry, row.first) not in changed:
+                    page = con.execute(
+                        sa.select(epoch_secret.c.data).where(_is_page(row.entry, row.first))
+                    ).scalar_one()
+                    known, secrets = _parts(page)
+                    changed[row.entry, row.first] = known, secrets.copy()
+                known, secrets = changed[row.entry, row.first]
+                place = _place(known, account)
                 if place is not None:
-                    secrets = secrets.copy()
                     secrets[place] = 0
-                    one = (epoch_secret.c.entry == row.entry) & (epoch_secret.c.first == row.first)
-                    con.execute(epoch_secret.update().where(one).values(data=accounts.tobytes() + secrets.tobytes()))
+        for (number, first), (known, secrets) in changed.items():
+            data = known.tobytes() + secrets.tobytes()
+            con.execute(epoch_secret.update().where(_is_page(number, first)).values(data=data))
 
 
-def _pages_of(account: uuid.UUID) -> sa.Select[Any]:
+_KEY = (epoch_secret.c.entry, epoch_secret.c.first)
+
+
+def _is_page(number: int, first: bytes) -> sa.ColumnElement[bool]:
+    return (epoch_secret.c.entry == number) & (epoch_secret.c.first == first)
+
+
+def _pages_of(account: uuid.UUID, *columns: sa.Column[Any]) -> sa.Select[Any]:
     """The pages that may hold an account."""
     inside = (epoch_secret.c.first <= account.bytes) & (epoch_secret.c.last >= account.bytes)
-    return sa.select(epoch_secret).where(inside)
+    return sa.select(*(columns or (epoch_secret,))).where(inside)
 
 
 def _pages(index: int, accounts: Bytes, secrets: Bytes) -> Iterable[dict[str, Any]]:
@@ -160,6 +173,6 @@ def _parts(data: bytes) -> tuple[Bytes, Bytes]:
     return rows[:count], rows[count:]
 
 
-def _place(accounts: Sequence[Any] | Bytes, account: uuid.UUID) -> int | None:
-    found = [place for place in range(len(accounts)) if accounts[place].tobytes() == account.bytes]
-    return found[0] if found else None
+def _place(accounts: Bytes, account: uuid.UUID) -> int | None:
+    found = np.flatnonzero((accounts == np.frombuffer(account.bytes, np.uint8)).all(axis=1))
+    return int(found[0]) if len(found) else None

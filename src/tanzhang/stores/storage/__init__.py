@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from io import BufferedReader
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self
@@ -33,6 +34,7 @@ __all__ = [
     "StorageAddress",
     "durable_file",
     "files_under",
+    "files_written_before",
     "let_read",
     "open_binary",
     "open_storage",
@@ -106,6 +108,10 @@ class Storage(Protocol):
         """Names, relative to ``folder``, and sizes of all files in it and below, sorted; none where it is missing."""
         ...
 
+    def files_written_before(self, folder: Any, moment: datetime) -> list[PurePath]:
+        """Names of the files in a folder and below that were last written before a moment, sorted."""
+        ...
+
     def remove(self, place: Any) -> None:
         """Remove a file that is there."""
         ...
@@ -163,6 +169,11 @@ def open_binary(place: Place) -> BufferedReader:
 def files_under(folder: Place) -> list[tuple[PurePath, int]]:
     """Names, relative to ``folder``, and sizes of all files in it and below, sorted; none where it is missing."""
     return _storage_of(folder).files_under(folder)
+
+
+def files_written_before(folder: Place, moment: datetime) -> list[PurePath]:
+    """Names, relative to ``folder``, of the files in it and below that were last written before a moment, sorted."""
+    return _storage_of(folder).files_written_before(folder, moment)
 
 
 def remove(place: Place) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from datetime import datetime
 from io import BufferedReader
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, BinaryIO
@@ -31,6 +32,11 @@ class LocalStorage:
     def files_under(self, folder: Path) -> list[tuple[PurePath, int]]:
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         return [(path.relative_to(folder), path.stat().st_size) for path in files]
+
+    def files_written_before(self, folder: Path, moment: datetime) -> list[PurePath]:
+        old = moment.timestamp()
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_mtime < old]
+        return [path.relative_to(folder) for path in files]
 
     def remove(self, place: Path) -> None:
         place.unlink()

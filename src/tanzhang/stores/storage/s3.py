@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -151,12 +152,18 @@ class S3Storage:
             return self.fs.get_file_info(place.key)
 
     def files_under(self, folder: S3Place) -> list[tuple[PurePath, int]]:
+        return sorted((PurePosixPath(each.path).relative_to(folder.key), each.size) for each in self._listed(folder))
+
+    def files_written_before(self, folder: S3Place, moment: datetime) -> list[PurePath]:
+        old = [each for each in self._listed(folder) if each.mtime is not None and each.mtime < moment]
+        return sorted(PurePosixPath(each.path).relative_to(folder.key) for each in old)
+
+    def _listed(self, folder: S3Place) -> list[Any]:
         from pyarrow.fs import FileSelector
 
         with _said(folder):
             found = self.fs.get_file_info(FileSelector(folder.key, recursive=True, allow_not_found=True))
-        files = [(PurePosixPath(each.path).relative_to(folder.key), each.size) for each in found if each.is_file]
-        return sorted(files)
+        return [each for each in found if each.is_file]
 
     def check_bucket(self) -> None:
         """That the bucket is there and may be looked at; ``storage-unusable``."""
