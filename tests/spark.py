@@ -131,7 +131,9 @@ def _keep(folder: Path) -> None:
     running = {"master": start("master.Master", "--host", "127.0.0.1", "--port", port, "--webui-port", "0")}
 
     def start_worker(number: int) -> None:
-        options = ("--host", "127.0.0.1", "--webui-port", "0", "-c", "2", "-m", "2g", address)
+        # Said, not measured: every test process keeps an application while the drivers it starts need executors too,
+        # and one that finds none free waits for ever.
+        options = ("--host", "127.0.0.1", "--webui-port", "0", "-c", "64", "-m", "64g", address)
         running[f"worker-{number}"] = start("worker.Worker", *options)
         (folder / f"worker-{number}.pid").write_text(str(running[f"worker-{number}"].pid))
 
