@@ -12,7 +12,7 @@ import re
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -39,13 +39,11 @@ from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.log import log_app
 from tanzhang.cli.receipts import receipt_app
 from tanzhang.cli.replay import replay
+from tanzhang.cli.serve import serve
 from tanzhang.cli.simulate import simulate
 from tanzhang.cli.totals import city_app, epoch_app
 from tanzhang.cli.witness import witness_app
 from tanzhang.core.errors import Problem, TanzhangError, refuse
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     name="tanzhang",
@@ -286,6 +284,7 @@ def demo(
 
 app.command()(simulate)
 app.command()(replay)
+app.command()(serve)
 
 
 def _misused(error: Any) -> Problem:

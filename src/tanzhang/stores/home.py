@@ -42,6 +42,7 @@ from tanzhang.stores.book import Book, BookAddress
 from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.files import make_folder, sync_again, write_durably
 from tanzhang.stores.log import Log
+from tanzhang.stores.register.access import Access
 from tanzhang.stores.register.deliveries import Deliveries
 from tanzhang.stores.register.epochs import Epochs
 from tanzhang.stores.storage import Place, StorageAddress, let_read, open_storage
@@ -237,6 +238,11 @@ class Home:
     def deliveries(self) -> Deliveries:
         """Requests of partners and their answers."""
         return Deliveries(self.book)
+
+    @cached_property
+    def access(self) -> Access:
+        """Keys of partners and sessions of people."""
+        return Access(self.book)
 
     @cached_property
     def epochs(self) -> Epochs:

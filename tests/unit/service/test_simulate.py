@@ -108,7 +108,8 @@ def test_ndjson_and_csv_say_the_same(quick: Path) -> None:
     for kind in ("ndjson", "csv"):
         summary = simulate(CATALOGUE, SCENARIO, quick / kind, people=300, actions=400, days=1, seed=3, format=kind)
         con = connect()
-        columns = f"{', '.join(map(_named, TEXT_COLUMNS[:1] + TEXT_COLUMNS[2:]))}, distance_m::VARCHAR, energy_wh::VARCHAR, count::VARCHAR"
+        texts = map(_named, TEXT_COLUMNS[:1] + TEXT_COLUMNS[2:])
+        columns = f"{', '.join(texts)}, distance_m::VARCHAR, energy_wh::VARCHAR, count::VARCHAR"
         for partner in ("amap", "lvpuhui"):
             file = quick / kind / "reports" / "2022-08-10" / f"{partner}.{kind}"
             raw = read_submission(con, file)

@@ -1,0 +1,121 @@
+"""Errors as answers: problem+json (RFC 9457) with the stable code of what is wrong, its place and what to do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from tanzhang.core.errors import Problem, TanzhangError
+
+MEDIA_TYPE = "application/problem+json"
+UNPROCESSABLE, INTERNAL = 422, 500
+RETRY_AFTER_S = 2
+"""After how many seconds what was refused for want of room may be tried again."""
+
+STATUS: Mapping[str, int] = {
+    "key-unknown": 401,
+    "key-expired": 401,
+    "session-ended": 401,
+    "not-signed-in": 401,
+    "csrf-missing": 403,
+    "not-allowed": 403,
+    "scope-missing": 403,
+    "not-found": 404,
+    "method-not-allowed": 405,
+    "unknown-partner": 404,
+    "book-moved": 409,
+    "request-malformed": 400,
+    "body-too-large": 413,
+    "too-many-rows": 413,
+    "media-type-unknown": 415,
+    "too-many-requests": 429,
+    "home-busy": 503,
+    "overloaded": 503,
+    "book-unusable": 503,
+    "storage-unusable": 503,
+    "internal-error": INTERNAL,
+}
+"""HTTP status of a code; 422 for every other one: the request was understood and what it says cannot be done."""
+
+_OF_STATUS = {
+    400: ("request-malformed", "correct the request; the OpenAPI document says what it may hold"),
+    401: ("not-signed-in", "send a key as 'Authorization: Bearer tz_...', or sign in"),
+    403: ("not-allowed", "ask the operator"),
+    404: ("not-found", "look at the paths of the OpenAPI document at /openapi.json"),
+    405: ("method-not-allowed", "use a method that header Allow names"),
+    413: ("body-too-large", "send less at once, or use an upload"),
+    415: ("media-type-unknown", "use a content type that the OpenAPI document names"),
+}
+_log = logging.getLogger("tanzhang.api")
+
+
+def status_of(code: str) -> int:
+    """The HTTP status of an error's code."""
+    return STATUS.get(code, UNPROCESSABLE)
+
+
+def problem_response(error: TanzhangError, headers: Mapping[str, str] | None = None) -> Response[bytes]:
+    """The answer to a request that was refused."""
+    status = status_of(error.code)
+    sent = {"content-type": MEDIA_TYPE, "cache-control": "no-store", **(headers or {})}
+    if status in (429, 503):
+        sent.setdefault("Retry-After", str(RETRY_AFTER_S))
+    if status == 401:
+        sent["www-authenticate"] = 'Bearer realm="tanzhang"'
+    return Response(msgspec.json.encode(as_problem(error)), status_code=status, headers=sent)
+
+
+def as_problem(error: TanzhangError) -> dict[str, Any]:
+    """A refusal as the members of problem+json; ``errors`` has every problem, ``pointer`` where it is in the body."""
+    first = error.problems[0]
+    return {
+        "type": f"urn:tanzhang:problem:{first.code}",
+        "title": first.code.replace("-", " "),
+        "status": status_of(first.code),
+        "detail": first.message,
+        "code": first.code,
+        "remedy": first.remedy,
+        "errors": [_member(problem) for problem in error.problems],
+    }
+
+
+def _member(problem: Problem) -> dict[str, str]:
+    named = {"code": problem.code, "detail": problem.message, "where": problem.where, "remedy": problem.remedy}
+    return {**named, "pointer": problem.where} if problem.where.startswith("#/") else named
+
+
+def on_refusal(_: Request[Any, Any, Any], error: TanzhangError) -> Response[bytes]:
+    """Answer what the service refused."""
+    return problem_response(error)
+
+
+def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Answer what the framework refused, in the same shape."""
+    if error.status_code >= INTERNAL:
+        return on_anything(request, error)
+    code, remedy = _OF_STATUS.get(error.status_code, _OF_STATUS[400])
+    problems = [Problem(code, str(error.detail or code.replace("-", " ")), request.url.path, remedy)]
+    if isinstance(error, ValidationException) and isinstance(error.extra, list):
+        named = [each for each in error.extra if isinstance(each, dict) and each.get("message")]
+        problems = [Problem(code, str(each["message"]), _place(each), remedy) for each in named] or problems
+    return problem_response(TanzhangError(problems), error.headers)
+
+
+def _place(found: Mapping[str, Any]) -> str:
+    """Where in a request a value was not as the document says: a pointer into the body, or the parameter's name."""
+    name, source = str(found.get("key", "")), str(getattr(found.get("source"), "value", found.get("source", "")))
+    if source in ("query", "header", "cookie", "path"):
+        return f"{source}: {name}"
+    return f"#/{name.replace('.', '/')}" if name else "#"
+
+
+def on_anything(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer a bug without telling a stranger about the inside; the log has it all."""
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    problem = Problem("internal-error", "something went wrong inside", request.url.path, "try again; then report it")
+    return problem_response(TanzhangError(problem))

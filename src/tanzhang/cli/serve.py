@@ -1,0 +1,31 @@
+"""``tanzhang serve``: the service over HTTP."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from tanzhang.cli.common import HomeOption, answering, folder_of, home_of
+
+
+def serve(
+    home: HomeOption = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 8080,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="How many processes answer.")] = 1,
+) -> None:
+    """Serve a home over HTTP until it is stopped."""
+    with answering(as_json=False):
+        from granian import Granian
+        from granian.constants import Interfaces
+
+        from tanzhang.api.app import HOME_VARIABLE, served
+
+        home_of(home)  # what is wrong with it is said here and not by every process
+        os.environ[HOME_VARIABLE] = str(folder_of(home).resolve())
+        target = f"{served.__module__}:{served.__name__}"
+        Granian(
+            target, address=host, port=port, interface=Interfaces.ASGI, factory=True, workers=workers, websockets=False
+        ).serve()
