@@ -154,4 +154,13 @@ ROWS = Schema(
     type=OpenAPIType.STRING,
     description="A header and one act a line; columns: those of an event, of its data, claim_issuer, claim_identifier.",
 )
+WITHDRAWAL = Schema(
+    type=OpenAPIType.OBJECT,
+    title="Withdrawal",
+    description="`subject` is that of the report; `id` is the withdrawal's own reference, that of the report and "
+    "`~withdrawn` by default; `time` by default that of the act.",
+    properties={"subject": TEXT, "id": TEXT, "time": Schema(type=OpenAPIType.STRING)},
+    required=["subject"],
+    additional_properties=False,
+)
 BINARY = Schema(type=OpenAPIType.STRING, content_media_type="application/octet-stream")

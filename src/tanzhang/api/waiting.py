@@ -53,10 +53,11 @@ async def taken_in(
     read: Callable[[bytes], Reports],
     *,
     dry_run: bool,
+    slow: bool = False,
 ) -> Answer:
     """The answer to a partner's request, once what it brought is durable; ``read`` makes reports of its body.
 
-    Raises why it was refused as a whole.
+    It is ``slow`` if it asks the book. Raises why the request was refused as a whole.
     """
     reception: Reception = request.app.state.reception
     size = request.content_length
@@ -64,7 +65,7 @@ async def taken_in(
     with reception.room(partner, announced, dry_run=dry_run) as room:
         data = await request.body()
         encoding = request.headers.get("Content-Encoding")
-        if len(data) > _INLINE_BYTES or encoding:
+        if slow or encoding or len(data) > _INLINE_BYTES:
             reports = await anyio.to_thread.run_sync(lambda: read(unpacked(data, encoding, MAX_BODY_BYTES)))
         else:
             reports = read(data)

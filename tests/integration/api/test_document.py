@@ -13,6 +13,10 @@ from tanzhang.stores.home import Home
 from .conftest import partner
 
 
+REPORTED = {"withdraw": "trip-20250605-0042", "correct": "trip-20250605-0045"}
+"""What earlier examples of the document report, and later ones take back and correct."""
+
+
 def examples(document: dict[str, Any]) -> list[tuple[str, str, str, str, Any, int]]:
     """Method, path, name, media type, body and status of every example of a body."""
     found = []
@@ -37,6 +41,6 @@ def test_every_example_of_a_report_is_answered_as_the_document_says(client: Test
     for method, path, name, kind, value, status in sent:
         content = value.encode() if isinstance(value, str) else json.dumps(value).encode()
         headers = {"content-type": kind, **partner(home, "amap")}
-        path = path.replace("{reference}", "trip-20250605-0042")
+        path = path.replace("{reference}", REPORTED["correct" if path.endswith("correct") else "withdraw"])
         answer = client.request(method, path, content=content, headers=headers)
         assert answer.status_code == status, (path, name, answer.text)
