@@ -26,6 +26,7 @@ _SKIPPED = {"service/demo.py", "stores/files.py"}  # invented references; names 
 _ALSO = {
     "account-malformed": "service/accounts.py",
     "action-malformed": "service/accounts.py",
+    "overloaded": "service/reception.py",
     "record-file-changed": "service/verify.py",
     "record-file-missing": "service/verify.py",
     "report-file-changed": "service/verify.py",

@@ -21,15 +21,16 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 from tanzhang.api import problems
 from tanzhang.api.access import FRAMEWORK_PATH, Recogniser, check_access, check_declared
-from tanzhang.api.routes import health
+from tanzhang.api.routes import actions, health
+from tanzhang.api.waiting import MAX_BODY_BYTES
 from tanzhang.core.access import Caller
 from tanzhang.core.errors import TanzhangError
+from tanzhang.service.reception import Reception
 from tanzhang.stores.home import ACCESS_VARIABLE, Home
 
 HOME_VARIABLE = "TANZHANG_HOME"
 """Names the environment variable that tells a server's processes which home they serve."""
-MAX_BODY_BYTES = 64 << 20
-HANDLERS = [*health.handlers]
+HANDLERS = [*health.handlers, *actions.handlers]
 
 
 def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Litestar:
@@ -46,6 +47,7 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Lite
         caller: Caller = request.state.caller
         return caller
 
+    reception = Reception(home, clock)
     app = Litestar(
         HANDLERS,
         guards=[check_access],
@@ -67,7 +69,8 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Lite
             use_handler_docstrings=True,
         ),
         request_max_body_size=MAX_BODY_BYTES,
-        state=State({"home": home, "recogniser": Recogniser(home, clock)}),
+        state=State({"home": home, "recogniser": Recogniser(home, clock), "reception": reception}),
+        on_shutdown=[reception.close],
     )
     check_declared(app)
     return app

@@ -28,7 +28,14 @@ STATUS: Mapping[str, int] = {
     "not-found": 404,
     "method-not-allowed": 405,
     "unknown-partner": 404,
+    "unknown-report": 404,
     "book-moved": 409,
+    "record-erased": 410,
+    "already-withdrawn": 409,
+    "cursor-malformed": 400,
+    "idempotency-answer-forgotten": 409,
+    "idempotency-key-malformed": 400,
+    "shutting-down": 503,
     "request-malformed": 400,
     "body-too-large": 413,
     "too-many-rows": 413,
@@ -59,24 +66,26 @@ def status_of(code: str) -> int:
     return STATUS.get(code, UNPROCESSABLE)
 
 
-def problem_response(error: TanzhangError, headers: Mapping[str, str] | None = None) -> Response[bytes]:
-    """The answer to a request that was refused."""
-    status = status_of(error.code)
+def problem_response(
+    error: TanzhangError, headers: Mapping[str, str] | None = None, *, status: int | None = None
+) -> Response[bytes]:
+    """The answer to a request that was refused; ``status`` if it is another one than that of the first code."""
+    status = status or status_of(error.code)
     sent = {"content-type": MEDIA_TYPE, "cache-control": "no-store", **(headers or {})}
     if status in (429, 503):
         sent.setdefault("Retry-After", str(RETRY_AFTER_S))
     if status == 401:
         sent["www-authenticate"] = 'Bearer realm="tanzhang"'
-    return Response(msgspec.json.encode(as_problem(error)), status_code=status, headers=sent)
+    return Response(msgspec.json.encode(as_problem(error, status)), status_code=status, headers=sent)
 
 
-def as_problem(error: TanzhangError) -> dict[str, Any]:
+def as_problem(error: TanzhangError, status: int | None = None) -> dict[str, Any]:
     """A refusal as the members of problem+json; ``errors`` has every problem, ``pointer`` where it is in the body."""
     first = error.problems[0]
     return {
         "type": f"urn:tanzhang:problem:{first.code}",
         "title": first.code.replace("-", " "),
-        "status": status_of(first.code),
+        "status": status or status_of(first.code),
         "detail": first.message,
         "code": first.code,
         "remedy": first.remedy,
@@ -86,7 +95,7 @@ def as_problem(error: TanzhangError) -> dict[str, Any]:
 
 def _member(problem: Problem) -> dict[str, str]:
     named = {"code": problem.code, "detail": problem.message, "where": problem.where, "remedy": problem.remedy}
-    return {**named, "pointer": problem.where} if problem.where.startswith("#/") else named
+    return {**named, "pointer": problem.where} if problem.where.startswith("#") else named
 
 
 def on_refusal(_: Request[Any, Any, Any], error: TanzhangError) -> Response[bytes]:

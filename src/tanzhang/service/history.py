@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,12 @@ class History:
             found = pa.concat_tables([found, latest])
         con.register("near_records", found.drop_columns([_PLACE]))
         return "near_records"
+
+    def about(self, actions: Sequence[bytes]) -> pa.Table:
+        """The records of some references, and of what takes these back; without second reports of one reference."""
+        asked = pa.table({"action_id": pa.ExtensionArray.from_storage(pa.uuid(), pa.array(actions, pa.binary(16)))})
+        found = self._records(meeting.all_of([meeting.reference_keys(asked), meeting.takers_keys(asked)]))
+        return found.filter(pa.array(~said(found["outcome"], SAME_REPORT))).drop_columns([_PLACE])
 
     def add(self, number: int, decision: Decision) -> None:
         """Keep the keys of the batch that was just sealed, after the one before it."""

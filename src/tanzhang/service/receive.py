@@ -47,12 +47,21 @@ LONGEST_KEY = 255
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A partner's request: events as JSON texts, one a row. ``key`` is its Idempotency-Key; ``body`` what was sent."""
+    """A partner's request: events as JSON texts, one a row. ``key`` is its Idempotency-Key; ``body`` what was sent.
+
+    Rows that came in columns are ``table`` instead, raw rows in their order, and ``body`` has to be given.
+    """
 
     partner: str
     events: Sequence[bytes]
     key: str | None = None
     body: bytes = field(default=b"", repr=False)
+    table: pa.Table | None = field(default=None, repr=False)
+
+    @property
+    def rows(self) -> int:
+        """How many acts it reports."""
+        return len(self.events) if self.table is None else int(self.table.num_rows)
 
     @property
     def digest(self) -> str:
@@ -126,21 +135,25 @@ class Receiver:
         """Requests with their answers, the rows accepted of all of them numbered through from 1, and their plans."""
         rows_before = [0]
         for request in requests:
-            rows_before.append(rows_before[-1] + len(request.events))
+            rows_before.append(rows_before[-1] + request.rows)
         found = _Found()
         for partner in dict.fromkeys(request.partner for request in requests):
             own = [place for place, request in enumerate(requests) if request.partner == partner]
+            for place in own:
+                table = requests[place].table
+                if table is not None:  # columns of another request may be of other types
+                    self._screen_many(_numbered(table, rows_before[place] + 1), partner, now, found)
+            own = [place for place in own if requests[place].table is None]
             events = [event for place in own for event in requests[place].events]
             numbers = [number for place in own for number in range(rows_before[place] + 1, rows_before[place + 1] + 1)]
-            raw = read_events(events, numbers)
-            if len(events) <= self._few_rows:
-                self._screen_few(raw, partner, now, found)
-            else:
-                self._screen_many(raw, partner, now, found)
+            if 0 < len(events) <= self._few_rows:
+                self._screen_few(read_events(events, numbers), partner, now, found)
+            elif events:
+                self._screen_many(raw_table(read_events(events, numbers)), partner, now, found)
         received = received_at(now)
         delivered = []
         for request, first in zip(requests, rows_before, strict=False):
-            rows = len(request.events)
+            rows = request.rows
             count, body = found.answer(first, rows)
             delivered.append(
                 Delivered(request.partner, request.key, request.digest, received, first, rows, count, body)
@@ -153,10 +166,10 @@ class Receiver:
         found.references.update((row[0], row[_REFERENCE]) for row in rows)
         found.add(accepted_table(screened.accepted), screened.problems, screened.plans)
 
-    def _screen_many(self, raw: Iterable[RawRow], partner: str, now: datetime, found: _Found) -> None:
+    def _screen_many(self, table: pa.Table, partner: str, now: datetime, found: _Found) -> None:
         tables: list[pa.Table] = []
-        table = raw_table(raw)
-        found.references.update(zip(values_of(table["row"]), values_of(table["id"]), strict=True))
+        references = table["id"].cast(pa.string())
+        found.references.update(zip(values_of(table["row"]), values_of(references), strict=True))
         self._con.register("raw_events", table)
         screened = screen(
             self._con,
@@ -176,6 +189,12 @@ class Receiver:
 
 
 _REFERENCE = RAW_COLUMNS.index("id")
+
+
+def _numbered(table: pa.Table, first: int) -> pa.Table:
+    """Raw rows numbered through from ``first``."""
+    numbers = pa.array(range(first, first + table.num_rows), pa.int64())
+    return table.set_column(table.column_names.index("row"), "row", numbers)
 
 
 class _Problem(msgspec.Struct):
@@ -265,7 +284,7 @@ class _Found:
 
 def _refused(request: Request) -> Answer | None:
     """Why a request gets no answer row by row."""
-    rows = len(request.events)
+    rows = request.rows
     if rows > MOST_ROWS:
         return Answer(
             error=refuse(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from litestar import Litestar, get
@@ -18,28 +16,7 @@ from tanzhang.core.errors import TanzhangError
 from tanzhang.service.access import csrf_token, issue_key, open_session
 from tanzhang.stores.home import Home
 
-from ...homes import new_home, on
-from ...postgres import Server
-
-NOW = on(8)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def home(request: pytest.FixtureRequest, quick: Path) -> Home:
-    if request.param == "sqlite":
-        return new_home(quick / "home")
-    server: Server = request.getfixturevalue("postgres")
-    return new_home(quick / "home", book=server.address(server.database(), "access"))
-
-
-@pytest.fixture
-def client(home: Home) -> Iterator[TestClient[Litestar]]:
-    with TestClient(create_app(home, now=lambda: NOW), base_url="https://tanzhang.example") as client:
-        yield client
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"}
+from .conftest import NOW, bearer
 
 
 def signed_in(home: Home, role: Role) -> dict[str, str]:

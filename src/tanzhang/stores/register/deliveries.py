@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from tanzhang.stores.book import Book, add_plans, add_submission
@@ -46,6 +49,7 @@ delivery = sa.Table(
     sa.Column("answer", sa.LargeBinary),  # deflated JSON; forgotten when the programme's time for repeats is over
     sa.UniqueConstraint("partner", "key"),
     sa.Index("delivery_inbox", "inbox"),
+    sa.Index("delivery_partner", "partner", "id"),  # a partner's own, in order
 )
 
 
@@ -76,6 +80,7 @@ class Deliveries:
 
     def __init__(self, book: Book) -> None:
         self._book = book
+        self._named: dict[int, npt.NDArray[np.uint64]] = {}
 
     def earlier(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Repeat]:
         """What was answered to requests with these (partner, key)."""
@@ -124,6 +129,44 @@ class Deliveries:
         """A row of the inbox that was not gathered yet, and its reports."""
         (row,) = self._book.query(sa.select(inbox).where(inbox.c.id == number))
         return row, pa.ipc.open_stream(row.reports).read_all()
+
+    def waiting_reports(self, actions: Sequence[bytes]) -> pa.Table:
+        """Reports in the inbox that have one of some references, or take back one that has.
+
+        There is no index of references, which would make every report dearer; what waits is looked through once, and
+        of each row of the inbox it is remembered what it names, 16 bytes a report, until it is gathered.
+        """
+        numbers = [number for _, some in self.waiting() for number in some]
+        for gone in self._named.keys() - set(numbers):
+            self._named.pop(gone, None)
+        wanted = np.frombuffer(b"".join(each[:8] for each in actions), dtype=np.uint64)
+        asked = pa.array(actions, pa.binary(16))
+        found = []
+        for number in numbers:
+            named = self._named.get(number)
+            if named is not None and not np.isin(wanted, named, assume_unique=False).any():
+                continue
+            stored = self._book.query(sa.select(inbox.c.reports).where(inbox.c.id == number))
+            if not stored or stored[0].reports is None:  # gathered since
+                continue
+            reports = pa.ipc.open_stream(stored[0].reports).read_all()
+            own, takes = (_identities(reports[name]) for name in ("action_id", "withdraws"))
+            if named is None:
+                self._named[number] = np.concatenate([_halves(own), _halves(takes)])
+            found.append(reports.filter(pc.or_(pc.is_in(own, asked), pc.is_in(takes, asked))))
+        return pa.concat_tables(found) if found else pa.table({})
+
+    def of_partner(self, partner: str, *, after: int, since: str | None, refused: bool | None, limit: int) -> list[Any]:
+        """A partner's deliveries whose answer is kept, from the one with id ``after`` on, in order.
+
+        ``refused``: only those with refused rows, or only those with accepted ones; None: all.
+        """
+        own = (delivery.c.partner == partner) & (delivery.c.id >= after) & delivery.c.answer.is_not(None)
+        if since is not None:
+            own &= delivery.c.received_at >= since
+        if refused is not None:
+            own &= (delivery.c.accepted < delivery.c.rows) if refused else (delivery.c.accepted > 0)
+        return self._book.query(sa.select(delivery).where(own).order_by(delivery.c.id).limit(limit))
 
     def of_inbox(self, number: int) -> list[Any]:
         """The deliveries of a row of the inbox, in their order; ``answer`` is for :func:`inflated`, if it is kept."""
@@ -232,8 +275,23 @@ def _rows_of(reports: pa.Table, delivered: Sequence[Delivered]) -> pa.Array:
     return pa.array([row in wanted for row in reports["row"].to_pylist()], pa.bool_())
 
 
+def _identities(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(pa.binary(16))
+
+
+def _halves(column: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    """The first eight bytes of each identity that there is."""
+    whole = b"".join(value for value in column.to_pylist() if value is not None)
+    return np.frombuffer(whole, dtype=np.uint64)[::2]
+
+
+_MANY = 10_000
+
+
 def _stream(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+    # Handing a few columns of a few rows to other threads costs more than packing them.
+    options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=table.num_rows > _MANY)
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
         writer.write_table(table)
     return bytes(sink.getvalue())
