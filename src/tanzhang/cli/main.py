@@ -37,6 +37,7 @@ from tanzhang.cli.common import (
 )
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.log import log_app
+from tanzhang.cli.partner import partner_app
 from tanzhang.cli.receipts import receipt_app
 from tanzhang.cli.replay import replay
 from tanzhang.cli.serve import serve
@@ -59,6 +60,7 @@ app.add_typer(epoch_app, name="epoch")
 app.add_typer(city_app, name="city")
 app.add_typer(log_app, name="log")
 app.add_typer(witness_app, name="witness")
+app.add_typer(partner_app, name="partner")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 

@@ -75,8 +75,11 @@ def caller_of_key(home: Home, text: str, *, now: datetime) -> Caller:
     at = received_at(now)
     if row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= at):
         raise _unknown("key-expired", f"key {row.id} is not valid any more", "ask the operator for a new key")
-    if row.partner not in home.programme.partners:
+    partner = home.programme.partners.get(row.partner)
+    if partner is None:
         raise _unknown("key-unknown", f"{row.partner} is no longer a partner", "ask the operator")
+    if partner.suspended:
+        raise _unknown("partner-suspended", f"partner {row.partner} is suspended", "ask the operator")
     return Caller(Role.PARTNER, row.id, row.partner, frozenset(Scope(each) for each in row.scopes.split()))
 
 
