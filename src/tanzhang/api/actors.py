@@ -9,6 +9,8 @@ from litestar import Request
 from tanzhang.api.proxies import client_address
 from tanzhang.core.access import Actor, Caller, Role
 from tanzhang.core.errors import refuse
+from tanzhang.service.staff import OWNER
+from tanzhang.stores.home import Home
 
 OF_A_PARTNER = (Role.PARTNER, Role.ENTERPRISE)
 
@@ -39,3 +41,12 @@ def partner_meant(caller: Caller, named: str | None) -> str:
             "partner-unnamed", "no partner is named", where="query: partner", remedy="add ?partner= and its id"
         )
     return named
+
+
+def check_owner(home: Home, caller: Caller) -> None:
+    """Refuse staff of an enterprise who only read; ``not-allowed``. Others are not looked at."""
+    if caller.role is not Role.ENTERPRISE:
+        return
+    row = home.staff.row(caller.subject)
+    if row is None or row.position != OWNER:
+        raise refuse("not-allowed", "this is for owners", where="position", remedy="ask an owner of your enterprise")

@@ -24,7 +24,7 @@ from litestar.types.internal_types import PathParameterDefinition
 
 from tanzhang.api import problems
 from tanzhang.api.access import FRAMEWORK_PATH, Recogniser, check_access, check_declared
-from tanzhang.api.routes import health, partners
+from tanzhang.api.routes import health, keys, partners, session, staff
 from tanzhang.core.access import Caller
 from tanzhang.core.errors import TanzhangError
 from tanzhang.stores.home import ACCESS_VARIABLE, Home
@@ -32,7 +32,13 @@ from tanzhang.stores.home import ACCESS_VARIABLE, Home
 HOME_VARIABLE = "TANZHANG_HOME"
 """Names the environment variable that tells a server's processes which home they serve."""
 MAX_BODY_BYTES = 64 << 20
-HANDLERS = [*health.handlers, *partners.handlers]
+HANDLERS = [
+    *health.handlers,
+    *partners.handlers,
+    *keys.handlers,
+    *session.handlers,
+    *staff.handlers,
+]
 
 
 def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Litestar:
@@ -78,7 +84,7 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Lite
     return app
 
 
-def _operation_id(handler: HTTPRouteHandler, method: Method, path: list[str | PathParameterDefinition]) -> str:
+def _operation_id(_: HTTPRouteHandler, method: Method, path: list[str | PathParameterDefinition]) -> str:
     """A name of its own for each operation, of its method and path; the framework's own names may repeat."""
     parts = [each if isinstance(each, str) else f"by_{each.name}" for each in path]
     return "_".join([method.lower(), *parts]).replace("-", "_").replace(".", "_")

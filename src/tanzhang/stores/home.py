@@ -48,6 +48,7 @@ from tanzhang.stores.register.audit import Audit
 from tanzhang.stores.register.deliveries import Deliveries
 from tanzhang.stores.register.epochs import Epochs
 from tanzhang.stores.register.partners import Partners
+from tanzhang.stores.register.staff import Staff
 from tanzhang.stores.storage import Place, StorageAddress, let_read, open_storage
 from tanzhang.stores.storage.claim import check_free, claim
 
@@ -259,6 +260,11 @@ class Home:
     def partners(self) -> Partners:
         """Partners that the operator registered or changed."""
         return Partners(self.book)
+
+    @cached_property
+    def staff(self) -> Staff:
+        """People of enterprises, of the city, auditors and operators."""
+        return Staff(self.book)
 
     @cached_property
     def audit(self) -> Audit:
