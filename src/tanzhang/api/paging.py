@@ -87,10 +87,28 @@ def _malformed() -> Exception:
 def tagged(request: Request[Any, Any, Any], version: object, body: dict[str, Any]) -> Response[Any]:
     """An answer with the entity tag of its version; 304 without a body to whoever has it already."""
     tag = f'"{version}"'
-    known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
-    if tag in known or "*" in known:
+    if tag_known(request, version):
         return Response(None, status_code=304, headers={"etag": tag})
     return Response(body, headers={"etag": tag})
+
+
+def tag_known(request: Request[Any, Any, Any], version: object) -> bool:
+    """Whether the caller has this version already, as header If-None-Match says."""
+    known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
+    return f'"{version}"' in known or "*" in known
+
+
+def ledger_place(cursor: str | None, batches: int) -> tuple[int, int]:
+    """As of how many batches a list of totals is given, and its first item; the beginning without a cursor."""
+    if cursor is None:
+        return batches, 0
+    numbers = text_after(cursor).split(" ")
+    if len(numbers) != 2 or not all(each.isascii() and each.isdigit() and len(each) < 12 for each in numbers):
+        raise _malformed()
+    asked, first = map(int, numbers)
+    if asked > batches:
+        raise _malformed()
+    return asked, first
 
 
 def version_seen(request: Request[Any, Any, Any]) -> int | None:
