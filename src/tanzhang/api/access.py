@@ -17,6 +17,7 @@ from litestar import Litestar
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
+from tanzhang.api.partner_requests import check_request
 from tanzhang.core.access import STRANGER, Caller, Role, Scope, secret_hash
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.service.access import caller_of_key, caller_of_session, csrf_token
@@ -115,6 +116,8 @@ async def check_access(connection: Connection, handler: BaseRouteHandler) -> Non
             where=connection.url.path,
             remedy="use a key with this scope; the operator issues it",
         )
+    if caller.role is Role.PARTNER:
+        await check_request(connection, caller)
     if caller.by_cookie and str(connection.scope.get("method")) not in _SAFE:
         sent = connection.headers.get(CSRF_HEADER, "")
         if not hmac.compare_digest(sent.encode(), csrf_token(connection.cookies[COOKIE]).encode()):

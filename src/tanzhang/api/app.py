@@ -12,16 +12,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from litestar import Litestar, Request
+from litestar import Litestar, Request, Router
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.types import Method
+from litestar.types.internal_types import PathParameterDefinition
 
 from tanzhang.api import problems
 from tanzhang.api.access import FRAMEWORK_PATH, Recogniser, check_access, check_declared
-from tanzhang.api.routes import actions, health
+from tanzhang.api.routes import actions, health, keys, ledger, partners, session, staff
 from tanzhang.api.waiting import MAX_BODY_BYTES
 from tanzhang.core.access import Caller
 from tanzhang.core.errors import TanzhangError
@@ -30,7 +33,15 @@ from tanzhang.stores.home import ACCESS_VARIABLE, Home
 
 HOME_VARIABLE = "TANZHANG_HOME"
 """Names the environment variable that tells a server's processes which home they serve."""
-HANDLERS = [*health.handlers, *actions.handlers]
+HANDLERS = [
+    *health.handlers,
+    *actions.handlers,
+    *partners.handlers,
+    *keys.handlers,
+    *ledger.handlers,
+    *session.handlers,
+    *staff.handlers,
+]
 
 
 def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Litestar:
@@ -49,7 +60,8 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Lite
 
     reception = Reception(home, clock)
     app = Litestar(
-        HANDLERS,
+        # In one router, since the framework wraps a handler twice when a second one of its path is registered after it.
+        [Router("/", route_handlers=HANDLERS)],
         guards=[check_access],
         dependencies={
             "home": Provide(provide_home, sync_to_thread=False),
@@ -67,6 +79,7 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Lite
             path=FRAMEWORK_PATH,
             render_plugins=[JsonRenderPlugin()],
             use_handler_docstrings=True,
+            operation_id_creator=_operation_id,
         ),
         request_max_body_size=MAX_BODY_BYTES,
         state=State({"home": home, "recogniser": Recogniser(home, clock), "reception": reception}),
@@ -74,6 +87,12 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Lite
     )
     check_declared(app)
     return app
+
+
+def _operation_id(_: HTTPRouteHandler, method: Method, path: list[str | PathParameterDefinition]) -> str:
+    """A name of its own for each operation, of its method and path; the framework's own names may repeat."""
+    parts = [each if isinstance(each, str) else f"by_{each.name}" for each in path]
+    return "_".join([method.lower(), *parts]).replace("-", "_").replace(".", "_")
 
 
 def served() -> Litestar:

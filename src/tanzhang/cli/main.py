@@ -36,11 +36,14 @@ from tanzhang.cli.common import (
     say,
 )
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
+from tanzhang.cli.key import key_app
 from tanzhang.cli.log import log_app
+from tanzhang.cli.partner import partner_app
 from tanzhang.cli.receipts import receipt_app
 from tanzhang.cli.replay import replay
 from tanzhang.cli.serve import serve
 from tanzhang.cli.simulate import simulate
+from tanzhang.cli.staff import staff_app
 from tanzhang.cli.totals import city_app, epoch_app
 from tanzhang.cli.witness import witness_app
 from tanzhang.core.errors import Problem, TanzhangError, refuse
@@ -59,6 +62,9 @@ app.add_typer(epoch_app, name="epoch")
 app.add_typer(city_app, name="city")
 app.add_typer(log_app, name="log")
 app.add_typer(witness_app, name="witness")
+app.add_typer(partner_app, name="partner")
+app.add_typer(key_app, name="key")
+app.add_typer(staff_app, name="staff")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 

@@ -61,6 +61,15 @@ class Caller:
 STRANGER = Caller(Role.STRANGER)
 
 
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who does something that is written down, and from where: an address, or ``command line``."""
+
+    role: Role
+    subject: str
+    origin: str
+
+
 # -- keys -----------------------------------------------------------------------------------------------------
 
 _ALPHABET = string.ascii_letters + string.digits

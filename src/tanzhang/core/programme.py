@@ -10,13 +10,36 @@ from tanzhang.core.methodology import Cap
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a partner may send; None where nothing is limited.
+
+    ``requests_per_s`` and ``rows_per_s`` hold in each process that serves, ``rows_per_day`` (rows of reports, local
+    day of receipt) for all of them together.
+    """
+
+    requests_per_s: int | None = None
+    rows_per_s: int | None = None
+    rows_per_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Partner:
-    """An enterprise that reports; ``behaviours`` None where it may report all of the programme's."""
+    """An enterprise that reports; ``behaviours`` None where it may report all of the programme's.
+
+    ``evidence`` is the best class that it may claim, None where that is any. ``suspended``: what it reported stands, it
+    reports nothing more. ``signed``: each request bears a signature. ``certificate`` is the SHA-256 (hex) of the client
+    certificate it connects with.
+    """
 
     id: str
     name: str
     name_zh: str
     behaviours: frozenset[str] | None
+    evidence: str | None = None
+    suspended: bool = False
+    limits: Limits = Limits()
+    signed: bool = False
+    certificate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

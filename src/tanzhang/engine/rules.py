@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tanzhang.core.action import ELAPSED, EVIDENCE, INPUT_NAMES
+from tanzhang.core.action import ELAPSED, EVIDENCE, EVIDENCE_RANK, INPUT_NAMES
 from tanzhang.core.methodology import InputRule, Plan
 from tanzhang.core.programme import Partner, Programme
 from tanzhang.core.region import contains, is_region
@@ -329,8 +329,43 @@ def kind_rules(programme: Programme, partner: str | None) -> list[Rule]:
                 "submit each partner's rows under its own id",
             )
         )
-    agreements = [(each, each.behaviours) for each in programme.partners.values()]
-    return rules + [_not_agreed(each, agreed) for each, agreed in agreements if agreed is not None]
+    for each in programme.partners.values():
+        rules += _agreement(each)
+    return rules
+
+
+def _agreement(partner: Partner) -> list[Rule]:
+    """What a partner's agreement with the programme does not cover."""
+    rules = []
+    if partner.suspended:
+        rules.append(
+            Rule(
+                "partner-suspended",
+                "source",
+                f"partner = {quote(partner.id)}",
+                lambda act: act.partner == partner.id,
+                (f"partner {partner.id} is suspended",),
+                "ask the operator",
+            )
+        )
+    if partner.behaviours is not None:
+        rules.append(_not_agreed(partner, partner.behaviours))
+    if partner.evidence is not None:
+        rules.append(_evidence_not_agreed(partner, partner.evidence))
+    return rules
+
+
+def _evidence_not_agreed(partner: Partner, best: str) -> Rule:
+    better = [name for name, rank in EVIDENCE_RANK.items() if rank < EVIDENCE_RANK[best]]
+    among = ", ".join(map(quote, better)) or "NULL"
+    return Rule(
+        "evidence-not-agreed",
+        "evidence",
+        f"partner = {quote(partner.id)} AND evidence IN ({among})",
+        lambda act: act.partner == partner.id and act.evidence in better,
+        (f"partner {partner.id} may not report evidence of class ", Value("evidence")),
+        f"report {best} or lower, or have the operator extend the agreement",
+    )
 
 
 def _not_agreed(partner: Partner, behaviours: frozenset[str]) -> Rule:

@@ -91,13 +91,16 @@ def partner_ledger(
     since: date | None = None,
     until: date | None = None,
     by: Sequence[str] = ("behaviour",),
+    batches: int | None = None,
 ) -> dict[str, Any]:
     """What a partner's users were credited with through it, and what became of its other reports, by outcome.
 
-    ``by`` as in :func:`city_totals`; ``variant`` is a product line. Raises ``unknown-partner``, ``unknown-cut``.
+    ``by`` and ``batches`` as in :func:`city_totals`; ``variant`` is a product line. Raises ``unknown-partner`` and
+    ``unknown-cut``.
     """
-    totals = city_totals(home, by=by, since=since, until=until, partner=partner)
-    reports = city_totals(home, by=("outcome",), since=since, until=until, partner=partner)["rows"]
+    count = home.book.batch_count() if batches is None else batches
+    totals = city_totals(home, by=by, since=since, until=until, partner=partner, batches=count)
+    reports = city_totals(home, by=("outcome",), since=since, until=until, partner=partner, batches=count)["rows"]
     named = home.programme.partners[partner]
     return {
         **totals,

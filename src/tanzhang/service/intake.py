@@ -22,6 +22,7 @@ from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.methodology import Plan, canonical_json
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.screen import PROBLEM_ORDER, Question, Screened, screen
+from tanzhang.service.limits import agreements, counting
 from tanzhang.service.moments import file_moment, received_at, received_day
 from tanzhang.service.progress import Progress, silent
 from tanzhang.stores.formats import missing, read_submission
@@ -48,7 +49,8 @@ def intake(
 
     Sending a file again returns the first answer again and takes nothing in twice; only a file with rows from the
     future is looked at anew when time has passed, since that may have made them good. Raises if the file as a whole
-    cannot be taken; then nothing of it landed.
+    cannot be taken; then nothing of it landed. A partner with a daily limit is refused what exceeds it, by
+    ``daily-limit-reached``.
     """
     if partner is not None and partner not in home.programme.partners:
         raise refuse(
@@ -200,7 +202,8 @@ def _land(
         }
 
     plans = {plan.digest: plan.document for plan in screened.plans.values()}
-    kept = home.book.add_submission(fingerprint, row, plans, landed.next_close)
+    count = counting(home, partner, screened.rows, received_day(home, now))
+    kept = home.book.add_submission(fingerprint, row, plans, landed.next_close, count)
     return _answer(home, SimpleNamespace(**kept))
 
 
@@ -245,12 +248,13 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 def _fingerprint(
     home: Home, path: Path, partner: str | None, mapping: ForeignMapping | None, tables: Mapping[str, Path]
 ) -> str:
-    """What makes two submissions the same: bytes, partner, mapping, tables and catalogue."""
+    """What makes two submissions the same: bytes, partner, mapping, tables, catalogue and agreements with partners."""
     files = [path]
     if mapping is not None:
         named = table_files(mapping, path, tables)
         files += [mapping.path, *(named[name] for name in sorted(named))]
-    state = hashlib.sha256(canonical_json([partner, home.catalogue.digest(), path.suffixes]).encode())
+    parts = [partner, home.catalogue.digest(), path.suffixes, *agreements(home, partner)]
+    state = hashlib.sha256(canonical_json(parts).encode())
     for file in files:
         if not file.is_file():
             raise missing(file)

@@ -25,6 +25,7 @@ from tanzhang.engine.columns import values_of
 from tanzhang.engine.few import ACCEPTED_SCHEMA, FewRows, RawRow, accepted_table
 from tanzhang.engine.screen import PROBLEM_ORDER, RAW_COLUMNS, screen
 from tanzhang.service.intake import resolver
+from tanzhang.service.limits import day_is_full, rows_a_day, too_fast
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.stores.events import raw_table, read_events
 from tanzhang.stores.home import Home
@@ -85,7 +86,8 @@ class Receiver:
         self._home = home
         self._resolve = resolver(home)
         self._identity_key = home.identity_key
-        self._few = FewRows(home.programme, self._identity_key, self._resolve)
+        self._programme = home.programme
+        self._few = FewRows(self._programme, self._identity_key, self._resolve)
         self._few_rows = few_rows
 
     @cached_property
@@ -96,11 +98,13 @@ class Receiver:
         """Answer requests that came in together, each row by row; what they brought is durable, unless ``dry_run``.
 
         A request with a key that was answered before gets that answer again. Errors of a request, in its answer:
-        ``idempotency-key-reused``, ``idempotency-answer-forgotten``, ``too-many-rows``, ``no-rows``.
+        ``idempotency-key-reused``, ``idempotency-answer-forgotten``, ``too-many-rows``, ``no-rows``,
+        ``too-many-requests``, ``daily-limit-reached``.
         """
         home = self._home
         if not dry_run:
             home.check_storage()
+        self._catch_up()
         answers: list[Answer | None] = [_refused(request) for request in requests]
         keyed = {(each.partner, each.key) for each in requests if each.key is not None}
         earlier = home.deliveries.earlier((partner, key) for partner, key in keyed if key is not None) if keyed else {}
@@ -118,18 +122,35 @@ class Receiver:
             for place, request in enumerate(requests)
             if answers[place] is None and (request.key is None or seen.get((request.partner, request.key)) == place)
         ]
+        for place in new:
+            error = too_fast(home, requests[place].partner, len(requests[place].events))
+            if error is not None:
+                answers[place] = Answer(error=error)
+        new = [place for place in new if answers[place] is None]
         delivered, reports, plans = self._screened([requests[place] for place in new], now)
+        bodies: Sequence[bytes | None] = [each.answer for each in delivered]
         if delivered and not dry_run:
-            bodies = home.deliveries.keep(delivered, reports, received_day(home, now).isoformat(), plans)
-        else:
-            bodies = [each.answer for each in delivered]
+            limits = rows_a_day(self._programme, (each.partner for each in delivered))
+            bodies = home.deliveries.keep(delivered, reports, received_day(home, now).isoformat(), plans, limits)
         for place, each, body in zip(new, delivered, bodies, strict=True):
-            answers[place] = Answer(body, repeated=body is not each.answer)
+            if body is None:
+                answers[place] = Answer(error=day_is_full(self._programme, each.partner))
+            else:
+                answers[place] = Answer(body, repeated=body is not each.answer)
         for place, request in enumerate(requests):  # one that came twice in this very group
             if answers[place] is None and request.key is not None:
                 first = seen[request.partner, request.key]
-                answers[place] = _repeat(request, requests[first].digest, (answers[first] or Answer()).body)
+                given = answers[first] or Answer()
+                refused = Answer(error=given.error)
+                answers[place] = refused if given.error else _repeat(request, requests[first].digest, given.body)
         return [answer for answer in answers if answer is not None]
+
+    def _catch_up(self) -> None:
+        """Screen by what holds of partners now."""
+        programme = self._home.programme
+        if programme is not self._programme:
+            self._programme = programme
+            self._few = FewRows(programme, self._identity_key, self._resolve)
 
     def _screened(self, requests: Sequence[Request], now: datetime) -> tuple[list[Delivered], pa.Table, dict[str, str]]:
         """Requests with their answers, the rows accepted of all of them numbered through from 1, and their plans."""
@@ -174,7 +195,7 @@ class Receiver:
         screened = screen(
             self._con,
             "raw_events",
-            programme=self._home.programme,
+            programme=self._programme,
             partner=partner,
             identity_key=self._identity_key,
             now=now,

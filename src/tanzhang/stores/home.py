@@ -36,6 +36,7 @@ from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.note import VerifierKey, is_key_name
 from tanzhang.core.programme import Programme
+from tanzhang.core.rates import Rates
 from tanzhang.engine.kernel import connect
 from tanzhang.engine.signing import NoteSigner, NoteVerifier
 from tanzhang.stores.book import Book, BookAddress
@@ -43,8 +44,11 @@ from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.files import make_folder, sync_again, write_durably
 from tanzhang.stores.log import Log
 from tanzhang.stores.register.access import Access
+from tanzhang.stores.register.audit import Audit
 from tanzhang.stores.register.deliveries import Deliveries
 from tanzhang.stores.register.epochs import Epochs
+from tanzhang.stores.register.partners import Partners
+from tanzhang.stores.register.staff import Staff
 from tanzhang.stores.storage import Place, StorageAddress, let_read, open_storage
 from tanzhang.stores.storage.claim import check_free, claim
 
@@ -190,10 +194,13 @@ class Home:
         """The catalogue this home computes by."""
         return Catalogue(*(Path(path) for path in json.loads(self.values["overlays"])))
 
-    @cached_property
+    @property
     def programme(self) -> Programme:
-        """The programme this home runs."""
-        return self.catalogue.programme(self.values["programme"])
+        """The programme this home runs, with the partners that were registered or changed since, in any process.
+
+        Within :data:`tanzhang.stores.register.partners.LOOKED_UP_S` of a change; the same object until there is one.
+        """
+        return self.partners.over(self.catalogue.programme(self.values["programme"]))
 
     @property
     def identity_key(self) -> bytes:
@@ -243,6 +250,26 @@ class Home:
     def access(self) -> Access:
         """Keys of partners and sessions of people."""
         return Access(self.book)
+
+    @cached_property
+    def rates(self) -> Rates:
+        """How often partners did what they may do only so often, in this process."""
+        return Rates()
+
+    @cached_property
+    def partners(self) -> Partners:
+        """Partners that the operator registered or changed."""
+        return Partners(self.book)
+
+    @cached_property
+    def staff(self) -> Staff:
+        """People of enterprises, of the city, auditors and operators."""
+        return Staff(self.book)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """The trail of dangerous acts."""
+        return Audit(self.book)
 
     @cached_property
     def epochs(self) -> Epochs:

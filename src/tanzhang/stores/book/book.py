@@ -367,17 +367,25 @@ class Book:
     # -- writing ----------------------------------------------------------------------------------------------
 
     def add_submission(
-        self, fingerprint: str, values: Callable[[int], Mapping[str, Any]], plans: Mapping[str, str], next_close: date
+        self,
+        fingerprint: str,
+        values: Callable[[int], Mapping[str, Any]],
+        plans: Mapping[str, str],
+        next_close: date,
+        also: Callable[[sa.Connection], None] | None = None,
     ) -> Mapping[str, Any]:
         """Acknowledge a submission whose file is on disk; returns its row. Keeps its plans in the same step.
 
         ``values`` is called with the number; ``next_close`` is the first day on which a report of it closes. If one
-        with the same fingerprint came first, that one is returned and nothing is kept.
+        with the same fingerprint came first, that one is returned and nothing is kept. ``also`` writes what else
+        belongs to it, or refuses it.
         """
         with self.transaction() as con:
             first = con.execute(sa.select(submission).where(submission.c.fingerprint == fingerprint)).mappings().first()
             if first is not None:
                 return dict(first)
+            if also is not None:
+                also(con)
             add_plans(con, plans)
             return add_submission(con, values, next_close)
 

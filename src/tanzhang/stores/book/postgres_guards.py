@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem
 from tanzhang.stores.book.schema import (
-    APPEND_ONLY,
     CHAINED,
     WITH_BATCH,
+    append_only,
     batch,
     erasing_link_sql,
     home,
@@ -68,7 +68,7 @@ def guards(schema: str) -> Iterator[Guard]:
     def guard(table: sa.Table, name: str, when: str, kind: int, body: str) -> Guard:
         return Guard(schema, table.name, f"{table.name}_{name}", when, kind, f" BEGIN {body} END ")
 
-    for table in APPEND_ONLY:
+    for table in append_only():
         if table is not link:
             change = "BEFORE UPDATE OR DELETE OR TRUNCATE FOR EACH STATEMENT"
             yield guard(table, "no_change", change, _BEFORE | _UPDATE | _DELETE | _TRUNCATE, refusing(table))

@@ -207,8 +207,15 @@ CHAINED: tuple[sa.Table, ...] = (
     replacement,
 )
 APPEND_ONLY = (home, posting, tally, *CHAINED)
+ONLY_ADDED = "append_only"
+"""Member of a table's ``info``: rows of it are only added. Such a table has a number ``id`` that the database gives."""
 # Tables whose rows come with their batch and never later, and the column that names it.
 WITH_BATCH: tuple[tuple[sa.Table, str], ...] = ((posting, "batch"), (tally, "last"))
+
+
+def append_only() -> tuple[sa.Table, ...]:
+    """Every table whose rows nobody changes: those above, and what registers say of theirs (``info``)."""
+    return (*APPEND_ONLY, *(table for table in metadata.sorted_tables if table.info.get(ONLY_ADDED)))
 
 
 def erasing_link_sql(same: str) -> str:

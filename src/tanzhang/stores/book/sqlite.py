@@ -12,7 +12,16 @@ import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.stores.book.database import committing, listen_for_errors
-from tanzhang.stores.book.schema import APPEND_ONLY, CHAINED, WITH_BATCH, erasing_link_sql, link, refusal_of
+from tanzhang.stores.book.schema import (
+    APPEND_ONLY,
+    CHAINED,
+    ONLY_ADDED,
+    WITH_BATCH,
+    append_only,
+    erasing_link_sql,
+    link,
+    refusal_of,
+)
 from tanzhang.stores.files import rename_durably
 
 
@@ -87,10 +96,13 @@ class SqliteDatabase:
 
 def _guards() -> Iterator[tuple[sa.Table, str, str]]:
     """Table, name and event of each trigger that keeps rows as they are, against INSERT OR REPLACE too."""
-    for table in APPEND_ONLY:
+    for table in append_only():
         for verb in ("UPDATE", "DELETE"):
             but = f" WHEN NOT ({erasing_link_sql('IS')})" if (verb, table) == ("UPDATE", link) else ""
             yield table, f"no_{verb.lower()}", f"{verb} ON {table.name}{but}"
+        if table.info.get(ONLY_ADDED):
+            known = f"EXISTS (SELECT 1 FROM {table.name} WHERE id = NEW.id)"
+            yield table, "no_other_insert", f"INSERT ON {table.name} WHEN {known}"
     following = "SELECT coalesce(max(seq), -1) + 1 FROM"
     by_name = {table.name: table for table in APPEND_ONLY}
     yield by_name["home"], "no_insert", "INSERT ON home"

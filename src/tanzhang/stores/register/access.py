@@ -5,7 +5,7 @@ None of these tables is chained: they say who may ask, not what is booked. What 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +24,7 @@ api_key = sa.Table(
     sa.Column("created_at", TEXT, nullable=False),
     sa.Column("expires_at", TEXT),
     sa.Column("revoked_at", TEXT),
+    sa.Column("last_used_on", TEXT),  # local day; more would be a record of when somebody works
     sa.Index("api_key_partner", "partner"),
 )
 session = sa.Table(
@@ -46,10 +47,18 @@ class Access:
     def __init__(self, book: Book) -> None:
         self._book = book
 
-    def add_key(self, values: Mapping[str, Any]) -> None:
-        """Keep a new key."""
+    def add_key(self, values: Mapping[str, Any], also: Callable[[sa.Connection], None] | None = None) -> None:
+        """Keep a new key; ``also`` writes what else belongs to it."""
         with self._book.transaction() as con:
             con.execute(api_key.insert(), dict(values))
+            if also is not None:
+                also(con)
+
+    def key_used(self, name: str, day: str) -> None:
+        """A key was used on a day."""
+        other = api_key.c.last_used_on.is_(None) | (api_key.c.last_used_on < day)
+        with self._book.transaction() as con:
+            con.execute(api_key.update().where((api_key.c.id == name) & other).values(last_used_on=day))
 
     def key(self, name: str) -> Any | None:
         """The row of a key."""
@@ -61,17 +70,24 @@ class Access:
         own = sa.select(api_key).where(api_key.c.partner == partner)
         return self._book.query(own.order_by(api_key.c.created_at.desc(), api_key.c.id))
 
-    def revoke_key(self, name: str, at: str) -> bool:
-        """Whether a key was valid until now; it is not any more."""
+    def revoke_key(self, name: str, at: str, also: Callable[[sa.Connection], None] | None = None) -> bool:
+        """Whether a key was not revoked until now; it is from now on. ``also`` writes what else belongs to it."""
         valid = (api_key.c.id == name) & api_key.c.revoked_at.is_(None)
         with self._book.transaction() as con:
-            return bool(con.execute(api_key.update().where(valid).values(revoked_at=at)).rowcount)
+            done = bool(con.execute(api_key.update().where(valid).values(revoked_at=at)).rowcount)
+            if done and also is not None:
+                also(con)
+        return done
 
-    def expire_key(self, name: str, at: str) -> None:
-        """Let a key end at a moment, if it does not end before."""
-        own = (api_key.c.id == name) & (api_key.c.expires_at.is_(None) | (api_key.c.expires_at > at))
+    def rotate_key(
+        self, old: str, ends_at: str, values: Mapping[str, Any], also: Callable[[sa.Connection], None]
+    ) -> None:
+        """Keep a new key, and let the old one end at a moment if it does not end before."""
+        own = (api_key.c.id == old) & (api_key.c.expires_at.is_(None) | (api_key.c.expires_at > ends_at))
         with self._book.transaction() as con:
-            con.execute(api_key.update().where(own).values(expires_at=at))
+            con.execute(api_key.update().where(own).values(expires_at=ends_at))
+            con.execute(api_key.insert(), dict(values))
+            also(con)
 
     def add_session(self, values: Mapping[str, Any]) -> None:
         """Keep a new session."""

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from tanzhang.stores.book import Book, add_plans, add_submission
 from tanzhang.stores.book.schema import NUMBER, TEXT, metadata
+from tanzhang.stores.register.partners import count_rows
 
 inbox = sa.Table(
     "inbox",
@@ -88,16 +89,28 @@ class Deliveries:
             return _earlier(con, list(keys))
 
     def keep(
-        self, delivered: Sequence[Delivered], reports: pa.Table, received_day: str, plans: Mapping[str, str]
-    ) -> list[bytes]:
+        self,
+        delivered: Sequence[Delivered],
+        reports: pa.Table,
+        received_day: str,
+        plans: Mapping[str, str],
+        limits: Mapping[str, int] | None = None,
+    ) -> list[bytes | None]:
         """Acknowledge requests that came in together, with the rows accepted of all of them (column ``row`` from 1).
 
         Returns the answer to each: the first one where another process was faster with the same key; then none of the
-        request's rows is kept twice. When this returns, everything survives a power cut.
+        request's rows is kept twice; None where the partner sent as many rows as it may on this day (``limits``, rows
+        by partner), and nothing is kept. When this returns, everything survives a power cut.
         """
+        full: set[int] = set()
         with self._book.transaction() as con:
             known = _earlier(con, [(each.partner, each.key) for each in delivered if each.key is not None])
             new = [each for each in delivered if each.key is None or (each.partner, each.key) not in known]
+            for each in new:
+                limit = (limits or {}).get(each.partner)
+                if limit is not None and not count_rows(con, each.partner, received_day, each.rows, limit):
+                    full.add(each.rows_before)
+            new = [each for each in new if each.rows_before not in full]
             if len(new) < len(delivered):
                 reports = reports.filter(_rows_of(reports, new))
             if new:
@@ -111,7 +124,9 @@ class Deliveries:
                 number = con.execute(inbox.insert().values(values).returning(inbox.c.id)).scalar_one()
                 con.execute(delivery.insert(), [_row(each, number) for each in new])
         return [
-            each.answer
+            None
+            if each.rows_before in full
+            else each.answer
             if each.key is None or (each.partner, each.key) not in known
             else (known[each.partner, each.key].answer or b"")
             for each in delivered

@@ -1,0 +1,52 @@
+"""Who does something over HTTP, as it is written down, and whether a thing is the caller's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request
+
+from tanzhang.api.proxies import client_address
+from tanzhang.core.access import Actor, Caller, Role
+from tanzhang.core.errors import refuse
+from tanzhang.service.staff import OWNER
+from tanzhang.stores.home import Home
+
+OF_A_PARTNER = (Role.PARTNER, Role.ENTERPRISE)
+
+
+def actor_of(request: Request[Any, Any, Any], caller: Caller) -> Actor:
+    """The caller with the address the request came from."""
+    return Actor(caller.role, caller.subject, client_address(request))
+
+
+def check_own(caller: Caller, partner: str) -> None:
+    """Refuse a partner, its program or its staff, what is another's; ``not-allowed``."""
+    if caller.role in OF_A_PARTNER and caller.partner != partner:
+        raise refuse(
+            "not-allowed",
+            f"this is for {partner} alone",
+            where="partner",
+            remedy=f"ask for {caller.partner}",
+        )
+
+
+def partner_meant(caller: Caller, named: str | None) -> str:
+    """The partner a request is about: the caller's own, or the one that the operator names."""
+    if caller.role in OF_A_PARTNER and caller.partner is not None:
+        check_own(caller, named or caller.partner)
+        return caller.partner
+    if named is None:
+        raise refuse(
+            "partner-unnamed", "no partner is named", where="query: partner", remedy="add ?partner= and its id"
+        )
+    return named
+
+
+def check_owner(home: Home, caller: Caller) -> None:
+    """Refuse staff of an enterprise who only read; ``not-allowed``. Others are not looked at."""
+    if caller.role is not Role.ENTERPRISE:
+        return
+    row = home.staff.row(caller.subject)
+    if row is None or row.position != OWNER:
+        raise refuse("not-allowed", "this is for owners", where="position", remedy="ask an owner of your enterprise")

@@ -1,0 +1,120 @@
+"""Lists page by page, and answers with a version: cursors, entity tags and their conditions, all opaque to callers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.params import QueryParameter
+
+from tanzhang.core.errors import refuse
+
+MOST_ITEMS, USUAL_ITEMS = 200, 50
+
+
+Cursor = Annotated[str | None, QueryParameter(description="`next` of the page before.")]
+Limit = Annotated[int | None, QueryParameter(description="How many items a page has, 1 to 200; 50 by default.")]
+
+
+class Page(msgspec.Struct):
+    """One page of a list; ``next`` is the cursor of the next page, null on the last."""
+
+    items: list[dict[str, Any]]
+    next: str | None = None
+
+
+def size_of(limit: int | None) -> int:
+    """How many items a page has; ``request-malformed`` for none or too many."""
+    wanted = USUAL_ITEMS if limit is None else limit
+    if not 1 <= wanted <= MOST_ITEMS:
+        raise refuse(
+            "request-malformed",
+            f"a page of {wanted} items cannot be given",
+            where="query: limit",
+            remedy=f"use 1 to {MOST_ITEMS}",
+        )
+    return wanted
+
+
+def page_of(items: Sequence[dict[str, Any]], size: int, key: str) -> Page:
+    """A page of the first ``size`` of ``size + 1`` items that were asked for; pages go on after member ``key``."""
+    shown = list(items[:size])
+    return Page(shown, cursor_of(shown[-1][key]) if len(items) > size else None)
+
+
+def cursor_of(key: int | str) -> str:
+    """The cursor of what comes after a key."""
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+
+
+def text_after(cursor: str | None) -> str:
+    """The text that a cursor goes on after, empty without a cursor; ``cursor-malformed``."""
+    found = "" if cursor is None else _read(cursor)
+    if not isinstance(found, str):
+        raise _malformed()
+    return found
+
+
+def number_after(cursor: str | None) -> int | None:
+    """The number that a cursor goes on after; ``cursor-malformed``."""
+    found = None if cursor is None else _read(cursor)
+    if found is not None and (not isinstance(found, int) or abs(found) >= 1 << 63):
+        raise _malformed()
+    return found
+
+
+def _read(cursor: str) -> Any:
+    try:
+        return json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError):
+        raise _malformed() from None
+
+
+def _malformed() -> Exception:
+    return refuse(
+        "cursor-malformed",
+        "this is not a cursor of this list",
+        where="query: cursor",
+        remedy="send 'next' of the page before as it was given, or no cursor for the first page",
+    )
+
+
+def tagged(request: Request[Any, Any, Any], version: object, body: dict[str, Any]) -> Response[Any]:
+    """An answer with the entity tag of its version; 304 without a body to whoever has it already."""
+    tag = f'"{version}"'
+    if tag_known(request, version):
+        return Response(None, status_code=304, headers={"etag": tag})
+    return Response(body, headers={"etag": tag})
+
+
+def tag_known(request: Request[Any, Any, Any], version: object) -> bool:
+    """Whether the caller has this version already, as header If-None-Match says."""
+    known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
+    return f'"{version}"' in known or "*" in known
+
+
+def ledger_place(cursor: str | None, batches: int) -> tuple[int, int]:
+    """As of how many batches a list of totals is given, and its first item; the beginning without a cursor."""
+    if cursor is None:
+        return batches, 0
+    numbers = text_after(cursor).split(" ")
+    if len(numbers) != 2 or not all(each.isascii() and each.isdigit() and len(each) < 12 for each in numbers):
+        raise _malformed()
+    asked, first = map(int, numbers)
+    if asked > batches:
+        raise _malformed()
+    return asked, first
+
+
+def version_seen(request: Request[Any, Any, Any]) -> int | None:
+    """The version that header If-Match names; None without it, -1 for what never was one."""
+    sent = request.headers.get("if-match")
+    if sent is None or sent.strip() == "*":
+        return None
+    text = sent.strip().strip('"')
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
