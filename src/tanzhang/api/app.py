@@ -7,7 +7,7 @@ Routes stand in :mod:`tanzhang.api.routes`, who may use them beside each (:mod:`
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 from tanzhang.api import problems
 from tanzhang.api.access import FRAMEWORK_PATH, Recogniser, check_access, check_declared
-from tanzhang.api.routes import health
+from tanzhang.api.routes import health, log, public
 from tanzhang.core.access import Caller
 from tanzhang.core.errors import TanzhangError
 from tanzhang.stores.home import ACCESS_VARIABLE, Home
@@ -29,11 +29,15 @@ from tanzhang.stores.home import ACCESS_VARIABLE, Home
 HOME_VARIABLE = "TANZHANG_HOME"
 """Names the environment variable that tells a server's processes which home they serve."""
 MAX_BODY_BYTES = 64 << 20
-HANDLERS = [*health.handlers]
+HANDLERS = [
+    *health.handlers,
+    *log.handlers,
+    *public.handlers,
+]
 
 
-def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Litestar:
-    """The application over a home; ``now`` is the clock, the system's by default."""
+def create_app(home: Home, *, now: Callable[[], datetime] | None = None, also: Sequence[Any] = ()) -> Litestar:
+    """The application over a home; ``now`` is the clock, the system's by default, ``also`` are handlers of pages."""
     clock = now or (lambda: datetime.now(UTC))
 
     def provide_home() -> Home:
@@ -47,7 +51,7 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Lite
         return caller
 
     app = Litestar(
-        HANDLERS,
+        [*HANDLERS, *also],
         guards=[check_access],
         dependencies={
             "home": Provide(provide_home, sync_to_thread=False),
@@ -73,6 +77,6 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Lite
     return app
 
 
-def served() -> Litestar:
-    """The application of the home that the environment names: what a server's process loads."""
-    return create_app(Home(Path(os.environ[HOME_VARIABLE]), book_access=os.environ.get(ACCESS_VARIABLE) or None))
+def home_served() -> Home:
+    """The home that the environment names."""
+    return Home(Path(os.environ[HOME_VARIABLE]), book_access=os.environ.get(ACCESS_VARIABLE) or None)

@@ -38,6 +38,13 @@ STATUS: Mapping[str, int] = {
     "overloaded": 503,
     "book-unusable": 503,
     "storage-unusable": 503,
+    "tile-path-invalid": 404,
+    "log-file-unknown": 404,
+    "log-entry-unknown": 404,
+    "epoch-unknown": 404,
+    "batch-unknown": 404,
+    "unknown-id": 404,
+    "cursor-unknown": 400,
     "internal-error": INTERNAL,
 }
 """HTTP status of a code; 422 for every other one: the request was understood and what it says cannot be done."""

@@ -21,7 +21,8 @@ def serve(
         from granian import Granian
         from granian.constants import Interfaces
 
-        from tanzhang.api.app import HOME_VARIABLE, served
+        from tanzhang.api.app import HOME_VARIABLE
+        from tanzhang.web.app import served
 
         home_of(home)  # what is wrong with it is said here and not by every process
         os.environ[HOME_VARIABLE] = str(folder_of(home).resolve())
