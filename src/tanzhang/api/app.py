@@ -21,7 +21,10 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 from tanzhang.api import problems
 from tanzhang.api.access import FRAMEWORK_PATH, Recogniser, check_access, check_declared
-from tanzhang.api.routes import health, log, public
+from tanzhang.api.logs import start_logging
+from tanzhang.api.observing import Service, watch_service
+from tanzhang.api.routes import health, log, metrics, public
+from tanzhang.api.traces import start_tracing
 from tanzhang.core.access import Caller
 from tanzhang.core.errors import TanzhangError
 from tanzhang.stores.home import ACCESS_VARIABLE, Home
@@ -32,6 +35,7 @@ MAX_BODY_BYTES = 64 << 20
 HANDLERS = [
     *health.handlers,
     *log.handlers,
+    *metrics.handlers,
     *public.handlers,
 ]
 
@@ -50,9 +54,10 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None, also: S
         caller: Caller = request.state.caller
         return caller
 
-    app = Litestar(
+    app = Service(
         [*HANDLERS, *also],
         guards=[check_access],
+        logging_config=None,  # whoever serves says where lines go: tanzhang.api.logs
         dependencies={
             "home": Provide(provide_home, sync_to_thread=False),
             "now": Provide(provide_now, sync_to_thread=False),
@@ -71,12 +76,21 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None, also: S
             use_handler_docstrings=True,
         ),
         request_max_body_size=MAX_BODY_BYTES,
-        state=State({"home": home, "recogniser": Recogniser(home, clock)}),
+        state=State(
+            {
+                "home": home,
+                "recogniser": Recogniser(home, clock),
+                "metrics_token": os.environ.get(metrics.TOKEN_VARIABLE) or None,
+            }
+        ),
     )
     check_declared(app)
     return app
 
 
 def home_served() -> Home:
-    """The home that the environment names."""
+    """The home that the environment names, in a process of a server: logs, metrics and traces begin with it."""
+    start_logging()
+    start_tracing()
+    watch_service()
     return Home(Path(os.environ[HOME_VARIABLE]), book_access=os.environ.get(ACCESS_VARIABLE) or None)

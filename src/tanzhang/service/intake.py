@@ -23,6 +23,7 @@ from tanzhang.core.methodology import Plan, canonical_json
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.screen import PROBLEM_ORDER, Question, Screened, screen
 from tanzhang.service.moments import file_moment, received_at, received_day
+from tanzhang.service.observe import stepped, tell_rows
 from tanzhang.service.progress import Progress, silent
 from tanzhang.stores.formats import missing, read_submission
 from tanzhang.stores.home import Home
@@ -34,6 +35,7 @@ from tanzhang.stores.storage import Place, open_binary, write_durably
 _FEW = 20  # problems shown in an answer; the verdict file has all
 
 
+@stepped("intake")
 def intake(
     home: Home,
     path: Path,
@@ -201,6 +203,7 @@ def _land(
 
     plans = {plan.digest: plan.document for plan in screened.plans.values()}
     kept = home.book.add_submission(fingerprint, row, plans, landed.next_close)
+    tell_rows(screened.accepted_rows, refused, codes)
     return _answer(home, SimpleNamespace(**kept))
 
 

@@ -9,6 +9,7 @@ inbox until a settlement gathers them (:mod:`tanzhang.service.gather`).
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,6 +27,7 @@ from tanzhang.engine.few import ACCEPTED_SCHEMA, FewRows, RawRow, accepted_table
 from tanzhang.engine.screen import PROBLEM_ORDER, RAW_COLUMNS, screen
 from tanzhang.service.intake import resolver
 from tanzhang.service.moments import received_at, received_day
+from tanzhang.service.observe import step, stepped, tell_rows
 from tanzhang.stores.events import raw_table, read_events
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.deliveries import Delivered
@@ -109,9 +111,13 @@ class Receiver:
             for place, request in enumerate(requests)
             if answers[place] is None and (request.key is None or seen.get((request.partner, request.key)) == place)
         ]
-        delivered, reports, plans = self._screened([requests[place] for place in new], now)
+        delivered, reports, plans, codes = self._screened([requests[place] for place in new], now)
         if delivered and not dry_run:
-            bodies = home.deliveries.keep(delivered, reports, received_day(home, now).isoformat(), plans)
+            with step("commit"):
+                bodies = home.deliveries.keep(delivered, reports, received_day(home, now).isoformat(), plans)
+            fresh = [each for each, body in zip(delivered, bodies, strict=True) if body is each.answer]
+            accepted = sum(each.accepted for each in fresh)
+            tell_rows(accepted, sum(each.rows for each in fresh) - accepted, codes)
         else:
             bodies = [each.answer for each in delivered]
         for place, each, body in zip(new, delivered, bodies, strict=True):
@@ -122,8 +128,14 @@ class Receiver:
                 answers[place] = _repeat(request, requests[first].digest, (answers[first] or Answer()).body)
         return [answer for answer in answers if answer is not None]
 
-    def _screened(self, requests: Sequence[Request], now: datetime) -> tuple[list[Delivered], pa.Table, dict[str, str]]:
-        """Requests with their answers, the rows accepted of all of them numbered through from 1, and their plans."""
+    @stepped("screen")
+    def _screened(
+        self, requests: Sequence[Request], now: datetime
+    ) -> tuple[list[Delivered], pa.Table, dict[str, str], Mapping[str, int]]:
+        """Requests with their answers, the rows accepted of all of them numbered through from 1, their plans.
+
+        The last are refused rows by code.
+        """
         rows_before = [0]
         for request in requests:
             rows_before.append(rows_before[-1] + len(request.events))
@@ -145,7 +157,7 @@ class Receiver:
             delivered.append(
                 Delivered(request.partner, request.key, request.digest, received, first, rows, count, body)
             )
-        return delivered, found.table, {plan.digest: plan.document for plan in found.plans.values()}
+        return delivered, found.table, {plan.digest: plan.document for plan in found.plans.values()}, found.codes()
 
     def _screen_few(self, raw: Iterable[RawRow], partner: str, now: datetime, found: _Found) -> None:
         rows = list(raw)
@@ -240,6 +252,10 @@ class _Found:
             return self._tables[0]
         everything = pa.concat_tables([accepted_table([]), *self._tables])
         return everything.take(pc.sort_indices(everything["row"]))
+
+    def codes(self) -> Mapping[str, int]:
+        """How many refused rows have each code."""
+        return Counter(code for problems in self._problems.values() for code in {each.code for each in problems})
 
     def answer(self, before: int, rows: int) -> tuple[int, bytes]:
         """How many rows of a request are accepted, and the answer to it; its rows follow ``before``."""
