@@ -37,6 +37,7 @@ from tanzhang.cli.common import (
 )
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.log import log_app
+from tanzhang.cli.operations import migrate
 from tanzhang.cli.receipts import receipt_app
 from tanzhang.cli.replay import replay
 from tanzhang.cli.serve import serve
@@ -285,6 +286,7 @@ def demo(
 app.command()(simulate)
 app.command()(replay)
 app.command()(serve)
+app.command()(migrate)
 
 
 def _misused(error: Any) -> Problem:
