@@ -7,7 +7,7 @@ Routes stand in :mod:`tanzhang.api.routes`, who may use them beside each (:mod:`
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,10 @@ from litestar.types.internal_types import PathParameterDefinition
 
 from tanzhang.api import problems
 from tanzhang.api.access import FRAMEWORK_PATH, Recogniser, check_access, check_declared
-from tanzhang.api.routes import actions, health, keys, ledger, partners, session, staff
+from tanzhang.api.logs import start_logging
+from tanzhang.api.observing import Service, watch_service
+from tanzhang.api.routes import actions, health, keys, ledger, log, metrics, partners, public, session, staff
+from tanzhang.api.traces import start_tracing
 from tanzhang.api.waiting import MAX_BODY_BYTES
 from tanzhang.core.access import Caller
 from tanzhang.core.errors import TanzhangError
@@ -41,11 +44,14 @@ HANDLERS = [
     *ledger.handlers,
     *session.handlers,
     *staff.handlers,
+    *log.handlers,
+    *metrics.handlers,
+    *public.handlers,
 ]
 
 
-def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Litestar:
-    """The application over a home; ``now`` is the clock, the system's by default."""
+def create_app(home: Home, *, now: Callable[[], datetime] | None = None, also: Sequence[Any] = ()) -> Litestar:
+    """The application over a home; ``now`` is the clock, the system's by default, ``also`` are handlers of pages."""
     clock = now or (lambda: datetime.now(UTC))
 
     def provide_home() -> Home:
@@ -59,10 +65,11 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Lite
         return caller
 
     reception = Reception(home, clock)
-    app = Litestar(
+    app = Service(
         # In one router, since the framework wraps a handler twice when a second one of its path is registered after it.
-        [Router("/", route_handlers=HANDLERS)],
+        [Router("/", route_handlers=[*HANDLERS, *also])],
         guards=[check_access],
+        logging_config=None,  # whoever serves says where lines go: tanzhang.api.logs
         dependencies={
             "home": Provide(provide_home, sync_to_thread=False),
             "now": Provide(provide_now, sync_to_thread=False),
@@ -82,7 +89,14 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Lite
             operation_id_creator=_operation_id,
         ),
         request_max_body_size=MAX_BODY_BYTES,
-        state=State({"home": home, "recogniser": Recogniser(home, clock), "reception": reception}),
+        state=State(
+            {
+                "home": home,
+                "recogniser": Recogniser(home, clock),
+                "reception": reception,
+                "metrics_token": os.environ.get(metrics.TOKEN_VARIABLE) or None,
+            }
+        ),
         on_shutdown=[reception.close],
     )
     check_declared(app)
@@ -95,6 +109,9 @@ def _operation_id(_: HTTPRouteHandler, method: Method, path: list[str | PathPara
     return "_".join([method.lower(), *parts]).replace("-", "_").replace(".", "_")
 
 
-def served() -> Litestar:
-    """The application of the home that the environment names: what a server's process loads."""
-    return create_app(Home(Path(os.environ[HOME_VARIABLE]), book_access=os.environ.get(ACCESS_VARIABLE) or None))
+def home_served() -> Home:
+    """The home that the environment names, in a process of a server: logs, metrics and traces begin with it."""
+    start_logging()
+    start_tracing()
+    watch_service()
+    return Home(Path(os.environ[HOME_VARIABLE]), book_access=os.environ.get(ACCESS_VARIABLE) or None)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
@@ -57,6 +57,13 @@ STATUS: Mapping[str, int] = {
     "overloaded": 503,
     "book-unusable": 503,
     "storage-unusable": 503,
+    "tile-path-invalid": 404,
+    "log-file-unknown": 404,
+    "log-entry-unknown": 404,
+    "epoch-unknown": 404,
+    "batch-unknown": 404,
+    "unknown-id": 404,
+    "cursor-unknown": 400,
     "internal-error": INTERNAL,
 }
 """HTTP status of a code; 422 for every other one: the request was understood and what it says cannot be done."""
@@ -70,7 +77,7 @@ _OF_STATUS = {
     413: ("body-too-large", "send less at once, or use an upload"),
     415: ("media-type-unknown", "use a content type that the OpenAPI document names"),
 }
-_log = logging.getLogger("tanzhang.api")
+_log = structlog.stdlib.get_logger("tanzhang.api")
 
 
 def status_of(code: str) -> int:
@@ -137,6 +144,6 @@ def _place(found: Mapping[str, Any]) -> str:
 
 def on_anything(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer a bug without telling a stranger about the inside; the log has it all."""
-    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    _log.error("request failed", method=request.method, route=request.scope.get("path_template"), exc_info=error)
     problem = Problem("internal-error", "something went wrong inside", request.url.path, "try again; then report it")
     return problem_response(TanzhangError(problem))

@@ -38,6 +38,7 @@ from tanzhang.cli.common import (
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.key import key_app
 from tanzhang.cli.log import log_app
+from tanzhang.cli.operations import migrate
 from tanzhang.cli.partner import partner_app
 from tanzhang.cli.receipts import receipt_app
 from tanzhang.cli.replay import replay
@@ -291,6 +292,7 @@ def demo(
 app.command()(simulate)
 app.command()(replay)
 app.command()(serve)
+app.command()(migrate)
 
 
 def _misused(error: Any) -> Problem:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from multiprocessing import set_start_method
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -21,11 +23,23 @@ def serve(
         from granian import Granian
         from granian.constants import Interfaces
 
-        from tanzhang.api.app import HOME_VARIABLE, served
-
         home_of(home)  # what is wrong with it is said here and not by every process
-        os.environ[HOME_VARIABLE] = str(folder_of(home).resolve())
-        target = f"{served.__module__}:{served.__name__}"
-        Granian(
-            target, address=host, port=port, interface=Interfaces.ASGI, factory=True, workers=workers, websockets=False
-        ).serve()
+        with TemporaryDirectory(prefix="tanzhang-metrics-") as counters:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = counters  # looked at when the client is imported
+            from tanzhang.api.app import HOME_VARIABLE
+            from tanzhang.api.logs import SERVER_LOGGING
+            from tanzhang.web.app import served
+
+            set_start_method("spawn", force=True)  # engines have threads, which a fork would not take along
+            os.environ[HOME_VARIABLE] = str(folder_of(home).resolve())
+            target = f"{served.__module__}:{served.__name__}"
+            Granian(
+                target,
+                address=host,
+                port=port,
+                interface=Interfaces.ASGI,
+                factory=True,
+                workers=workers,
+                websockets=False,
+                log_dictconfig=SERVER_LOGGING,
+            ).serve()

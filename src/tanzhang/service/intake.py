@@ -24,6 +24,7 @@ from tanzhang.engine.kernel import quote
 from tanzhang.engine.screen import PROBLEM_ORDER, Question, Screened, screen
 from tanzhang.service.limits import agreements, counting
 from tanzhang.service.moments import file_moment, received_at, received_day
+from tanzhang.service.observe import stepped, tell_rows
 from tanzhang.service.progress import Progress, silent
 from tanzhang.stores.formats import missing, read_submission
 from tanzhang.stores.home import Home
@@ -35,6 +36,7 @@ from tanzhang.stores.storage import Place, open_binary, write_durably
 _FEW = 20  # problems shown in an answer; the verdict file has all
 
 
+@stepped("intake")
 def intake(
     home: Home,
     path: Path,
@@ -204,6 +206,7 @@ def _land(
     plans = {plan.digest: plan.document for plan in screened.plans.values()}
     count = counting(home, partner, screened.rows, received_day(home, now))
     kept = home.book.add_submission(fingerprint, row, plans, landed.next_close, count)
+    tell_rows(screened.accepted_rows, refused, codes)
     return _answer(home, SimpleNamespace(**kept))
 
 

@@ -9,6 +9,7 @@ inbox until a settlement gathers them (:mod:`tanzhang.service.gather`).
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +28,7 @@ from tanzhang.engine.screen import PROBLEM_ORDER, RAW_COLUMNS, screen
 from tanzhang.service.intake import resolver
 from tanzhang.service.limits import day_is_full, rows_a_day, too_fast
 from tanzhang.service.moments import received_at, received_day
+from tanzhang.service.observe import step, stepped, tell_rows
 from tanzhang.stores.events import raw_table, read_events
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.deliveries import Delivered
@@ -127,11 +129,15 @@ class Receiver:
             if error is not None:
                 answers[place] = Answer(error=error)
         new = [place for place in new if answers[place] is None]
-        delivered, reports, plans = self._screened([requests[place] for place in new], now)
+        delivered, reports, plans, codes = self._screened([requests[place] for place in new], now)
         bodies: Sequence[bytes | None] = [each.answer for each in delivered]
         if delivered and not dry_run:
             limits = rows_a_day(self._programme, (each.partner for each in delivered))
-            bodies = home.deliveries.keep(delivered, reports, received_day(home, now).isoformat(), plans, limits)
+            with step("commit"):
+                bodies = home.deliveries.keep(delivered, reports, received_day(home, now).isoformat(), plans, limits)
+            fresh = [each for each, body in zip(delivered, bodies, strict=True) if body is each.answer]
+            accepted = sum(each.accepted for each in fresh)
+            tell_rows(accepted, sum(each.rows for each in fresh) - accepted, codes)
         for place, each, body in zip(new, delivered, bodies, strict=True):
             if body is None:
                 answers[place] = Answer(error=day_is_full(self._programme, each.partner))
@@ -152,8 +158,14 @@ class Receiver:
             self._programme = programme
             self._few = FewRows(programme, self._identity_key, self._resolve)
 
-    def _screened(self, requests: Sequence[Request], now: datetime) -> tuple[list[Delivered], pa.Table, dict[str, str]]:
-        """Requests with their answers, the rows accepted of all of them numbered through from 1, and their plans."""
+    @stepped("screen")
+    def _screened(
+        self, requests: Sequence[Request], now: datetime
+    ) -> tuple[list[Delivered], pa.Table, dict[str, str], Mapping[str, int]]:
+        """Requests with their answers, the rows accepted of all of them numbered through from 1, their plans.
+
+        The last are refused rows by code.
+        """
         rows_before = [0]
         for request in requests:
             rows_before.append(rows_before[-1] + request.rows)
@@ -179,7 +191,7 @@ class Receiver:
             delivered.append(
                 Delivered(request.partner, request.key, request.digest, received, first, rows, count, body)
             )
-        return delivered, found.table, {plan.digest: plan.document for plan in found.plans.values()}
+        return delivered, found.table, {plan.digest: plan.document for plan in found.plans.values()}, found.codes()
 
     def _screen_few(self, raw: Iterable[RawRow], partner: str, now: datetime, found: _Found) -> None:
         rows = list(raw)
@@ -280,6 +292,10 @@ class _Found:
             return self._tables[0]
         everything = pa.concat_tables([accepted_table([]), *self._tables])
         return everything.take(pc.sort_indices(everything["row"]))
+
+    def codes(self) -> Mapping[str, int]:
+        """How many refused rows have each code."""
+        return Counter(code for problems in self._problems.values() for code in {each.code for each in problems})
 
     def answer(self, before: int, rows: int) -> tuple[int, bytes]:
         """How many rows of a request are accepted, and the answer to it; its rows follow ``before``."""

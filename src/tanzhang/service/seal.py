@@ -29,6 +29,7 @@ from tanzhang.engine.leaves import leaf_hashes, salt_seeds
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import Decision
 from tanzhang.engine.tally import tally_of
+from tanzhang.service.observe import stepped
 from tanzhang.service.totals import batch_postings, batch_totals
 from tanzhang.stores.home import Home, key_check
 from tanzhang.stores.parts import clear_unnamed
@@ -83,6 +84,7 @@ def next_batch(home: Home) -> NextBatch:
     return NextBatch(number, folder, key, home.book.heads())
 
 
+@stepped("seal")
 def commit(
     home: Home,
     opened: NextBatch,

@@ -24,6 +24,7 @@ from tanzhang.engine.settle import settle as decide
 from tanzhang.service.gather import gather
 from tanzhang.service.history import History
 from tanzhang.service.links import links_relation
+from tanzhang.service.observe import stepped
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.seal import seal
 from tanzhang.stores.home import Home
@@ -44,6 +45,7 @@ class Engine(Protocol):
         """Settle what is due in these files, under the home's write lock; None if nothing is."""
 
 
+@stepped("settle")
 def settle(
     home: Home,
     *,

@@ -70,14 +70,15 @@ ACCESS_VARIABLE = "TANZHANG_BOOK"
 class Home:
     """An opened home. Its parts are opened when they are first used."""
 
-    def __init__(self, folder: Path, *, book_access: str | None = None) -> None:
+    def __init__(self, folder: Path, *, book_access: str | None = None, migrating: bool = False) -> None:
         """Open a home. ``book_access`` is another address of the same book on PostgreSQL, such as one with a password.
 
-        Raises: ``home-missing``, ``schema-unknown``, ``book-unusable``, ``book-address-malformed``; and, as soon as
-        files are used, ``storage-address-malformed``, ``storage-driver-missing``, ``storage-unusable``.
+        ``migrating`` opens one whose schema is older too. Raises: ``home-missing``, ``schema-unknown``,
+        ``schema-outdated``, ``book-unusable``, ``book-address-malformed``; and, as soon as files are used,
+        ``storage-address-malformed``, ``storage-driver-missing``, ``storage-unusable``.
         """
         self.folder = folder
-        self.book = Book.open(_place_of_book(folder, book_access))
+        self.book = Book.open(_place_of_book(folder, book_access), migrating=migrating)
         self.values = self.book.values()
 
     @classmethod

@@ -25,6 +25,7 @@ from tanzhang.stores.book import (
     submission,
     system_account,
 )
+from tanzhang.stores.book.schema import schema_revision
 
 from ...postgres import Server
 
@@ -105,6 +106,25 @@ def test_a_book_of_another_schema_version_stays_closed(place: Place, monkeypatch
     monkeypatch.undo()
     with pytest.raises(TanzhangError, match="schema-unknown: the book has schema version 999"):
         Book.open(place("book"))
+
+
+@pytest.mark.parametrize(
+    ("revision", "code"),
+    [("4.0", None), ("4.7", None), ("3.9", "schema-outdated"), ("5.0", "schema-unknown"), ("x", "schema-unknown")],
+)
+def test_a_book_of_the_same_major_revision_opens_with_a_later_minor_one(
+    place: Place, revision: str, code: str | None
+) -> None:
+    book = Book.create(place("book"), {}, bytes(32))
+    with book.transaction() as con:
+        con.execute(schema_revision.update().values(version_num=revision))
+    if code is None:
+        assert Book.open(place("book")).revision() == revision
+        return
+    with pytest.raises(TanzhangError, match=code):
+        Book.open(place("book"))
+    if code == "schema-outdated":
+        assert Book.open(place("book"), migrating=True).revision() == revision
 
 
 def test_postings_that_do_not_sum_to_zero_in_each_unit_are_refused_whole(book: Book) -> None:

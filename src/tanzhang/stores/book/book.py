@@ -22,10 +22,12 @@ from tanzhang.core.errors import Problem, refuse
 from tanzhang.core.record import UNIT_OF_KIND
 from tanzhang.engine.tally import merged
 from tanzhang.stores.book.address import BookAddress
-from tanzhang.stores.book.database import Database, committing, shown
+from tanzhang.stores.book.database import Database, committing, shown, undone
+from tanzhang.stores.book.revision import check_revision
 from tanzhang.stores.book.schema import (
     CHAINED,
     EMPTY_HEAD,
+    SCHEMA_REVISION,
     SCHEMA_VERSION,
     append,
     batch,
@@ -45,6 +47,7 @@ from tanzhang.stores.book.schema import (
     plan,
     posting,
     replacement,
+    schema_revision,
     seal_key,
     settings_check,
     submission,
@@ -83,6 +86,7 @@ class Book:
             everything = {**values, "schema_version": str(SCHEMA_VERSION)}
             everything["settings_check"] = settings_check(everything)
             con.execute(home.insert(), [{"key": key, "value": value} for key, value in everything.items()])
+            con.execute(schema_revision.insert(), {"version_num": SCHEMA_REVISION})
             con.execute(seal_key.insert(), {"only": 1, "batch": 0, "key": first_seal_key})
             con.execute(epoch_key.insert(), {"only": 1, "key": first_epoch_key(first_seal_key)})
             append(con, entry, {"kind": "genesis", "text": genesis(everything)})
@@ -90,8 +94,12 @@ class Book:
         return book
 
     @classmethod
-    def open(cls, place: Path | BookAddress) -> Book:
-        """An existing book; ``home-missing``, ``schema-unknown`` or ``book-unusable``."""
+    def open(cls, place: Path | BookAddress, *, migrating: bool = False) -> Book:
+        """An existing book of a schema that this program works on: its own major revision, its own minor or later.
+
+        Raises ``home-missing``, ``schema-unknown``, ``book-unusable``, and unless it is opened for ``migrating``,
+        ``schema-outdated``.
+        """
         book = cls(database_at(place))
         if not book._database.exists():
             raise refuse(
@@ -100,14 +108,7 @@ class Book:
                 where=shown(place),
                 remedy="run 'tanzhang init --home DIR --programme NAME' first, or give the right --home",
             )
-        version = book.values().get("schema_version")
-        if version != str(SCHEMA_VERSION):
-            raise refuse(
-                "schema-unknown",
-                f"the book has schema version {version}, this program knows {SCHEMA_VERSION}",
-                where=shown(place),
-                remedy="use the version of Tanzhang that made it, or a newer one",
-            )
+        check_revision(book.values().get("schema_version"), book.revision(), shown(place), migrating=migrating)
         return book
 
     @staticmethod
@@ -140,6 +141,13 @@ class Book:
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""
         self._engine.dispose()
+
+    def revision(self) -> str | None:
+        """The revision that the schema has come to; None in a book from before there were any."""
+        with self.reading() as con:
+            if not sa.inspect(con).has_table(schema_revision.name):
+                return None
+            return con.scalar(sa.select(schema_revision.c.version_num))
 
     # -- reading ----------------------------------------------------------------------------------------------
 
@@ -509,6 +517,14 @@ class Book:
             self._database.begin(con)
             with committing(con, self._database.written_as):
                 yield con
+
+    def migrate(self, run: Callable[[sa.Connection], None], *, keep: bool) -> None:
+        """Change the schema in one transaction, and make its guards anew; undone again unless ``keep``."""
+        with self._database.session() as con:
+            self._database.begin(con)
+            with committing(con, self._database.written_as) if keep else undone(con):
+                run(con)
+                self._database.guard(con)
 
     # -- checking ---------------------------------------------------------------------------------------------
 

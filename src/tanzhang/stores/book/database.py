@@ -36,7 +36,7 @@ class Database(Protocol):
         ...
 
     def guard(self, con: sa.Connection) -> None:
-        """Have the database refuse whatever would change what is booked."""
+        """Have the database refuse whatever would change what is booked; guards that there are, are made anew."""
         ...
 
     def begin(self, con: sa.Connection) -> None:
@@ -98,6 +98,16 @@ def listen_for_errors(database: Database) -> None:
             raise unusable(database.place, context.original_exception) from None
 
     sa.event.listen(database.engine, "handle_error", refuse_unusable)
+
+
+@contextmanager
+def undone(con: sa.Connection) -> Iterator[sa.Connection]:
+    """Undo what was begun when the block ends, however it does."""
+    try:
+        yield con
+    finally:
+        with suppress(Exception):
+            con.connection.rollback()
 
 
 @contextmanager

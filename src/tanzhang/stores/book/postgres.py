@@ -100,6 +100,7 @@ class PostgresDatabase:
     def guard(self, con: sa.Connection) -> None:
         for each in guards(self._schema):
             con.exec_driver_sql(each.function_sql)
+            con.exec_driver_sql(f'DROP TRIGGER IF EXISTS "{each.name}" ON "{each.schema}"."{each.table}"')
             con.exec_driver_sql(each.trigger_sql)
 
     def begin(self, con: sa.Connection) -> None:

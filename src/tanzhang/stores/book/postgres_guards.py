@@ -38,7 +38,7 @@ class Guard:
     @property
     def function_sql(self) -> str:
         """Makes the function."""
-        head = f'CREATE FUNCTION "{self.schema}"."{self.name}"() RETURNS trigger LANGUAGE plpgsql'
+        head = f'CREATE OR REPLACE FUNCTION "{self.schema}"."{self.name}"() RETURNS trigger LANGUAGE plpgsql'
         return f"{head} AS $guard${self.body}$guard$"
 
     @property

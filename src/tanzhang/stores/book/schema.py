@@ -17,6 +17,9 @@ import sqlalchemy as sa
 from tanzhang.core.methodology import canonical_json
 
 SCHEMA_VERSION = 4
+"""What a new book says that it was made as; it stays when the book is migrated."""
+SCHEMA_REVISION = "4.0"
+"""What the tables below are; the last one in :mod:`tanzhang.stores.migrations`."""
 EMPTY_HEAD = {"rows": "0", "head": "0" * 64}
 metadata = sa.MetaData()
 
@@ -42,6 +45,13 @@ home = sa.Table(
     metadata,
     sa.Column("key", TEXT, primary_key=True),
     sa.Column("value", TEXT, nullable=False),
+)
+# Which revision the book has come to; Alembic's own table, whose one row changes with every migration.
+schema_revision = sa.Table(
+    "alembic_version",
+    metadata,
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
 )
 # Plan documents by digest: what every record's number can be recomputed from.
 plan = _chained(

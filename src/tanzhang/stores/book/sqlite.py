@@ -60,6 +60,7 @@ class SqliteDatabase:
     def guard(self, con: sa.Connection) -> None:
         for table, name, event in _guards():
             answer = f"RAISE(ABORT, '{refusal_of(table)}')"
+            con.exec_driver_sql(f"DROP TRIGGER IF EXISTS {table.name}_{name}")
             con.exec_driver_sql(f"CREATE TRIGGER {table.name}_{name} BEFORE {event} BEGIN SELECT {answer}; END")
 
     def begin(self, con: sa.Connection) -> None:

@@ -1,0 +1,80 @@
+"""Answers that anyone may read and keep: entity tags, how long they hold, pages of lists; for scripts of any site."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+
+from tanzhang.api.problems import problem_response
+from tanzhang.core.errors import TanzhangError, refuse
+
+FOR_GOOD = "public, max-age=31536000, immutable"
+A_MOMENT = "public, max-age=5"
+AN_HOUR = "public, max-age=3600"
+OPEN: Mapping[str, str] = {"access-control-allow-origin": "*", "access-control-expose-headers": "etag, x-request-id"}
+"""Scripts of any site may read what is public; none of it depends on who asks."""
+JSON = "application/json"
+MOST_ITEMS = 1_000
+
+
+def public_answer(
+    request: Request[Any, Any, Any], body: bytes, *, content_type: str, keep: str, tag: str | None = None
+) -> Response[bytes]:
+    """A public answer with its entity tag; 304 without a body if ``If-None-Match`` names it.
+
+    ``tag`` is what changes whenever the body does, by default a hash of the body. ``keep`` is its ``Cache-Control``.
+    """
+    etag = f'"{tag or hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {**OPEN, "cache-control": keep, "etag": etag}
+    if _names(request.headers.get("If-None-Match", ""), etag):
+        return Response(b"", status_code=304, headers=headers)
+    return Response(body, headers={**headers, "content-type": content_type, "x-content-type-options": "nosniff"})
+
+
+def public_json(request: Request[Any, Any, Any], said: Any, *, keep: str, tag: str | None = None) -> Response[bytes]:
+    """As :func:`public_answer`, of something that becomes JSON."""
+    return public_answer(request, msgspec.json.encode(said), content_type=JSON, keep=keep, tag=tag)
+
+
+def on_public_refusal(_: Request[Any, Any, Any], error: TanzhangError) -> Response[bytes]:
+    """A refusal that scripts of other sites may read too."""
+    return problem_response(error, OPEN)
+
+
+def page_of(items: Sequence[Any], cursor: str | None, limit: int) -> tuple[Sequence[Any], str | None]:
+    """The items of a page and the cursor of the next one; ``cursor-unknown``. The list may grow at its end only."""
+    start = 0 if cursor is None else _position(cursor)
+    stop = min(start + limit, len(items))
+    return items[start:stop], _cursor(stop) if stop < len(items) else None
+
+
+def _names(header: str, etag: str) -> bool:
+    """Whether ``If-None-Match`` names a tag; the comparison is the weak one (RFC 9110, section 13.1.2)."""
+    named = [each.strip().removeprefix("W/") for each in header.split(",")]
+    return etag in named or named == ["*"]
+
+
+def _cursor(position: int) -> str:
+    return base64.urlsafe_b64encode(f"p{position}".encode()).decode().rstrip("=")
+
+
+def _position(cursor: str) -> int:
+    try:
+        text = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4)).decode("ascii")
+        position = int(text.removeprefix("p"))
+        if _cursor(position) == cursor and position >= 0:
+            return position
+    except (ValueError, binascii.Error):
+        pass
+    raise refuse(
+        "cursor-unknown",
+        "this cursor was not given out here",
+        where="query: cursor",
+        remedy="send member 'next' of the page before as it is, or leave it out to begin",
+    )
