@@ -227,15 +227,18 @@ class Book:
                     row.erased, row.totals = each.erased, each.totals
         return list(found)
 
-    def open_submissions(self, through: str | None = None) -> list[Any]:
+    def open_submissions(self, through: str | None = None, *, at_once: bool = False) -> list[Any]:
         """Submissions with reports that are not settled yet, in order, with the day ``settled_through`` or None.
 
-        With ``through`` those are left out of which nothing closes by that day.
+        With ``through`` those are left out of which nothing closes by that day; with ``at_once`` all but those whose
+        reports are settled as soon as they come.
         """
         joined = submission.join(unsettled, unsettled.c.submission == submission.c.seq)
         statement = sa.select(submission, unsettled.c.reports, unsettled.c.settled_through).select_from(joined)
         if through is not None:
             statement = statement.where(unsettled.c.next_close_day <= through)
+        if at_once:
+            statement = statement.where(unsettled.c.at_once)
         return self.submissions(self.query(statement.order_by(submission.c.seq)))
 
     def find_submission(self, fingerprint: str, received_at: str) -> Any | None:
@@ -560,17 +563,19 @@ def add_plans(con: sa.Connection, plans: Mapping[str, str]) -> None:
             append(con, plan, {"digest": digest, "document": plans[digest]})
 
 
-def add_submission(con: sa.Connection, values: Callable[[int], Mapping[str, Any]], next_close: date) -> dict[str, Any]:
+def add_submission(
+    con: sa.Connection, values: Callable[[int], Mapping[str, Any]], next_close: date, *, at_once: bool = False
+) -> dict[str, Any]:
     """Add a submission and what is unsettled of it, in somebody's transaction; returns its row.
 
-    ``values`` is called with its number.
+    ``values`` is called with its number; ``at_once`` if all its reports are to be settled as soon as they come.
     """
     number, _ = end_of(con, submission)
     row = {**values(number), "seq": number}
     append(con, submission, row)
     if row["accepted"]:
         kept = {"submission": number, "reports": row["accepted"], "next_close_day": next_close.isoformat()}
-        con.execute(unsettled.insert(), kept)
+        con.execute(unsettled.insert(), {**kept, "at_once": at_once})
     return row
 
 
