@@ -108,7 +108,9 @@ def test_a_withdrawal_and_a_correction_of_what_was_settled_at_once_come_with_the
 
 def test_refused_rows_of_requests_that_are_told_apart_are_in_the_verdict_files(home: Home) -> None:
     bad = {**box("b2"), "time": "yesterday"}
-    requests = [Request("cainiao", [json.dumps(each).encode() for each in group]) for group in ([box("b1"), bad], [bad])]
+    requests = [
+        Request("cainiao", [json.dumps(each).encode() for each in group]) for group in ([box("b1"), bad], [bad])
+    ]
     requests.append(Request("amap", [json.dumps(ride("r1")).encode()]))
     Receiver(home).receive(requests, now=NOW)
     settle(home, now=NOW, at_once=True)

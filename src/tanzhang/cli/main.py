@@ -43,6 +43,7 @@ from tanzhang.cli.serve import serve
 from tanzhang.cli.simulate import simulate
 from tanzhang.cli.totals import city_app, epoch_app
 from tanzhang.cli.witness import witness_app
+from tanzhang.cli.work import work
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 
 app = typer.Typer(
@@ -285,6 +286,7 @@ def demo(
 app.command()(simulate)
 app.command()(replay)
 app.command()(serve)
+app.command()(work)
 
 
 def _misused(error: Any) -> Problem:

@@ -43,6 +43,7 @@ from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.files import make_folder, sync_again, write_durably
 from tanzhang.stores.log import Log
 from tanzhang.stores.register.access import Access
+from tanzhang.stores.register.chores import Chores
 from tanzhang.stores.register.deliveries import Deliveries
 from tanzhang.stores.register.epochs import Epochs
 from tanzhang.stores.storage import Place, StorageAddress, let_read, open_storage
@@ -243,6 +244,11 @@ class Home:
     def access(self) -> Access:
         """Keys of partners and sessions of people."""
         return Access(self.book)
+
+    @cached_property
+    def chores(self) -> Chores:
+        """What workers do by themselves."""
+        return Chores(self.book)
 
     @cached_property
     def epochs(self) -> Epochs:

@@ -131,6 +131,12 @@ class Deliveries:
             days.setdefault((row.received_day, row.at_once), []).append(row.id)
         return [(*day, numbers) for day, numbers in sorted(days.items())]
 
+    def is_waiting_at_once(self) -> bool:
+        """Whether anything in the inbox is to be settled at once."""
+        return bool(
+            self._book.query(sa.select(inbox.c.id).where(inbox.c.submission.is_(None) & inbox.c.at_once).limit(1))
+        )
+
     def reports_of(self, number: int) -> tuple[Any, pa.Table]:
         """A row of the inbox that was not gathered yet, and its reports."""
         (row,) = self._book.query(sa.select(inbox).where(inbox.c.id == number))
@@ -239,9 +245,7 @@ def _row(each: Delivered, number: int) -> dict[str, Any]:
     }
 
 
-def _apart(
-    delivered: Sequence[Delivered], reports: pa.Table
-) -> list[tuple[bool, Sequence[Delivered], pa.Table]]:
+def _apart(delivered: Sequence[Delivered], reports: pa.Table) -> list[tuple[bool, Sequence[Delivered], pa.Table]]:
     """Requests of which every report is to be settled at once apart from the others, each kind numbered from row 1."""
     if not delivered:
         return []
@@ -251,20 +255,18 @@ def _apart(
     request = np.searchsorted(first, row - 1, side="right") - 1
     count = np.bincount(request[at_once], minlength=len(delivered))
     chosen = np.array([each.accepted > 0 for each in delivered]) & (count == [each.accepted for each in delivered])
-    found = []
+    found: list[tuple[bool, Sequence[Delivered], pa.Table]] = []
     for kind in (False, True):
-        places = np.flatnonzero(chosen == kind)
-        if not len(places):
+        places = np.flatnonzero(chosen == kind).tolist()
+        if not places:
             continue
-        rows = [delivered[place].rows for place in places]
         before = np.zeros(len(delivered), np.int64)
-        before[places] = np.concatenate([[0], np.cumsum(rows)[:-1]])
+        before[places] = np.concatenate([[0], np.cumsum([delivered[place].rows for place in places])[:-1]])
         own = chosen[request] == kind
-        numbers = (row - first[request] + before[request])[own]
         part = reports.filter(pa.array(own))
-        part = part.set_column(part.schema.get_field_index("row"), "row", pa.array(numbers))
-        renumbered = [replace(delivered[place], rows_before=int(before[place])) for place in places]
-        found.append((kind, renumbered, part))
+        numbers = pa.array((row - first[request] + before[request])[own])
+        part = part.set_column(part.schema.get_field_index("row"), "row", numbers)
+        found.append((kind, [replace(delivered[place], rows_before=int(before[place])) for place in places], part))
     return found
 
 
