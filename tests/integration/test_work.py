@@ -156,9 +156,10 @@ def test_five_workers_settle_each_act_once(home: Home) -> None:
     for thread in threads:
         thread.join()
     assert {each["result"] for each in done} <= {"done", "nothing", "busy"}
-    assert [
-        each["said"]["records"] for each in done if each["chore"] == "settle_at_once" and each["result"] == "done"
-    ] == [20]
+    watch.pass_by(seconds=2)  # where publishing kept all of them from settling
+    done += worker(home, watch).round(home, chores())
+    settled = [each["said"] for each in done if each["chore"].startswith("settle") and each["result"] == "done"]
+    assert [each["records"] for each in settled] == [20]
     assert home.book.batch_count() == 1
     assert_verified(home)
 
