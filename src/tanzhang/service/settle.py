@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     import duckdb
 
 
+_FEW_ROWS = 100_000
+"""Up to how many rows are settled by an engine that is kept: what its last statements left stays in memory."""
+
+
 class Engine(Protocol):
     """Another way than this process alone to decide, book and seal; the same records come out."""
 
@@ -80,7 +84,7 @@ def settle(
         pending = open_reports(home, last, at_once=at_once)
         if not pending.rows:
             return nothing
-        con = home.connect()
+        con = home.kept_engine if pending.rows <= _FEW_ROWS else home.connect()
         progress("deciding", 10, pending.rows)
         history = History(home).catch_up(keep=True)
         decision = _decide(home, con, pending.table, history)

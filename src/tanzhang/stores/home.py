@@ -187,6 +187,11 @@ class Home:
         return con
 
     @cached_property
+    def kept_engine(self) -> duckdb.DuckDBPyConnection:
+        """An engine that is not made again for each of many small settlements; for whoever holds the home's lock."""
+        return self.connect()
+
+    @cached_property
     def catalogue(self) -> Catalogue:
         """The catalogue this home computes by."""
         return Catalogue(*(Path(path) for path in json.loads(self.values["overlays"])))
