@@ -1,7 +1,7 @@
 """What many small batches cost: acts settled as soon as they come; ``python -m benchmarks.small_batches``.
 
-Settles so many batches one after the other and says what a batch takes at the beginning and at the end, what it leaves on
-disk, and how long a receipt, a person's account and verification take over all of them.
+Settles so many batches one after the other and says what a batch takes at the beginning and at the end, what it leaves
+on disk, and how long a receipt, an account and verification take over all of them.
 """
 
 from __future__ import annotations

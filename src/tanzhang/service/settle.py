@@ -22,7 +22,7 @@ from tanzhang.engine.prepare import prepare
 from tanzhang.engine.records import RECORD_COLUMNS, Decision
 from tanzhang.engine.settle import settle as decide
 from tanzhang.service.gather import gather
-from tanzhang.service.history import History
+from tanzhang.service.history import History, kept_history
 from tanzhang.service.links import links_relation
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.seal import seal
@@ -86,11 +86,13 @@ def settle(
             return nothing
         con = home.kept_engine if pending.rows <= _FEW_ROWS else home.connect()
         progress("deciding", 10, pending.rows)
-        history = History(home).catch_up(keep=True)
+        kept = kept_history(home)
+        history = kept.opened()
         decision = _decide(home, con, pending.table, history)
         progress("booking and sealing", 60, pending.rows)
         sealed = seal(home, decision, consumed=pending.consumed, through=last, now=now)
         history.add(sealed["batch"], decision)
+        kept.keep(history)
         return sealed
 
 

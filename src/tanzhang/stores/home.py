@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.methodology import canonical_json
@@ -76,6 +76,7 @@ class Home:
         self.folder = folder
         self.book = Book.open(_place_of_book(folder, book_access))
         self.values = self.book.values()
+        self.kept: dict[str, Any] = {}  # what services keep in memory from one call to the next
 
     @classmethod
     def create(

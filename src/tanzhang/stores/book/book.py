@@ -196,6 +196,17 @@ class Book:
         """
         return self._standing(self.rows(batch), {"records": ("records_file", "records_digest")})
 
+    def batch_files(self, first: int = 0) -> list[Any]:
+        """What :meth:`batches` returns from number ``first`` on, without the texts of manifests and of chains."""
+        columns = [column for column in batch.c if column.name not in ("manifest", "chain")]
+        rows = self.query(sa.select(*columns).where(batch.c.seq >= first).order_by(batch.c.seq))
+        return self._standing(rows, {"records": ("records_file", "records_digest")})
+
+    def version(self) -> tuple[int, int]:
+        """How many batches and how many replaced files there are: as long as both stay, so do all record files."""
+        last = self.query(sa.select(sa.func.max(replacement.c.seq)))[0][0]
+        return self.batch_count(), 0 if last is None else int(last) + 1
+
     def submissions(self, rows: list[Any] | None = None) -> list[Any]:
         """Submissions, all by default, with the files that stand for them now; None where one was disposed of.
 
@@ -277,6 +288,10 @@ class Book:
     def plans(self) -> dict[str, str]:
         """Every plan document by digest."""
         return {row.digest: row.document for row in self.query(sa.select(plan.c.digest, plan.c.document))}
+
+    def plan_count(self) -> int:
+        """How many plans there are."""
+        return int(self.query(sa.select(sa.func.count()).select_from(plan))[0][0])
 
     def postings(self, number: int) -> pa.Table:
         """A batch's postings (account, unit, amount), sorted by unit and account."""
