@@ -18,6 +18,7 @@ from tanzhang.core.claim import ACTION, CHILD, identity
 from tanzhang.service.settle import settle
 from tanzhang.service.verify import verify
 from tanzhang.stores.book import batch, manifest_of, posting
+from tanzhang.stores.catalogue import shipped_folder
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import all_record_files
 from tanzhang.stores.storage import parquet_file
@@ -41,9 +42,24 @@ def new_home(
     seed: bytes = b"test",
     book: str | None = None,
     storage: str | None = None,
+    overlays: tuple[Path, ...] = (),
 ) -> Home:
     origin = f"log.example/{programme}"
-    return Home.create(folder, programme=programme, origin=origin, now=CREATED, seed=seed, book=book, storage=storage)
+    places = {"book": book, "storage": storage}
+    return Home.create(folder, programme=programme, origin=origin, overlays=overlays, now=CREATED, seed=seed, **places)
+
+
+def at_once_home(folder: Path, *families: str, book: str | None = None) -> Home:
+    """A home of Beijing's programme, but for families (parcels by default) whose identified acts are settled at once.
+
+    ``folder`` is for the home and, beside it, for the programme's file.
+    """
+    overlay = folder.with_name(f"{folder.name}-catalogue")
+    text = (shipped_folder() / "programmes" / "beijing.yaml").read_text(encoding="utf-8")
+    text = text.replace("id: beijing\n", f"id: beijing-at-once\nat_once: [{', '.join(families or ('parcel',))}]\n", 1)
+    (overlay / "programmes").mkdir(parents=True)
+    (overlay / "programmes" / "beijing-at-once.yaml").write_text(text, encoding="utf-8")
+    return new_home(folder, "beijing-at-once", book=book, overlays=(overlay,))
 
 
 def event(source: str, reference: str, behaviour: str, subject: str, time: datetime, **data: Any) -> Event:

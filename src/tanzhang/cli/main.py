@@ -47,6 +47,7 @@ from tanzhang.cli.simulate import simulate
 from tanzhang.cli.staff import staff_app
 from tanzhang.cli.totals import city_app, epoch_app
 from tanzhang.cli.witness import witness_app
+from tanzhang.cli.work import work
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 
 app = typer.Typer(
@@ -293,6 +294,7 @@ app.command()(simulate)
 app.command()(replay)
 app.command()(serve)
 app.command()(migrate)
+app.command()(work)
 
 
 def _misused(error: Any) -> Problem:

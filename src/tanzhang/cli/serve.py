@@ -1,4 +1,4 @@
-"""``tanzhang serve``: the service over HTTP."""
+"""``tanzhang serve``: the service over HTTP, and a worker beside it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tanzhang.cli.beside import worker_beside
 from tanzhang.cli.common import HomeOption, answering, folder_of, home_of
 
 
@@ -17,8 +18,11 @@ def serve(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 8080,
     workers: Annotated[int, typer.Option("--workers", min=1, help="How many processes answer.")] = 1,
+    no_work: Annotated[
+        bool, typer.Option("--no-work", help="Start no worker: 'tanzhang work' runs elsewhere, or nothing is settled.")
+    ] = False,
 ) -> None:
-    """Serve a home over HTTP until it is stopped."""
+    """Serve a home over HTTP until it is stopped, with a worker that settles, publishes and tidies."""
     with answering(as_json=False):
         from granian import Granian
         from granian.constants import Interfaces
@@ -33,7 +37,7 @@ def serve(
             set_start_method("spawn", force=True)  # engines have threads, which a fork would not take along
             os.environ[HOME_VARIABLE] = str(folder_of(home).resolve())
             target = f"{served.__module__}:{served.__name__}"
-            Granian(
+            server = Granian(
                 target,
                 address=host,
                 port=port,
@@ -41,5 +45,9 @@ def serve(
                 factory=True,
                 workers=workers,
                 websockets=False,
+                respawn_failed_workers=True,
+                respawn_interval=0.2,
                 log_dictconfig=SERVER_LOGGING,
-            ).serve()
+            )
+            with worker_beside(os.environ[HOME_VARIABLE], wanted=not no_work):
+                server.serve()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from tanzhang.core.methodology import Cap
+from tanzhang.core.errors import Problem
+from tanzhang.core.methodology import Cap, Methodology
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Retention:
 class Programme:
     """One scheme's rules. ``methodologies`` is in order of preference among equals; ``windows`` in days by family.
 
+    ``at_once`` are the families whose acts with an issuer's identifier are settled as soon as they come.
     ``grading`` names the grading schemes that it uses.
     ``rehearsal`` marks a programme whose bookings are no claims: only it takes mappings that shift days.
     """
@@ -103,7 +105,49 @@ class Programme:
     disclosure: Disclosure = Disclosure()
     grading: tuple[str, ...] = ()
     retention: Retention = Retention()
+    at_once: frozenset[str] = frozenset()
 
     def window_days(self, family: str, published: int) -> int:
         """The window of an activity family here: the programme's own, else the methodology's."""
         return self.windows.get(family, published)
+
+    def claimed_window_days(self, methodology: Methodology) -> int:
+        """The window of an act that an issuer's identifier makes unique; acts that may overlap keep their family's.
+
+        :data:`AT_ONCE` where it is settled as soon as it comes: the day before its own is over whenever that is.
+        """
+        if methodology.claim.overlap:
+            return self.window_days(methodology.activity_family, methodology.window_days)
+        return AT_ONCE if methodology.activity_family in self.at_once else 0
+
+
+AT_ONCE = -1
+"""The window, in days, of what waits for nothing: it closes before the act's own day."""
+
+
+def at_once_problems(programme: Programme, methodologies: Iterable[Methodology], where: str) -> list[Problem]:
+    """Why families of ``at_once`` cannot be: ``at-once-unsafe``.
+
+    ``methodologies`` are all versions of those that the programme lists. An act settled before its day is over must not
+    depend on other acts of that day: nothing may overlap with it, and no limit may count it.
+    """
+    problems = []
+    named = set()
+    for each in methodologies:
+        if each.activity_family not in programme.at_once or "identifier" not in each.claim.fields:
+            continue
+        named.add(each.activity_family)
+        binding = [cap.id for cap in each.caps]
+        binding += [own.cap.id for own in programme.caps if each.behaviour in own.behaviours]
+        reasons = ["its acts may overlap"] if each.claim.overlap else []
+        reasons += [f"cap {name} counts its acts" for name in binding]
+        problems += [_unsafe(f"{each.key} is of family {each.activity_family}, and {why}", where) for why in reasons]
+    problems += [
+        _unsafe(f"no act of family {family} carries an issuer's identifier", where)
+        for family in sorted(programme.at_once - named)
+    ]
+    return problems
+
+
+def _unsafe(message: str, where: str) -> Problem:
+    return Problem("at-once-unsafe", message, where, "take the family out of at_once; its acts are settled by the day")

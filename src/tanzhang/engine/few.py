@@ -85,6 +85,7 @@ class _Compiled:
     names_acts: bool
     period: int | None  # characters of the ISO day that tell claims apart
     window_days: int
+    claimed_window_days: int  # of an act with an issuer's identifier
 
 
 class FewRows:
@@ -157,6 +158,7 @@ class FewRows:
             "identifier" in claim.fields,
             period,
             self._programme.window_days(methodology.activity_family, methodology.window_days),
+            self._programme.claimed_window_days(methodology),
         )
 
     def _accepted(self, row: int, act: Act, day: date, compiled: _Compiled | None) -> tuple[Any, ...]:
@@ -174,7 +176,8 @@ class FewRows:
                 if compiled.period is not None:
                     parts.append(day.isoformat()[: compiled.period])
                 claim = identity_bytes(self._key, CLAIM, *parts)
-                if not methodology.claim.overlap:
+                window_days = compiled.claimed_window_days
+                if window_days < 0 and act.withdraws is not None:
                     window_days = 0
         return (
             row,

@@ -423,8 +423,10 @@ def _accepted_sql(plans: Sequence[Plan], programme: Programme) -> str:
             families.append(f"WHEN {number} THEN {quote(methodology.activity_family)}")
         if named and {"month", "day"} & set(methodology.claim.fields):
             periods.append(f"WHEN {number} THEN {_period_sql(methodology.claim)}")
-        unique = "claim_identifier IS NOT NULL" if named and not methodology.claim.overlap else "false"
-        windows.append(f"WHEN {number} THEN CASE WHEN {unique} THEN 0 ELSE {days} END")
+        claimed = programme.claimed_window_days(methodology)
+        own = f"CASE WHEN withdraws IS NULL THEN {claimed} ELSE 0 END" if claimed < 0 else str(claimed)
+        unique = "claim_identifier IS NOT NULL" if named else "false"
+        windows.append(f"WHEN {number} THEN CASE WHEN {unique} THEN {own} ELSE {days} END")
     digests = [quote(plan.digest) for plan in plans]
     plan_text = f"CASE plan_no {_cases(digests)} END::ENUM({', '.join(digests)})" if plans else "NULL::VARCHAR"
     return f"""

@@ -335,6 +335,7 @@ def _programme_entry(catalogue: Catalogue, programme_id: str) -> dict[str, Any]:
         "time_zone": programme.time_zone,
         "methodologies": list(programme.methodologies),
         "windows": dict(programme.windows),
+        "at_once": sorted(programme.at_once),
         "overlap_threshold": decimal_text(programme.overlap_threshold),
         "report_within_days": programme.report_within_days,
         "disclosure": asdict(programme.disclosure),

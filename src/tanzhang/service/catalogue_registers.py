@@ -19,6 +19,7 @@ from tanzhang.core.factors import Factor, Period
 from tanzhang.core.formula import decimal_text
 from tanzhang.core.grade import band_mistakes
 from tanzhang.core.methodology import Methodology
+from tanzhang.core.programme import at_once_problems
 from tanzhang.core.region import contains
 from tanzhang.service.catalogue_numbers import SNAPSHOT
 from tanzhang.stores.catalogue import Survey, kind_of
@@ -295,6 +296,10 @@ class Registers:
                     document.where("windows", family),
                     f"take the line out{or_near(family, families)}",
                 )
+        if not self._broken("methodology"):
+            listed = (each for each, _ in self.methodologies.values() if each.id in programme.methodologies)
+            for problem in at_once_problems(programme, listed, document.where("at_once") if programme.at_once else ""):
+                self._note(problem.code, problem.message, problem.where, problem.remedy)
         kept = programme.retention
         if kept.requests is not None and (kept.answers is None or kept.answers > kept.requests):
             self._note(

@@ -28,17 +28,21 @@ from tanzhang.stores.storage import write_durably
 _ROWS_A_FILE = 2_000_000
 
 
-def gather(home: Home, *, now: datetime) -> int:
-    """Move what waits in the inbox into report files, under the home's lock; returns how many reports."""
+def gather(home: Home, *, now: datetime, at_once: bool = False) -> int:
+    """Move what waits in the inbox into report files, under the home's lock; returns how many reports.
+
+    With ``at_once`` only requests of which every report is to be settled at once; they get files of their own anyway,
+    so that what waits for its day is not scattered over as many files as there are moments.
+    """
     moved = 0
-    for day, numbers in home.deliveries.waiting():
+    for day, own, numbers in home.deliveries.waiting(at_once=at_once):
         waiting = list(numbers)
         while waiting:
-            moved += _gather(home, date.fromisoformat(day), waiting, now)
+            moved += _gather(home, date.fromisoformat(day), waiting, now, at_once=own)
     return moved
 
 
-def _gather(home: Home, day: date, waiting: list[int], now: datetime) -> int:
+def _gather(home: Home, day: date, waiting: list[int], now: datetime, *, at_once: bool) -> int:
     """One file of the first of these rows of the inbox, which are taken off the list; returns its reports."""
     numbers: list[int] = []
     before: list[int] = []
@@ -84,7 +88,7 @@ def _gather(home: Home, day: date, waiting: list[int], now: datetime) -> int:
             "verdicts_digest": hashlib.sha256(lines).hexdigest(),
         }
 
-    home.deliveries.gathered(numbers, before, submission, writer.next_close)
+    home.deliveries.gathered(numbers, before, submission, writer.next_close, at_once=at_once)
     return accepted
 
 

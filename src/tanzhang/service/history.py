@@ -45,7 +45,7 @@ class History:
     def __init__(self, home: Home) -> None:
         self._home, self.recipes = home, recipes_of(home)
         self.rules = rules_of(home.programme, home.identity_key)
-        self._batches: list[Any] = home.book.batches()
+        self._batches: list[Any] = home.book.batch_files()
         slices = [-(-row.records // SLICE_ROWS) for row in self._batches]
         self._first_slice = np.concatenate([[0], np.cumsum(slices, dtype=np.int64)])
         self._known = Known(home.folder / KNOWN, _definition(self.rules))
@@ -89,6 +89,9 @@ class History:
             for start, stop in decision.slices(ROW_GROUP)
         ]
         self._known.add(number, np.sort(np.concatenate(parts)))
+        self._batches += self._home.book.batch_files(number)
+        slices = -(-len(decision) // SLICE_ROWS)
+        self._first_slice = np.append(self._first_slice, self._first_slice[-1] + slices)
 
     def lacking(self, number: int) -> tuple[int, Path | None]:
         """How many keys of a batch's records are not in the file where they are kept: they would not be found again.
@@ -247,6 +250,39 @@ class _Group:
     path: Place
     place: int
     first: int
+
+
+class KeptHistory:
+    """The history as this process's last settlement left it, so that the next one does not read all batches again.
+
+    For whoever holds the home's lock. It serves as long as nobody else has booked or erased anything since; recipes are
+    read again when the book has plans that are not known.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._version: tuple[int, int] | None = None
+        self._history: History | None = None
+
+    def opened(self) -> History:
+        """The history up to the last batch, its keys kept on disk."""
+        version = self._home.book.version()
+        if self._history is None or self._version != version:
+            self._history, self._version = History(self._home), version
+        elif self._home.book.plan_count() != len(self._history.recipes):
+            self._history.recipes = recipes_of(self._home)
+        history, self._history = self._history, None  # whatever goes wrong from here on, it is opened anew
+        return history.catch_up(keep=True)
+
+    def keep(self, history: History) -> None:
+        """Serve again from here: the batch that was just sealed is added to it."""
+        self._history, self._version = history, self._home.book.version()
+
+
+def kept_history(home: Home) -> KeptHistory:
+    """The history that is kept for a home as long as it is open."""
+    found: KeptHistory = home.kept.setdefault("history", KeptHistory(home))
+    return found
 
 
 def recipes_of(home: Home) -> dict[str, Recipe]:

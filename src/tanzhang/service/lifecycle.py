@@ -10,6 +10,7 @@ Read each step beside the core module that holds its rules::
     receipt    what the citizen can prove without us            core/tlog_proof
     verify     what everyone can check
     city       what all of it comes to, for the city and for each partner
+    work       all of this again and again, each at its time
     epoch      the total of a day in the log, and each person's share of it  core/epoch, sum_tree
 """
 

@@ -22,7 +22,7 @@ from tanzhang.engine.prepare import prepare
 from tanzhang.engine.records import RECORD_COLUMNS, Decision
 from tanzhang.engine.settle import settle as decide
 from tanzhang.service.gather import gather
-from tanzhang.service.history import History
+from tanzhang.service.history import History, kept_history
 from tanzhang.service.links import links_relation
 from tanzhang.service.observe import stepped
 from tanzhang.service.progress import Progress, silent
@@ -34,6 +34,10 @@ from tanzhang.stores.reports import ReportFile, last_close_day, read_report_slic
 
 if TYPE_CHECKING:
     import duckdb
+
+
+_FEW_ROWS = 100_000
+"""Up to how many rows are settled by an engine that is kept: what its last statements left stays in memory."""
 
 
 class Engine(Protocol):
@@ -53,10 +57,12 @@ def settle(
     now: datetime,
     progress: Progress = silent,
     engine: Engine | None = None,
+    at_once: bool = False,
 ) -> dict[str, Any]:
     """Settle all accepted reports whose window closed on or before local day ``through`` (default: yesterday).
 
-    ``engine`` decides and writes instead of this process.
+    ``engine`` decides and writes instead of this process. With ``at_once`` only requests of which every report is to be
+    settled as soon as it comes: whatever may contest another act of its day waits for the day.
     Returns the batch number (None if there was nothing to settle), records and milligrams by outcome and unit.
     Raises ``day-not-over`` for a ``through`` of today or later: a better report may still come in time.
     """
@@ -72,21 +78,23 @@ def settle(
     with home.settling():
         home.publish()
         progress("gathering reports", 0, 0)
-        gather(home, now=now)
+        gather(home, now=now, at_once=at_once)
         nothing: dict[str, Any] = {"batch": None, "through": last.isoformat(), "records": 0, "outcomes": {}}
         if engine is not None:
-            files = _report_files(home, last)
+            files = _report_files(home, last, at_once=at_once)
             return engine.settle(home, files, through=last, now=now, progress=progress) or nothing
-        pending = open_reports(home, last)
+        pending = open_reports(home, last, at_once=at_once)
         if not pending.rows:
             return nothing
-        con = home.connect()
+        con = home.kept_engine if pending.rows <= _FEW_ROWS else home.connect()
         progress("deciding", 10, pending.rows)
-        history = History(home).catch_up(keep=True)
+        kept = kept_history(home)
+        history = kept.opened()
         decision = _decide(home, con, pending.table, history)
         progress("booking and sealing", 60, pending.rows)
         sealed = seal(home, decision, consumed=pending.consumed, through=last, now=now)
         history.add(sealed["batch"], decision)
+        kept.keep(history)
         return sealed
 
 
@@ -103,9 +111,9 @@ class OpenReports:
         return int(self.table.num_rows)
 
 
-def open_reports(home: Home, through: date | None) -> OpenReports:
+def open_reports(home: Home, through: date | None, *, at_once: bool = False) -> OpenReports:
     """Accepted reports not settled yet whose window closes by ``through`` (None: all of them)."""
-    table, counts = read_reports(_report_files(home, through))
+    table, counts = read_reports(_report_files(home, through, at_once=at_once))
     return OpenReports(table, consumed_rows(counts, through))
 
 
@@ -142,8 +150,9 @@ def open_reports_near(home: Home, con: duckdb.DuckDBPyConnection, own: Iterable[
     ).to_arrow_table()
 
 
-def _report_files(home: Home, through: date | None) -> list[ReportFile]:
+def _report_files(home: Home, through: date | None, *, at_once: bool = False) -> list[ReportFile]:
     """Files of submissions that have reports which are not settled yet."""
+    rows = home.book.open_submissions(None if through is None else through.isoformat(), at_once=at_once)
     return [
         ReportFile(
             path=home.storage / row.file,
@@ -152,7 +161,7 @@ def _report_files(home: Home, through: date | None) -> list[ReportFile]:
             after=None if row.settled_through is None else date.fromisoformat(row.settled_through),
             through=through,
         )
-        for row in home.book.open_submissions(None if through is None else through.isoformat())
+        for row in rows
     ]
 
 

@@ -29,7 +29,7 @@ from tanzhang.core.methodology import (
     choose,
     make_plan,
 )
-from tanzhang.core.programme import Programme
+from tanzhang.core.programme import Programme, at_once_problems
 from tanzhang.engine.units import Units
 from tanzhang.stores.catalogue_documents import read_factor, read_methodology, read_programme, read_units
 from tanzhang.stores.yaml_text import Document, read_yaml
@@ -206,7 +206,13 @@ class Catalogue:
                     where=f"programmes/{programme_id}.yaml",
                     remedy=f"use one of {known}, or add the file to your catalogue folder (--catalogue)",
                 )
-            self._programmes[programme_id] = read_programme(document, self.methodology_ids())
+            programme = read_programme(document, self.methodology_ids())
+            if programme.at_once:
+                listed = (each for each in self.all_methodologies() if each.id in programme.methodologies)
+                problems = at_once_problems(programme, listed, document.where("at_once"))
+                if problems:
+                    raise TanzhangError(problems)
+            self._programmes[programme_id] = programme
         return self._programmes[programme_id]
 
     def programme_ids(self) -> list[str]:

@@ -123,6 +123,7 @@ def read_programme(document: Document, known: Iterable[str]) -> Programme:
         disclosure=Disclosure(**data.get("disclosure", {})),
         grading=tuple(data.get("grading", ())),
         retention=Retention(**data.get("retention", {})),
+        at_once=frozenset(data.get("at_once", ())),
     )
 
 

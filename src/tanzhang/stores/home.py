@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.methodology import canonical_json
@@ -45,6 +45,7 @@ from tanzhang.stores.files import make_folder, sync_again, write_durably
 from tanzhang.stores.log import Log
 from tanzhang.stores.register.access import Access
 from tanzhang.stores.register.audit import Audit
+from tanzhang.stores.register.chores import Chores
 from tanzhang.stores.register.deliveries import Deliveries
 from tanzhang.stores.register.epochs import Epochs
 from tanzhang.stores.register.partners import Partners
@@ -80,6 +81,7 @@ class Home:
         self.folder = folder
         self.book = Book.open(_place_of_book(folder, book_access), migrating=migrating)
         self.values = self.book.values()
+        self.kept: dict[str, Any] = {}  # what services keep in memory from one call to the next
 
     @classmethod
     def create(
@@ -191,6 +193,11 @@ class Home:
         return con
 
     @cached_property
+    def kept_engine(self) -> duckdb.DuckDBPyConnection:
+        """An engine that is not made again for each of many small settlements; for whoever holds the home's lock."""
+        return self.connect()
+
+    @cached_property
     def catalogue(self) -> Catalogue:
         """The catalogue this home computes by."""
         return Catalogue(*(Path(path) for path in json.loads(self.values["overlays"])))
@@ -271,6 +278,11 @@ class Home:
     def audit(self) -> Audit:
         """The trail of dangerous acts."""
         return Audit(self.book)
+
+    @cached_property
+    def chores(self) -> Chores:
+        """What workers do by themselves."""
+        return Chores(self.book)
 
     @cached_property
     def epochs(self) -> Epochs:

@@ -204,6 +204,17 @@ class Book:
         """
         return self._standing(self.rows(batch), {"records": ("records_file", "records_digest")})
 
+    def batch_files(self, first: int = 0) -> list[Any]:
+        """What :meth:`batches` returns from number ``first`` on, without the texts of manifests and of chains."""
+        columns = [column for column in batch.c if column.name not in ("manifest", "chain")]
+        rows = self.query(sa.select(*columns).where(batch.c.seq >= first).order_by(batch.c.seq))
+        return self._standing(rows, {"records": ("records_file", "records_digest")})
+
+    def version(self) -> tuple[int, int]:
+        """How many batches and how many replaced files there are: as long as both stay, so do all record files."""
+        last = self.query(sa.select(sa.func.max(replacement.c.seq)))[0][0]
+        return self.batch_count(), 0 if last is None else int(last) + 1
+
     def submissions(self, rows: list[Any] | None = None) -> list[Any]:
         """Submissions, all by default, with the files that stand for them now; None where one was disposed of.
 
@@ -235,15 +246,18 @@ class Book:
                     row.erased, row.totals = each.erased, each.totals
         return list(found)
 
-    def open_submissions(self, through: str | None = None) -> list[Any]:
+    def open_submissions(self, through: str | None = None, *, at_once: bool = False) -> list[Any]:
         """Submissions with reports that are not settled yet, in order, with the day ``settled_through`` or None.
 
-        With ``through`` those are left out of which nothing closes by that day.
+        With ``through`` those are left out of which nothing closes by that day; with ``at_once`` all but those whose
+        reports are settled as soon as they come.
         """
         joined = submission.join(unsettled, unsettled.c.submission == submission.c.seq)
         statement = sa.select(submission, unsettled.c.reports, unsettled.c.settled_through).select_from(joined)
         if through is not None:
             statement = statement.where(unsettled.c.next_close_day <= through)
+        if at_once:
+            statement = statement.where(unsettled.c.at_once)
         return self.submissions(self.query(statement.order_by(submission.c.seq)))
 
     def find_submission(self, fingerprint: str, received_at: str) -> Any | None:
@@ -282,6 +296,10 @@ class Book:
     def plans(self) -> dict[str, str]:
         """Every plan document by digest."""
         return {row.digest: row.document for row in self.query(sa.select(plan.c.digest, plan.c.document))}
+
+    def plan_count(self) -> int:
+        """How many plans there are."""
+        return int(self.query(sa.select(sa.func.count()).select_from(plan))[0][0])
 
     def postings(self, number: int) -> pa.Table:
         """A batch's postings (account, unit, amount), sorted by unit and account."""
@@ -584,17 +602,19 @@ def add_plans(con: sa.Connection, plans: Mapping[str, str]) -> None:
             append(con, plan, {"digest": digest, "document": plans[digest]})
 
 
-def add_submission(con: sa.Connection, values: Callable[[int], Mapping[str, Any]], next_close: date) -> dict[str, Any]:
+def add_submission(
+    con: sa.Connection, values: Callable[[int], Mapping[str, Any]], next_close: date, *, at_once: bool = False
+) -> dict[str, Any]:
     """Add a submission and what is unsettled of it, in somebody's transaction; returns its row.
 
-    ``values`` is called with its number.
+    ``values`` is called with its number; ``at_once`` if all its reports are to be settled as soon as they come.
     """
     number, _ = end_of(con, submission)
     row = {**values(number), "seq": number}
     append(con, submission, row)
     if row["accepted"]:
         kept = {"submission": number, "reports": row["accepted"], "next_close_day": next_close.isoformat()}
-        con.execute(unsettled.insert(), kept)
+        con.execute(unsettled.insert(), {**kept, "at_once": at_once})
     return row
 
 

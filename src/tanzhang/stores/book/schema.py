@@ -193,6 +193,7 @@ unsettled = sa.Table(
     sa.Column("reports", sa.BigInteger, nullable=False),
     sa.Column("next_close_day", TEXT, nullable=False),  # none of them closes before
     sa.Column("settled_through", TEXT),
+    sa.Column("at_once", sa.Boolean, nullable=False),  # all of them are to be settled as soon as they come
 )
 
 # What an erasing still has to clear away once it is committed: files that no row names any more, and batches whose keys

@@ -1,15 +1,16 @@
 """Deliveries: each request by which a partner reported, with the answer it got, and the reports it brought.
 
 Accepted reports of requests that came in together are one row of ``inbox``, durable when its transaction is committed,
-until the next settlement gathers them into a report file (service/gather.py). A request that is repeated with its key
-gets the first answer again, from any process, also after a crash.
+until the next settlement gathers them into a report file (service/gather.py); requests of which every report is to be
+settled at once are in a row of their own. A request that is repeated with its key gets the first answer again, from any
+process, also after a crash.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -33,6 +34,7 @@ inbox = sa.Table(
     sa.Column("reports", sa.LargeBinary),  # an Arrow stream of accepted rows, until they are in a report file
     sa.Column("submission", sa.Integer),
     sa.Column("rows_before", sa.BigInteger),  # in that submission
+    sa.Column("at_once", sa.Boolean, nullable=False),  # all its reports are to be settled as soon as they come
     sa.Index("inbox_submission", "submission"),  # what waits is asked for at every settlement
 )
 delivery = sa.Table(
@@ -115,14 +117,16 @@ class Deliveries:
                 reports = reports.filter(_rows_of(reports, new))
             if new:
                 add_plans(con, plans)
+            for at_once, own, rows in _apart(new, reports):
                 values = {
                     "received_day": received_day,
-                    "rows": sum(each.rows for each in delivered),
-                    "accepted": reports.num_rows,
-                    "reports": _stream(reports),
+                    "rows": own[-1].rows_before + own[-1].rows,
+                    "accepted": rows.num_rows,
+                    "reports": _stream(rows),
+                    "at_once": at_once,
                 }
                 number = con.execute(inbox.insert().values(values).returning(inbox.c.id)).scalar_one()
-                con.execute(delivery.insert(), [_row(each, number) for each in new])
+                con.execute(delivery.insert(), [_row(each, number) for each in own])
         return [
             None
             if each.rows_before in full
@@ -132,13 +136,24 @@ class Deliveries:
             for each in delivered
         ]
 
-    def waiting(self) -> list[tuple[str, list[int]]]:
-        """Received day and ids of what waits in the inbox, a day's at a time, in order."""
-        statement = sa.select(inbox.c.received_day, inbox.c.id).where(inbox.c.submission.is_(None)).order_by(inbox.c.id)
-        days: dict[str, list[int]] = {}
-        for row in self._book.query(statement):
-            days.setdefault(row.received_day, []).append(row.id)
-        return sorted(days.items())
+    def waiting(self, *, at_once: bool = False) -> list[tuple[str, bool, list[int]]]:
+        """Received day, whether to be settled at once, and ids of what waits in the inbox, in order.
+
+        With ``at_once`` only what is to be settled at once.
+        """
+        statement = sa.select(inbox.c.received_day, inbox.c.at_once, inbox.c.id).where(inbox.c.submission.is_(None))
+        if at_once:
+            statement = statement.where(inbox.c.at_once)
+        days: dict[tuple[str, bool], list[int]] = {}
+        for row in self._book.query(statement.order_by(inbox.c.id)):
+            days.setdefault((row.received_day, row.at_once), []).append(row.id)
+        return [(*day, numbers) for day, numbers in sorted(days.items())]
+
+    def is_waiting_at_once(self) -> bool:
+        """Whether anything in the inbox is to be settled at once."""
+        return bool(
+            self._book.query(sa.select(inbox.c.id).where(inbox.c.submission.is_(None) & inbox.c.at_once).limit(1))
+        )
 
     def reports_of(self, number: int) -> tuple[Any, pa.Table]:
         """A row of the inbox that was not gathered yet, and its reports."""
@@ -151,7 +166,7 @@ class Deliveries:
         There is no index of references, which would make every report dearer; what waits is looked through once, and
         of each row of the inbox it is remembered what it names, 16 bytes a report, until it is gathered.
         """
-        numbers = [number for _, some in self.waiting() for number in some]
+        numbers = [number for *_, some in self.waiting() for number in some]
         for gone in self._named.keys() - set(numbers):
             self._named.pop(gone, None)
         wanted = np.frombuffer(b"".join(each[:8] for each in actions), dtype=np.uint64)
@@ -209,13 +224,15 @@ class Deliveries:
             kept = (delivery.c.id == number) & delivery.c.answer.is_not(None)
             con.execute(delivery.update().where(kept).values(answer=zlib.compress(answer, 1)))
 
-    def gathered(self, numbers: Sequence[int], rows_before: Sequence[int], row: Any, next_close: date) -> int:
+    def gathered(
+        self, numbers: Sequence[int], rows_before: Sequence[int], row: Any, next_close: date, *, at_once: bool
+    ) -> int:
         """Acknowledge the file that reports of the inbox were gathered in as a submission; returns its number.
 
         ``row`` and ``next_close`` as in :meth:`tanzhang.stores.book.Book.add_submission`.
         """
         with self._book.transaction() as con:
-            submission: int = add_submission(con, row, next_close)["seq"]
+            submission: int = add_submission(con, row, next_close, at_once=at_once)["seq"]
             places = [{"number": number, "before": before} for number, before in zip(numbers, rows_before, strict=True)]
             moved = inbox.update().where(inbox.c.id == sa.bindparam("number"))
             con.execute(moved.values(submission=submission, rows_before=sa.bindparam("before"), reports=None), places)
@@ -282,6 +299,31 @@ def _row(each: Delivered, number: int) -> dict[str, Any]:
         "accepted": each.accepted,
         "answer": zlib.compress(each.answer, 1),
     }
+
+
+def _apart(delivered: Sequence[Delivered], reports: pa.Table) -> list[tuple[bool, Sequence[Delivered], pa.Table]]:
+    """Requests of which every report is to be settled at once apart from the others, each kind numbered from row 1."""
+    if not delivered:
+        return []
+    at_once = np.asarray(pc.less(reports["close_day"], reports["day"]))
+    first = np.array([each.rows_before for each in delivered], np.int64)
+    row = np.asarray(reports["row"])
+    request = np.searchsorted(first, row - 1, side="right") - 1
+    count = np.bincount(request[at_once], minlength=len(delivered))
+    chosen = np.array([each.accepted > 0 for each in delivered]) & (count == [each.accepted for each in delivered])
+    found: list[tuple[bool, Sequence[Delivered], pa.Table]] = []
+    for kind in (False, True):
+        places = np.flatnonzero(chosen == kind).tolist()
+        if not places:
+            continue
+        before = np.zeros(len(delivered), np.int64)
+        before[places] = np.concatenate([[0], np.cumsum([delivered[place].rows for place in places])[:-1]])
+        own = chosen[request] == kind
+        part = reports.filter(pa.array(own))
+        numbers = pa.array((row - first[request] + before[request])[own])
+        part = part.set_column(part.schema.get_field_index("row"), "row", numbers)
+        found.append((kind, [replace(delivered[place], rows_before=int(before[place])) for place in places], part))
+    return found
 
 
 def _rows_of(reports: pa.Table, delivered: Sequence[Delivered]) -> pa.Array:

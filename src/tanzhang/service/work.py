@@ -1,0 +1,301 @@
+"""Work: what a home needs done again and again, by any number of workers, each chore at its time.
+
+A chore that fails is tried again, later each time, and keeps no other from its turn. Whatever books something holds
+the home's lock, so of several workers one settles and the others find the home busy, which is as it should be. Chores
+that call others outside have a thread, and a home, of their own, so that nobody's slow server delays a settlement.
+
+What is settled is final, so a clock that was set forward must not close days that are not over: while the system's
+clock is ahead of where a clock that nobody can set says it should be, final chores wait (:class:`Clock`). A clock that
+was set back loses nothing: reports keep the day they came on, and what a batch consumed is known by its rows.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tanzhang.core.errors import TanzhangError
+from tanzhang.service.epoch import close
+from tanzhang.service.moments import received_at
+from tanzhang.service.retention import tidy
+from tanzhang.service.settle import settle
+from tanzhang.stores.home import Home
+from tanzhang.stores.register.chores import is_due
+
+AT_ONCE_EVERY_S = 2.0
+"""By default, after how many seconds at the least what waits for nothing is settled again."""
+POLL_S = 0.2
+_MOST_BACK_OFF = timedelta(minutes=5)
+_SOON, _LATER = timedelta(seconds=1), timedelta(minutes=1)
+_WAITS = {"home-busy": _SOON, "book-moved": _SOON, "epoch-unsettled": _LATER}
+"""Refusals that are no failures: somebody else is at it, or it is not its turn yet."""
+_log = logging.getLogger("tanzhang.work")
+
+Said = Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """A schedule: again so long after the last run began."""
+
+    interval: timedelta
+
+    def following(self, taken: datetime, now: datetime, _zone: ZoneInfo) -> datetime:
+        """When a chore is due that was taken at a moment and has ended now."""
+        return max(taken + self.interval, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Daily:
+    """A schedule: once a local day, so long after midnight."""
+
+    after_midnight: timedelta
+
+    def following(self, _taken: datetime, now: datetime, zone: ZoneInfo) -> datetime:
+        """When a chore is due that has ended now."""
+        local = (now - self.after_midnight).astimezone(zone)
+        midnight = datetime(local.year, local.month, local.day, tzinfo=zone) + timedelta(days=1)
+        return midnight.astimezone(UTC) + self.after_midnight
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something to be done again and again.
+
+    ``do`` returns what it did as JSON members, None for nothing. Without ``wanted`` it is not even taken. ``lease``: if
+    its worker dies another one takes it after so long. ``outside``: it calls others, and may wait for them. ``final``:
+    what it does rests on days being over.
+    """
+
+    name: str
+    schedule: Every | Daily
+    do: Callable[[Home, datetime], Said]
+    lease: timedelta = timedelta(seconds=10)
+    wanted: Callable[[Home], bool] = lambda _home: True
+    outside: bool = False
+    final: bool = False
+
+
+def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
+    """What every home needs done, in the order in which it is done when all of it is due."""
+    return (
+        Chore(
+            "settle_at_once",
+            Every(timedelta(seconds=at_once_every_s)),
+            _settle_at_once,
+            wanted=_waits_for_nothing,
+            final=True,
+        ),
+        # A minute after midnight: whoever was answered before it is in the inbox by then.
+        Chore("settle", Daily(timedelta(minutes=1)), _settle, final=True),
+        Chore("epoch", Daily(timedelta(minutes=10)), _close_epoch, final=True),
+        Chore("publish", Every(timedelta(minutes=1)), _publish),
+        Chore("tidy", Daily(timedelta(hours=3, minutes=30)), _tidy, final=True),
+        Chore("forget", Every(timedelta(hours=1)), _forget, outside=True),
+    )
+
+
+def _waits_for_nothing(home: Home) -> bool:
+    """Whether there is anything to settle at once, by two look-ups in small tables."""
+    return home.deliveries.is_waiting_at_once() or bool(home.book.open_submissions(at_once=True))
+
+
+def _settle_at_once(home: Home, now: datetime) -> Said:
+    return _settled(settle(home, now=now, at_once=True))
+
+
+def _settle(home: Home, now: datetime) -> Said:
+    return _settled(settle(home, now=now))
+
+
+def _settled(answer: Mapping[str, Any]) -> Said:
+    return None if answer["batch"] is None else {name: answer[name] for name in ("batch", "through", "records")}
+
+
+def _close_epoch(home: Home, now: datetime) -> Said:
+    try:
+        return {"day": close(home, now=now)["day"]}
+    except TanzhangError as error:
+        if error.code in ("epoch-empty", "epoch-passed"):  # there is no batch yet, or somebody closed a later day
+            return None
+        raise
+
+
+def _publish(home: Home, _now: datetime) -> Said:
+    """What a worker that died booked and did not publish; signatures of witnesses that did not answer before."""
+    with home.settling():
+        home.publish()
+    return None
+
+
+def _tidy(home: Home, now: datetime) -> Said:
+    return tidy(home, now=now)
+
+
+def _forget(home: Home, now: datetime) -> Said:
+    count = home.access.forget_sessions(received_at(now))
+    return {"sessions": count} if count else None
+
+
+def steady() -> float:
+    """Seconds of a clock that nobody can set; it runs on while the machine sleeps, where the system has such a one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Clock:
+    """The system's clock, and whether to trust it: by how much it was set forward is seen by a clock nobody can set.
+
+    It is trusted again when it was set back, or has stood for :data:`TRUSTED_AFTER_S`: then it was wrong before.
+    """
+
+    def __init__(
+        self, now: Callable[[], datetime] = lambda: datetime.now(UTC), steady: Callable[[], float] = steady
+    ) -> None:
+        self._now, self._steady = now, steady
+        self._offset_s = now().timestamp() - steady()
+        self._since_s: float | None = None
+        self._lock = threading.Lock()
+
+    def read(self) -> tuple[datetime, bool]:
+        """The moment, and whether days that are over by it are over."""
+        with self._lock:
+            now, at_s = self._now(), self._steady()
+            offset_s = now.timestamp() - at_s
+            if offset_s - self._offset_s <= SET_FORWARD_S:
+                self._offset_s, self._since_s = offset_s, None  # small corrections one by one are none
+                return now, True
+            if self._since_s is None:
+                self._since_s = at_s
+                by = timedelta(seconds=round(offset_s - self._offset_s))
+                _log.error("clock-set-forward: the clock was set forward by %s; nothing is settled for a while", by)
+            if at_s - self._since_s < TRUSTED_AFTER_S:
+                return now, False
+            self._offset_s, self._since_s = offset_s, None
+            return now, True
+
+
+SET_FORWARD_S = 300.0
+"""By how much a clock may be set forward without asking."""
+TRUSTED_AFTER_S = 900.0
+"""How long a clock that was set forward is not trusted to say which days are over."""
+
+
+class Worker:
+    """Does the chores of one home until it is stopped. Every thread opens a home of its own."""
+
+    def __init__(
+        self,
+        open_home: Callable[[], Home],
+        todo: Sequence[Chore],
+        *,
+        clock: Clock | None = None,
+        poll_s: float = POLL_S,
+    ) -> None:
+        self._open, self._todo, self._poll_s = open_home, tuple(todo), poll_s
+        self._clock = clock or Clock()
+        self._stop = threading.Event()
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+
+    def stop(self) -> None:
+        """End when the chores at hand are done."""
+        self._stop.set()
+
+    def run(self, *, alive: Callable[[], bool] = lambda: True) -> None:
+        """Do what is due, until stopped or no longer ``alive``."""
+        lanes = [[each for each in self._todo if each.outside == outside] for outside in (False, True)]
+        threads = [threading.Thread(target=self._lane, args=(lane,)) for lane in lanes if lane]
+        for thread in threads:
+            thread.start()
+        try:
+            while not self._stop.wait(self._poll_s):
+                if not alive():
+                    break
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+
+    def once(self) -> list[dict[str, Any]]:
+        """Do every chore now, whenever it would be due; what became of each."""
+        home = self._open()
+        return [
+            self._do(home, each, self._clock.read()[0], failures=0) for each in self._todo if self._took(home, each)
+        ]
+
+    def _took(self, home: Home, chore: Chore) -> bool:
+        return home.chores.take(chore.name, self.name, now=self._clock.read()[0], lease=chore.lease, always=True)
+
+    def _lane(self, todo: Sequence[Chore]) -> None:
+        home: Home | None = None
+        failures = 0
+        while not self._stop.is_set():
+            wait_s = self._poll_s
+            try:
+                home = home or self._open()
+                self.round(home, todo)
+                failures = 0
+            except Exception as error:  # the book cannot be asked what is due: try again, from the start
+                failures += 1
+                _say("work", _problem(error), error)
+                if home is not None:
+                    home.book.close()
+                home, wait_s = None, min(2.0**failures * self._poll_s, 30.0)
+            self._stop.wait(wait_s)
+        if home is not None:
+            home.book.close()
+
+    def round(self, home: Home, todo: Sequence[Chore]) -> list[dict[str, Any]]:
+        """Do those chores that are due; what became of each that was this worker's."""
+        rows = {row.name: row for row in home.chores.rows()}
+        done = []
+        for each in todo:
+            now, trusted = self._clock.read()
+            row = rows.get(each.name)
+            if self._stop.is_set() or (each.final and not trusted) or (row is not None and not is_due(row, now)):
+                continue
+            if each.wanted(home) and home.chores.take(each.name, self.name, now=now, lease=each.lease):
+                done.append(self._do(home, each, now, failures=0 if row is None else row.failures))
+        return done
+
+    def _do(self, home: Home, chore: Chore, taken: datetime, *, failures: int) -> dict[str, Any]:
+        began = steady()
+        waits: timedelta | None = None
+        try:
+            said = chore.do(home, taken)
+            result, failures = ("nothing" if said is None else "done"), 0
+        except Exception as error:  # whatever it is, the next chore still has its turn
+            problem = _problem(error)
+            waits = _WAITS.get(problem["code"])
+            result, said = ("busy" if waits is not None else "failed"), problem
+            if waits is None:
+                failures += 1
+                waits = min(timedelta(seconds=2.0 ** min(failures, 16)), _MOST_BACK_OFF)
+                _say(chore.name, problem, error)
+        now = self._clock.read()[0]
+        zone = ZoneInfo(home.programme.time_zone)
+        next_at = chore.schedule.following(taken, now, zone) if waits is None else now + waits
+        took_ms = round(1e3 * (steady() - began))
+        home.chores.ended(chore.name, result, now=now, next_at=next_at, took_ms=took_ms, failures=failures, said=said)
+        if result == "done":
+            _log.info("%s: %s in %d ms", chore.name, said, took_ms)
+        return {"chore": chore.name, "result": result, "took_ms": took_ms, "said": said}
+
+
+def _problem(error: Exception) -> dict[str, str]:
+    if isinstance(error, TanzhangError):
+        return dict(error.problems[0].as_dict())
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return {"code": "internal-error", "message": reason, "where": "work", "remedy": "report this as a bug"}
+
+
+def _say(name: str, problem: Mapping[str, str], error: Exception) -> None:
+    inside = None if isinstance(error, TanzhangError) else error
+    _log.error("%s failed: %s: %s", name, problem["code"], problem["message"], exc_info=inside)
