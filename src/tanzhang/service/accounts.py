@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tanzhang.core.claim import ACTION, CHILD, identity
 from tanzhang.core.errors import refuse
-from tanzhang.core.record import UNIT_OF_KIND, Record, to_json
+from tanzhang.core.record import Record
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.records import RECORD_COLUMNS
-from tanzhang.service.links import children_of
-from tanzhang.service.settle import decide_pending, open_reports, open_reports_near, settled_records
+from tanzhang.service.reading import RECENT, Reader
+from tanzhang.service.settle import decide_pending, open_reports
 from tanzhang.stores.book import system_account
 from tanzhang.stores.home import Home
 from tanzhang.stores.records import to_record
 
 if TYPE_CHECKING:
     import duckdb
-
-_RECENT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,81 +78,14 @@ def partner_totals(home: Home) -> dict[str, dict[str, int]]:
     return totals
 
 
-def statement(home: Home, account: uuid.UUID, *, recent: int | None = _RECENT) -> dict[str, Any]:
+def statement(home: Home, account: uuid.UUID, *, recent: int | None = RECENT) -> dict[str, Any]:
     """One account: balances, totals by behaviour, its latest records with outcome and reason, its linked children.
 
     ``recent`` is how many records are shown at most, and how many open ones (all if None). ``erased`` is there where
     records were: what of the confirmed amounts they came to. Raises ``unknown-account``, and ``account-erased`` where
-    nothing but booked amounts is left.
+    nothing but booked amounts is left. Whoever asks often holds a :class:`~tanzhang.service.reading.Reader`.
     """
-    with home.book.snapshot():  # so that no act is seen twice or not at all, whatever is settled meanwhile
-        return _statement(home, account, "" if recent is None else f"LIMIT {recent}")
-
-
-def _statement(home: Home, account: uuid.UUID, limit: str) -> dict[str, Any]:
-    con = home.connect()
-    settled = settled_records(home, con)
-    own = "own_records"  # read once: files are many, and an account's records are few
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {own} AS SELECT * FROM {settled} WHERE account = {quote(str(account))}::UUID"
-    )
-    by_behaviour = con.execute(
-        f"""
-        SELECT kind, behaviour, count(*), sum(granted_mg - reversed_mg)::VARCHAR FROM {own}
-        GROUP BY 1, 2 ORDER BY 1 DESC, sum(granted_mg - reversed_mg) DESC, 2
-        """
-    ).fetchall()
-    outcomes = con.execute(f"SELECT outcome, count(*) FROM {own} GROUP BY 1 ORDER BY 1").fetchall()
-    latest = read_records(con, f"SELECT * FROM {own} ORDER BY ended DESC, action_id {limit}")
-    children = children_of(home, con, account)
-    own_platforms = {account, *(uuid.UUID(each["child"]) for each in children)}
-    provisional = _provisional(home, con, sorted(own_platforms))
-    pending = read_records(
-        con,
-        f"SELECT * FROM preview WHERE account = {quote(str(account))}::UUID ORDER BY ended DESC, action_id {limit}",
-    )
-    confirmed = home.book.balance(account)
-    if not by_behaviour and not pending and not children:
-        if any(confirmed.values()):
-            raise refuse(
-                "account-erased",
-                f"the records of {account} were erased; what it comes to is booked and tells nothing of its acts",
-                where="account",
-                remedy="nothing more can be said of it",
-            )
-        raise refuse(
-            "unknown-account",
-            f"{account} has no records, no open reports and no linked platform accounts",
-            where="account",
-            remedy="see 'tanzhang account list'; PARTNER:SUBJECT names a platform account too",
-        )
-    erased = {
-        f"{name}_mg": str(amount)
-        for kind, name in (("reduction", "reduction"), ("emission", "footprint"))
-        for recorded in [sum(int(total) for found, _, _, total in by_behaviour if found == kind)]
-        if (amount := confirmed.get(UNIT_OF_KIND[kind], 0) - recorded)
-    }
-    return {
-        "account": str(account),
-        "programme": home.programme.id,
-        "confirmed": {
-            "reduction_mg": str(confirmed.get("co2e_mg", 0)),
-            "footprint_mg": str(confirmed.get("footprint_mg", 0)),
-        },
-        "provisional": {
-            "reduction_mg": str(provisional.get((account, "reduction"), 0)),
-            "footprint_mg": str(provisional.get((account, "emission"), 0)),
-        },
-        **({"erased": erased} if erased else {}),
-        "by_behaviour": [
-            {"kind": kind, "behaviour": behaviour, "records": count, "mg": total}
-            for kind, behaviour, count, total in by_behaviour
-        ],
-        "outcomes": dict(outcomes),
-        "children": children,
-        "latest": [to_json(record) for record in latest],
-        "open": [to_json(record) for record in pending],
-    }
+    return Reader(home).statement(account, recent=recent)
 
 
 def account_named(home: Home, text: str) -> uuid.UUID:
@@ -174,23 +104,14 @@ def read_records(con: duckdb.DuckDBPyConnection, sql: str) -> list[Record]:
     return [to_record(row) for row in table.to_pylist()]
 
 
-def _provisional(
-    home: Home, con: duckdb.DuckDBPyConnection, own: Sequence[uuid.UUID] | None = None
-) -> dict[tuple[uuid.UUID, str], int]:
-    """(account, kind) -> what settling every open report now would add; leaves view ``preview``.
-
-    With ``own``, of these platform accounts alone: only reports that can touch them are decided.
-    """
-    pending = open_reports(home, None).table if own is None else open_reports_near(home, con, own)
+def _provisional(home: Home, con: duckdb.DuckDBPyConnection) -> None:
+    """View ``preview``: what settling every open report now would make of it."""
+    pending = open_reports(home, None).table
     if not pending.num_rows:
         columns = ", ".join(f"NULL::{kind} AS {name}" for name, kind in RECORD_COLUMNS.items())
         con.execute(f"CREATE OR REPLACE TEMP VIEW preview AS SELECT {columns} WHERE false")
-        return {}
-    con.register("preview", decide_pending(home, con, pending).records())
-    rows = con.execute(
-        "SELECT account, kind, sum(granted_mg - reversed_mg)::BIGINT FROM preview GROUP BY 1, 2"
-    ).fetchall()
-    return {(account, kind): amount for account, kind, amount in rows}
+    else:
+        con.register("preview", decide_pending(home, con, pending).records())
 
 
 def _named(home: Home, text: str, purpose: str, noun: str, form: str) -> uuid.UUID:

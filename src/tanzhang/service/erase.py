@@ -36,6 +36,7 @@ from tanzhang.engine.erase import what_is_left, without_content
 from tanzhang.engine.identities import identity_column
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.leaves import leaf_hashes
+from tanzhang.service.by_account import make_again
 from tanzhang.service.epoch import leaves_of
 from tanzhang.service.gather import gather
 from tanzhang.service.history import History, recipes_of
@@ -101,6 +102,7 @@ def clear_leftovers(home: Home) -> None:
     if batches:
         drop_boards(home.folder)
         History(home).make_again(map(int, batches))
+        make_again(home, map(int, batches))
     for kind, done in (("file", names), ("keys", batches)):
         if done:
             home.book.cleared(kind, done)

@@ -42,8 +42,9 @@ _TEXTS = ("partner", "behaviour", "region", "variant", "evidence", "kind", "outc
 class History:
     """The settled records of a home, opened by their keys."""
 
-    def __init__(self, home: Home) -> None:
-        self._home, self.recipes = home, recipes_of(home)
+    def __init__(self, home: Home, recipes: dict[str, Recipe] | None = None) -> None:
+        """``recipes`` are plans read before, to which those that are new are added."""
+        self._home, self.recipes = home, recipes_of(home, recipes)
         self.rules = rules_of(home.programme, home.identity_key)
         self._batches: list[Any] = home.book.batch_files()
         slices = [-(-row.records // SLICE_ROWS) for row in self._batches]
@@ -81,6 +82,12 @@ class History:
         asked = pa.table({"action_id": pa.ExtensionArray.from_storage(pa.uuid(), pa.array(actions, pa.binary(16)))})
         found = self._records(meeting.all_of([meeting.reference_keys(asked), meeting.takers_keys(asked)]))
         return found.filter(pa.array(~said(found["outcome"], SAME_REPORT))).drop_columns([_PLACE])
+
+    def groups_with(self, keys: meeting.KeyColumn) -> Iterator[Group]:
+        """The row groups in which records with one of some keys, given sorted, may be; mostly none but theirs."""
+        slices = np.unique(slice_of(self._found(keys)))
+        number = np.searchsorted(self._first_slice, slices, side="right") - 1
+        return self._groups_of(slices, number)
 
     def add(self, number: int, decision: Decision) -> None:
         """Keep the keys of the batch that was just sealed, after the one before it."""
@@ -206,7 +213,7 @@ class History:
         slices = np.unique(slice_of(entry))
         number = np.searchsorted(self._first_slice, slices, side="right") - 1
 
-        def of_group(group: _Group) -> pa.Table:
+        def of_group(group: Group) -> pa.Table:
             with self._open(group.path) as file:
                 rows = file.read_row_group(group.place, columns=list(RECORD_COLUMNS), use_threads=False)
             place = pa.array(np.arange(rows.num_rows) + (group.batch << _ROW_BITS) + group.first)
@@ -216,7 +223,7 @@ class History:
         plain = [part.select(_PLACED.names).cast(_PLACED) for part in parts if part.num_rows]
         return pa.concat_tables([_PLACED.empty_table(), *plain])
 
-    def _groups_of(self, slices: Any, number: Any) -> Iterator[_Group]:
+    def _groups_of(self, slices: Any, number: Any) -> Iterator[Group]:
         """The row groups that some slices are in."""
         for each in np.unique(number).tolist():
             groups = self._groups(each)
@@ -227,14 +234,14 @@ class History:
             places = {place for low, high in zip(from_group, to_group, strict=True) for place in range(low, high + 1)}
             yield from (groups[place] for place in sorted(places))
 
-    def _groups(self, number: int) -> list[_Group]:
+    def _groups(self, number: int) -> list[Group]:
         """The row groups of a batch, in order."""
-        groups: list[_Group] = []
+        groups: list[Group] = []
         for part in record_files(self._home.storage, self._batches[number]):
             first = part.first
             with self._open(part.path) as file:
                 for place in range(file.num_row_groups):
-                    groups.append(_Group(number, part.path, place, first))
+                    groups.append(Group(number, part.path, place, first))
                     first += file.metadata.row_group(place).num_rows
         return groups
 
@@ -243,7 +250,7 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
+class Group:
     """A row group of a batch, whose first record has number ``first``."""
 
     batch: int
@@ -285,9 +292,13 @@ def kept_history(home: Home) -> KeptHistory:
     return found
 
 
-def recipes_of(home: Home) -> dict[str, Recipe]:
-    """Every plan of the book as arithmetic."""
-    return {digest: read_recipe(document) for digest, document in home.book.plans().items()}
+def recipes_of(home: Home, known: dict[str, Recipe] | None = None) -> dict[str, Recipe]:
+    """Every plan of the book as arithmetic; those that are ``known`` are not read again, the others are added."""
+    recipes = {} if known is None else known
+    for digest, document in home.book.plans().items():
+        if digest not in recipes:
+            recipes[digest] = read_recipe(document)
+    return recipes
 
 
 def _definition(rules: Rules) -> str:

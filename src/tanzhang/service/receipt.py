@@ -15,22 +15,21 @@ from tanzhang.core.receipt import Evidence, Verified, verify_receipt
 from tanzhang.core.record import ERASED, UNIT_OF_KIND, salt, to_json
 from tanzhang.core.tlog_proof import TlogProof
 from tanzhang.engine.columns import fixed_bytes, said
-from tanzhang.engine.kernel import quote
 from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.signing import CosignatureVerifier, verifier_of
-from tanzhang.service.settle import open_reports
+from tanzhang.service.reading import Reader
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import erased_leaves, read_span, record_files
 from tanzhang.stores.records import SUBTREE_LEAVES, SUBTREES, read_subtrees, to_record
 
 
-def create_receipt(home: Home, action: uuid.UUID) -> bytes:
-    """The receipt file of an action's record.
+def create_receipt(home: Home, action: uuid.UUID, *, reader: Reader | None = None) -> bytes:
+    """The receipt file of an action's record; ``reader`` is one of this home that is kept.
 
     Of several rows with one reference the one that was decided by itself is proved, not its repeats. Raises
     ``record-erased``, ``not-settled`` (with the day its window closes) and ``unknown-action``.
     """
-    row, index = _find(home, action)
+    row, index = (reader or Reader(home)).place(action)
     first = index - index % SUBTREE_LEAVES
     folder = home.storage / row.folder
     part = read_span(record_files(home.storage, row), first, min(first + SUBTREE_LEAVES, row.records))
@@ -41,14 +40,13 @@ def create_receipt(home: Home, action: uuid.UUID) -> bytes:
     path = proof_from_subtrees(
         index, row.records, [leaf.tobytes() for leaf in leaves], read_subtrees(folder / SUBTREES)
     )
-    plans = home.book.plans()
     evidence = Evidence(
         record=record,
         salt=salt(seeds[index - first].tobytes(), index),
         index=index,
         path=tuple(path),
         manifest=row.manifest,
-        plan=None if record.plan is None else plans[record.plan],
+        plan=None if record.plan is None else home.book.plans([record.plan])[record.plan],
     )
     if home.log.size <= row.entry:  # a crash came between the book and the log
         with home.settling():
@@ -112,47 +110,3 @@ def _time_text(seconds: int) -> str:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
     except (ValueError, OverflowError, OSError):
         return str(seconds)
-
-
-def _find(home: Home, action: uuid.UUID) -> tuple[Any, int]:
-    """The batch row and the place in it of an action's record."""
-    con = home.connect()
-    rows = home.book.batches()
-    wanted = f"action_id = {quote(str(action))}::UUID"
-    if rows:
-        files = {str(file.path): (row, file.first) for row in rows for file in record_files(home.storage, row)}
-        named = ", ".join(quote(file) for file in files)
-        found = con.execute(
-            f"""
-            SELECT filename, file_row_number, outcome
-            FROM read_parquet([{named}], filename = true, file_row_number = true)
-            WHERE {wanted} ORDER BY outcome IN ('repeat', 'conflict'), filename, file_row_number LIMIT 1
-            """
-        ).fetchall()
-        if found:
-            row, before = files[found[0][0]]
-            if found[0][2] == ERASED:
-                raise refuse(
-                    "record-erased",
-                    f"the record of action {action} was erased with its person",
-                    where="action",
-                    remedy="nothing of it is left to prove; a receipt that was made before still verifies",
-                )
-            return row, before + found[0][1]
-    pending = open_reports(home, None)
-    if pending.rows:
-        con.register("pending", pending.table)
-        waiting = con.execute(f"SELECT min(close_day) FROM pending WHERE {wanted}").fetchall()
-        if waiting[0][0] is not None:
-            raise refuse(
-                "not-settled",
-                f"action {action} is accepted, but not settled yet",
-                where="action",
-                remedy=f"its window closes on {waiting[0][0]}; settle through that day, then ask again",
-            )
-    raise refuse(
-        "unknown-action",
-        f"no record of action {action}",
-        where="action",
-        remedy="give the action's id, or PARTNER:REFERENCE as it was reported",
-    )

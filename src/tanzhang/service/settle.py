@@ -6,8 +6,7 @@ that finds nothing to settle still brings the log up to the book, so recovery af
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
@@ -121,33 +120,6 @@ def consumed_rows(counts: Mapping[int, int], through: date | None) -> list[dict[
     """Rows of table ``consumption`` but for their batch: how many reports of which submissions."""
     last = None if through is None else through.isoformat()
     return [{"submission": number, "through": last, "rows": count} for number, count in counts.items()]
-
-
-def open_reports_near(home: Home, con: duckdb.DuckDBPyConnection, own: Iterable[uuid.UUID]) -> pa.Table:
-    """Open reports of platform accounts, and those of others that claim the same acts or references."""
-    files = _report_files(home, None)
-    if not files:
-        return pa.table({})
-    con.execute("CREATE OR REPLACE TEMP TABLE open_files (filename VARCHAR, received DATE, after DATE)")
-    con.executemany(
-        "INSERT INTO open_files VALUES (?, ?, ?)", [(str(file.path), file.received, file.after) for file in files]
-    )
-    named = ", ".join(quote(str(file.path)) for file in files)
-    reports = (
-        f"(SELECT r.* EXCLUDE (filename), f.received FROM read_parquet([{named}], filename = true, "
-        "union_by_name = true) r JOIN open_files f USING (filename) WHERE f.after IS NULL OR close_day > f.after)"
-    )
-    children = ", ".join(f"{quote(str(each))}::UUID" for each in own)
-    con.execute(f"CREATE OR REPLACE TEMP TABLE own_reports AS FROM {reports} WHERE child IN ({children})")
-    if con.execute("SELECT count(*) FROM own_reports").fetchall() == [(0,)]:
-        return pa.table({})
-    return con.sql(
-        f"""
-        FROM own_reports UNION ALL BY NAME
-        SELECT * FROM {reports} WHERE child NOT IN ({children}) AND (claim IN (SELECT claim FROM own_reports)
-            OR action_id IN (SELECT action_id FROM own_reports))
-        """
-    ).to_arrow_table()
 
 
 def _report_files(home: Home, through: date | None, *, at_once: bool = False) -> list[ReportFile]:

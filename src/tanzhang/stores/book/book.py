@@ -293,9 +293,12 @@ class Book:
         ).group_by(consumption.c.submission)
         return {row[0]: (row[1], int(row[2])) for row in self.query(statement)}
 
-    def plans(self) -> dict[str, str]:
-        """Every plan document by digest."""
-        return {row.digest: row.document for row in self.query(sa.select(plan.c.digest, plan.c.document))}
+    def plans(self, digests: Iterable[str] | None = None) -> dict[str, str]:
+        """Plan documents by digest; all of them by default."""
+        statement = sa.select(plan.c.digest, plan.c.document)
+        if digests is not None:
+            statement = statement.where(plan.c.digest.in_(list(digests)))
+        return {row.digest: row.document for row in self.query(statement)}
 
     def plan_count(self) -> int:
         """How many plans there are."""
@@ -310,8 +313,8 @@ class Book:
         """Unit -> sum of an account's postings, of the units it has any of. One look-up in each batch."""
         return {unit: sum(amounts.values()) for unit, amounts in self.posted(account).items()}
 
-    def posted(self, account: uuid.UUID) -> dict[str, dict[int, int]]:
-        """Unit -> batch -> what it posts to an account, where that is anything; in order."""
+    def posted(self, account: uuid.UUID, since: int = 0) -> dict[str, dict[int, int]]:
+        """Unit -> batch -> what it posts to an account, where that is anything; in order, from batch ``since`` on."""
         page, others = posting.alias(), posting.alias()
         first = (
             sa.select(others.c.first)
@@ -326,6 +329,7 @@ class Book:
         statement = (
             sa.select(page)
             .where(
+                batch.c.seq >= since,
                 page.c.batch == batch.c.seq,
                 page.c.unit == sa.bindparam("unit"),
                 page.c.first == first,

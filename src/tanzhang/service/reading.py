@@ -1,0 +1,290 @@
+"""Reading for one person at a time, many times a second: balances, statements, records, where a receipt's record is.
+
+A process that answers people holds one :class:`Reader`, and any number of its threads ask it. What it knows of the home
+is a :class:`~tanzhang.service.view.View`, replaced by the next one as soon as the book has moved on; so an answer never
+mixes what was before a settlement with what came after it, and new batches show without a restart.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from datetime import date
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.core.record import ERASED, UNIT_OF_KIND, Record, to_json
+from tanzhang.engine.account_rows import BEHAVIOUR, KIND, NO_NUMBER, OUTCOME
+from tanzhang.service.by_account import keep
+from tanzhang.service.view import AccountRecords, Found, View, version_of
+from tanzhang.stores.home import Home
+
+RECENT = 20
+MOST = 500
+_CURSOR = struct.Struct(">q16sq")
+_TRIES = 3
+Answer = TypeVar("Answer")
+
+
+class Reader:
+    """Answers about single accounts and actions of a home."""
+
+    def __init__(self, home: Home, *, sorts: bool = False) -> None:
+        """With ``sorts`` what settlement adds is sorted by account in the background, by one process at a time."""
+        self.home = home
+        self._view = View(home)
+        self._sorts = sorts
+        self._renewing, self._sorting = threading.Lock(), threading.Lock()
+        self._sorted_anew = False
+
+    def balance(self, account: uuid.UUID) -> dict[str, int]:
+        """Unit -> what is booked in an account, of the units it has any of."""
+        return self._asked(lambda view: {unit: amount for unit, amount in view.booked(account).items() if amount})
+
+    def statement(self, account: uuid.UUID, *, recent: int | None = RECENT) -> dict[str, Any]:
+        """As :func:`tanzhang.service.accounts.statement`."""
+        return self._asked(lambda view: _statement(view, account, recent))
+
+    def records(
+        self,
+        account: uuid.UUID,
+        *,
+        since: date | None = None,
+        until: date | None = None,
+        cursor: str | None = None,
+        limit: int = RECENT,
+    ) -> dict[str, Any]:
+        """The settled records of an account with local days ``[since, until)``, the latest first, a page at a time.
+
+        ``next`` is the cursor of the page that follows, None after the last one. What is settled between two pages
+        and ended later is not on the second one. Raises ``cursor-unknown``, ``limit-unknown``.
+        """
+        if not 1 <= limit <= MOST:
+            raise refuse("limit-unknown", f"{limit} is no page", where="limit", remedy=f"ask for 1 to {MOST} records")
+        after = None if cursor is None else _cursor(cursor)
+        return self._asked(lambda view: _page(view.records(account), since, until, after, limit))
+
+    def record(self, action: uuid.UUID) -> dict[str, Any]:
+        """What became of an action: ``settled`` with its record and batch, or ``open`` with its provisional record.
+
+        Of several rows with one reference it is the one that was decided by itself. Raises ``record-erased``,
+        ``unknown-action``.
+        """
+        return self._asked(lambda view: _state(view, action))
+
+    def place(self, action: uuid.UUID) -> tuple[Any, int]:
+        """The batch row of an action's record and its number there: what a receipt is made of.
+
+        Raises ``record-erased``, ``not-settled`` (with the day its window closes) and ``unknown-action``.
+        """
+        return self._asked(lambda view: _settled_place(view, action))
+
+    def sort(self) -> None:
+        """Sort what settlement added by account and keep it, unless another process is at it."""
+        with self._sorting:
+            if keep(self.home, wait=False):
+                self._sorted_anew = True
+
+    def _asked(self, ask: Callable[[View], Answer]) -> Answer:
+        """The answer of a view that is of now. Files that were replaced while it was asked make it ask again."""
+        for _ in range(_TRIES - 1):
+            try:
+                return ask(self._now())
+            except FileNotFoundError:
+                self._view = View(self.home)
+        return ask(self._now())
+
+    def _now(self) -> View:
+        view = self._view
+        if view.version and not self._sorted_anew and view.version == version_of(self.home):
+            return view
+        with self._renewing:
+            if self._view is view or self._sorted_anew:
+                self._sorted_anew = False
+                self._view = self._view.following()
+            view = self._view
+        if self._sorts and not view.is_sorted and not self._sorting.locked():
+            threading.Thread(target=self.sort, name="sort by account", daemon=True).start()
+        return view
+
+
+def _statement(view: View, account: uuid.UUID, recent: int | None) -> dict[str, Any]:
+    own = view.records(account)
+    children = view.children(account)
+    platforms = {account, *(uuid.UUID(each["child"]) for each in children)}
+    open_records = [each for each in view.provisional(sorted(platforms)) if each.account == account]
+    _check_known(own, bool(children or open_records))
+    outcomes: Counter[str] = Counter()
+    kinds: dict[tuple[str, str], list[int]] = {}
+    for kind, behaviour, outcome, count, amount in _summed(own):
+        outcomes[outcome] += count
+        total = kinds.setdefault((kind, behaviour), [0, 0])
+        total[0] += count
+        total[1] += amount
+    by_behaviour = sorted(
+        ((kind, behaviour, count, amount) for (kind, behaviour), (count, amount) in kinds.items()),
+        key=lambda each: (each[0] == "emission", -each[3], each[1]),
+    )
+    provisional = {"reduction": 0, "emission": 0}
+    for record in open_records:
+        provisional[record.kind] += record.granted_mg - record.reversed_mg
+    recorded = {"reduction": 0, "emission": 0}
+    for kind, _, _, amount in by_behaviour:
+        recorded[kind] += amount
+    erased = {
+        f"{name}_mg": str(amount)
+        for kind, name in (("reduction", "reduction"), ("emission", "footprint"))
+        if (amount := own.booked[UNIT_OF_KIND[kind]] - recorded[kind])
+    }
+    open_records.sort(key=lambda each: (-each.ended, each.action_id))
+    return {
+        "account": str(account),
+        "programme": view.home.programme.id,
+        "confirmed": {
+            "reduction_mg": str(own.booked["co2e_mg"]),
+            "footprint_mg": str(own.booked["footprint_mg"]),
+        },
+        "provisional": {
+            "reduction_mg": str(provisional["reduction"]),
+            "footprint_mg": str(provisional["emission"]),
+        },
+        **({"erased": erased} if erased else {}),
+        "by_behaviour": [
+            {"kind": kind, "behaviour": behaviour, "records": count, "mg": str(amount)}
+            for kind, behaviour, count, amount in by_behaviour
+        ],
+        "outcomes": dict(sorted(outcomes.items())),
+        "children": children,
+        "latest": [to_json(record) for record in own.at(own.newest_first()[:recent])],
+        "open": [to_json(record) for record in open_records[:recent]],
+    }
+
+
+def _check_known(own: AccountRecords, known: bool) -> None:
+    """Refuse an account of which nothing is known, or nothing but what is booked."""
+    if len(own.rows) or known:
+        return
+    if any(own.booked.values()):
+        raise refuse(
+            "account-erased",
+            f"the records of {own.account} were erased; what it comes to is booked and tells nothing of its acts",
+            where="account",
+            remedy="nothing more can be said of it",
+        )
+    raise refuse(
+        "unknown-account",
+        f"{own.account} has no records, no open reports and no linked platform accounts",
+        where="account",
+        remedy="see 'tanzhang account list'; PARTNER:SUBJECT names a platform account too",
+    )
+
+
+def _summed(own: AccountRecords) -> list[tuple[str, str, str, int, int]]:
+    """Kind, behaviour, outcome, how many records and what they add up to, of texts that records share."""
+    numbers, place = np.unique(own.rows["texts"], return_inverse=True)
+    counts = np.bincount(place, minlength=len(numbers)).tolist()
+    amounts = np.zeros(len(numbers), dtype=np.int64)
+    np.add.at(amounts, place, own.rows["granted_mg"] - own.rows["reversed_mg"])
+    known = own.words.known
+    said = [known[number] for number in numbers.tolist()]
+    return [
+        (texts[KIND] or "", texts[BEHAVIOUR] or "", texts[OUTCOME] or "", count, amount)
+        for texts, count, amount in zip(said, counts, amounts.tolist(), strict=True)
+    ]
+
+
+def _page(
+    own: AccountRecords, since: date | None, until: date | None, after: tuple[int, bytes, int] | None, limit: int
+) -> dict[str, Any]:
+    _check_known(own, False)
+    order = own.newest_first()
+    day = own.rows["day"][order]
+    first = -(2**31) if since is None else since.toordinal() - date(1970, 1, 1).toordinal()
+    stop = 2**31 - 1 if until is None else until.toordinal() - date(1970, 1, 1).toordinal()
+    order = order[(day >= first) & (day < stop)]
+    if after is not None:
+        keys = [_key(own.rows[number]) for number in order.tolist()]
+        order = order[sum(key <= (-after[0], after[1], after[2]) for key in keys) :]
+    shown = order[:limit]
+    following = None
+    if len(order) > limit:
+        ended, action, place = _key(own.rows[shown[-1]])
+        following = base64.urlsafe_b64encode(_CURSOR.pack(-ended, action, place)).decode().rstrip("=")
+    return {"items": [to_json(record) for record in own.at(shown)], "next": following}
+
+
+def _key(row: Any) -> tuple[int, bytes, int]:
+    """What records are ordered by."""
+    return -int(row["ended"]), row["action_id"].tobytes(), int(row["place"])
+
+
+def _cursor(text: str) -> tuple[int, bytes, int]:
+    try:
+        ended, action, place = _CURSOR.unpack(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (ValueError, struct.error):
+        ended, action, place = NO_NUMBER, b"", 0
+    if ended == NO_NUMBER:
+        raise refuse("cursor-unknown", "the cursor is none of ours", where="cursor", remedy="begin without a cursor")
+    return ended, action, place
+
+
+def _state(view: View, action: uuid.UUID) -> dict[str, Any]:
+    found = view.find(action)
+    if found is not None:
+        _check_not_erased(action, found)
+        batch = view.batches[found.batch]
+        settled = {"batch": str(found.batch), "place": str(found.number), "settled_at": batch.sealed_at}
+        return {"status": "settled", **settled, "record": to_json(view.record(found))}
+    waiting = view.open.of_action(action.bytes)
+    if not waiting:
+        raise _unknown(action)
+    closes = min(each.closes for each in waiting)
+    records = [each for each in view.provisional([each.record.child for each in waiting]) if each.action_id == action]
+    decided = [each for each in records if each.outcome not in ("repeat", "conflict")] or records
+    return {"status": "open", "closes_on": closes.isoformat(), "record": to_json(_first(decided))}
+
+
+def _first(records: list[Record]) -> Record:
+    return min(records, key=lambda each: (each.ended, each.action_id))
+
+
+def _settled_place(view: View, action: uuid.UUID) -> tuple[Any, int]:
+    found = view.find(action)
+    if found is not None:
+        _check_not_erased(action, found)
+        return view.batches[found.batch], found.number
+    waiting = view.open.of_action(action.bytes)
+    if waiting:
+        closes = min(each.closes for each in waiting)
+        raise refuse(
+            "not-settled",
+            f"action {action} is accepted, but not settled yet",
+            where="action",
+            remedy=f"its window closes on {closes}; settle through that day, then ask again",
+        )
+    raise _unknown(action)
+
+
+def _check_not_erased(action: uuid.UUID, found: Found) -> None:
+    if found.outcome == ERASED:
+        raise refuse(
+            "record-erased",
+            f"the record of action {action} was erased with its person",
+            where="action",
+            remedy="nothing of it is left to prove; a receipt that was made before still verifies",
+        )
+
+
+def _unknown(action: uuid.UUID) -> TanzhangError:
+    return refuse(
+        "unknown-action",
+        f"no record of action {action}",
+        where="action",
+        remedy="give the action's id, or PARTNER:REFERENCE as it was reported",
+    )
