@@ -21,7 +21,8 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 from tanzhang.api import problems
 from tanzhang.api.access import FRAMEWORK_PATH, Recogniser, check_access, check_declared
-from tanzhang.api.routes import actions, health
+from tanzhang.api.routes import actions, health, uploads
+from tanzhang.api.taking_in import TakingIn
 from tanzhang.api.waiting import MAX_BODY_BYTES
 from tanzhang.core.access import Caller
 from tanzhang.core.errors import TanzhangError
@@ -30,7 +31,7 @@ from tanzhang.stores.home import ACCESS_VARIABLE, Home
 
 HOME_VARIABLE = "TANZHANG_HOME"
 """Names the environment variable that tells a server's processes which home they serve."""
-HANDLERS = [*health.handlers, *actions.handlers]
+HANDLERS = [*health.handlers, *actions.handlers, *uploads.handlers]
 
 
 def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Litestar:
@@ -47,7 +48,7 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Lite
         caller: Caller = request.state.caller
         return caller
 
-    reception = Reception(home, clock)
+    reception, taking_in = Reception(home, clock), TakingIn(home, clock)
     app = Litestar(
         HANDLERS,
         guards=[check_access],
@@ -69,8 +70,16 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Lite
             use_handler_docstrings=True,
         ),
         request_max_body_size=MAX_BODY_BYTES,
-        state=State({"home": home, "recogniser": Recogniser(home, clock), "reception": reception}),
-        on_shutdown=[reception.close],
+        state=State(
+            {
+                "home": home,
+                "recogniser": Recogniser(home, clock),
+                "reception": reception,
+                "taking_in": taking_in,
+            }
+        ),
+        on_startup=[taking_in.resume],
+        on_shutdown=[reception.close, taking_in.close],
     )
     check_declared(app)
     return app

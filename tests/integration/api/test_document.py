@@ -12,7 +12,6 @@ from tanzhang.stores.home import Home
 
 from .conftest import partner
 
-
 REPORTED = {"withdraw": "trip-20250605-0042", "correct": "trip-20250605-0045"}
 """What earlier examples of the document report, and later ones take back and correct."""
 
