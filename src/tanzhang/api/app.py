@@ -26,7 +26,8 @@ from tanzhang.api import problems
 from tanzhang.api.access import FRAMEWORK_PATH, Recogniser, check_access, check_declared
 from tanzhang.api.logs import start_logging
 from tanzhang.api.observing import Service, watch_service
-from tanzhang.api.routes import actions, health, keys, ledger, log, metrics, partners, public, session, staff
+from tanzhang.api.routes import actions, health, keys, ledger, log, metrics, partners, public, session, staff, uploads
+from tanzhang.api.taking_in import TakingIn
 from tanzhang.api.traces import start_tracing
 from tanzhang.api.waiting import MAX_BODY_BYTES
 from tanzhang.core.access import Caller
@@ -39,6 +40,7 @@ HOME_VARIABLE = "TANZHANG_HOME"
 HANDLERS = [
     *health.handlers,
     *actions.handlers,
+    *uploads.handlers,
     *partners.handlers,
     *keys.handlers,
     *ledger.handlers,
@@ -64,7 +66,7 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None, also: S
         caller: Caller = request.state.caller
         return caller
 
-    reception = Reception(home, clock)
+    reception, taking_in = Reception(home, clock), TakingIn(home, clock)
     app = Service(
         # In one router, since the framework wraps a handler twice when a second one of its path is registered after it.
         [Router("/", route_handlers=[*HANDLERS, *also])],
@@ -95,9 +97,11 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None, also: S
                 "recogniser": Recogniser(home, clock),
                 "reception": reception,
                 "metrics_token": os.environ.get(metrics.TOKEN_VARIABLE) or None,
+                "taking_in": taking_in,
             }
         ),
-        on_shutdown=[reception.close],
+        on_startup=[taking_in.resume],
+        on_shutdown=[reception.close, taking_in.close],
     )
     check_declared(app)
     return app

@@ -20,6 +20,7 @@ from litestar.openapi.spec import (
 
 from tanzhang.api.problems import MEDIA_TYPE
 from tanzhang.core.action import EVIDENCE, INPUT_UNITS
+from tanzhang.stores.bodies import BATCH_TYPES
 
 TEXT = Schema(type=OpenAPIType.STRING)
 
@@ -161,6 +162,20 @@ WITHDRAWAL = Schema(
     "`~withdrawn` by default; `time` by default that of the act.",
     properties={"subject": TEXT, "id": TEXT, "time": Schema(type=OpenAPIType.STRING)},
     required=["subject"],
+    additional_properties=False,
+)
+UPLOAD = Schema(
+    type=OpenAPIType.OBJECT,
+    title="Begun",
+    description="A file that is to be uploaded; size and SHA-256 are those of the bytes that are sent.",
+    properties={
+        "name": TEXT,
+        "size": Schema(type=OpenAPIType.INTEGER),
+        "sha256": Schema(type=OpenAPIType.STRING, pattern="[0-9a-f]{64}"),
+        "content_type": Schema(type=OpenAPIType.STRING, enum=list(BATCH_TYPES)),
+        "content_encoding": Schema(type=OpenAPIType.STRING, enum=["gzip"]),
+    },
+    required=["name", "size", "sha256", "content_type"],
     additional_properties=False,
 )
 BINARY = Schema(type=OpenAPIType.STRING, content_media_type="application/octet-stream")

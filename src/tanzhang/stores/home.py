@@ -8,6 +8,7 @@
     known/             keys of settled records, made again if missing (stores/known.py)
     boards/            rankings, made again if missing (stores/boards.py)
     links/             files of linked accounts
+    uploads/           files of partners on their way in (stores/register/uploads.py)
     log/               the transparency log, publishable as it is (stores/log.py)
     keys/              identity.key and log.key, readable by the owner only; log.vkey is public
     witnesses.json     what each witness of the log signed last (stores/witnesses.py), where keys/witness.policy is
@@ -50,6 +51,7 @@ from tanzhang.stores.register.deliveries import Deliveries
 from tanzhang.stores.register.epochs import Epochs
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.staff import Staff
+from tanzhang.stores.register.uploads import Uploads
 from tanzhang.stores.storage import Place, StorageAddress, let_read, open_storage
 from tanzhang.stores.storage.claim import check_free, claim
 
@@ -283,6 +285,11 @@ class Home:
     def chores(self) -> Chores:
         """What workers do by themselves."""
         return Chores(self.book)
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        """Files of partners that are on their way."""
+        return Uploads(self.book, self.folder)
 
     @cached_property
     def epochs(self) -> Epochs:

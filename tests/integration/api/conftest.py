@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,3 +47,26 @@ def bearer(key: str) -> dict[str, str]:
 def partner(home: Home, name: str = "cainiao") -> dict[str, str]:
     """What a program of a partner sends, whose key may do everything."""
     return bearer(issue_key(home, name, Scope, now=NOW)["key"])
+
+
+@contextmanager
+def serving(home: Home) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A real process that serves a home: its address and the process, which ends with the block."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tanzhang", "serve", "--home", str(home.folder), "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        for _ in range(600):
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert process.poll() is None
+                time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)

@@ -41,7 +41,8 @@ def test_every_route_refuses_every_role_that_it_is_not_for(
         for method in handler.http_methods:
             answer = client.request(method, re.sub("{[^}]*}", "x", path), headers=headers)
             wanted = ("not-signed-in", 401) if role is Role.STRANGER else ("not-allowed", 403)
-            assert (answer.json()["code"], answer.status_code) == wanted, (method, path)
+            code = wanted[0] if method == "HEAD" else answer.json()["code"]
+            assert (code, answer.status_code) == wanted, (method, path)
 
 
 def test_a_route_that_says_not_whom_it_is_for_keeps_the_application_from_starting() -> None:

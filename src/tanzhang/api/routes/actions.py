@@ -14,7 +14,7 @@ from tanzhang.api.access import allow
 from tanzhang.api.documented import BINARY, EVENT, EVENTS, LINES, ROWS, WITHDRAWAL, answered, operation_with, refused
 from tanzhang.api.given import TheCaller, TheHome
 from tanzhang.api.problems import UNPROCESSABLE, problem_response
-from tanzhang.api.waiting import KEY_HEADER, REPLAYED_HEADER, given_key, media_type, taken_in
+from tanzhang.api.waiting import KEY_HEADER, REPLAYED_HEADER, given_key, in_thread, media_type, taken_in
 from tanzhang.core.access import Caller, Role, Scope
 from tanzhang.core.action import INPUT_NAMES
 from tanzhang.core.errors import Problem, TanzhangError, refuse
@@ -325,10 +325,10 @@ async def correct(
     "/v1/actions",
     opt=FOR_REPORTS,
     tags=["reports"],
-    sync_to_thread=True,
     summary="List own rows",
     responses={**answered(200, Page, "Some rows, in the order they came"), **refused(400)},
 )
+@in_thread
 def list_rows(
     request: Request[Any, Any, Any],
     home: TheHome,
@@ -352,10 +352,10 @@ def list_rows(
     "/v1/actions/{reference:str}",
     opt=FOR_REPORTS,
     tags=["reports"],
-    sync_to_thread=True,
     summary="Where a report stands",
     responses={**answered(200, Report, "The accepted report"), **refused(404)},
 )
+@in_thread
 def read_report(
     request: Request[Any, Any, Any], home: TheHome, caller: TheCaller, reference: FromPath[str]
 ) -> Response[bytes]:

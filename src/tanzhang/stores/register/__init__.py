@@ -5,4 +5,5 @@ what it booked are there together or not at all. Nothing here is sealed; persona
 
     deliveries.py   requests of partners, their answers, and accepted reports on their way into a report file
     epochs.py       secrets of accounts, from which the salts of epochs come, and leaves of forgotten ones
+    uploads.py      large files of partners that come in pieces
 """

@@ -1,0 +1,279 @@
+"""Large files over HTTP: in pieces, resumed, taken in once, whatever ends in between."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from tanzhang.api import taking_in
+from tanzhang.api.app import create_app
+from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.service import upload as service
+from tanzhang.stores.home import Home
+
+from ...homes import BOX_MG, Event, assert_verified, balance, box, settle_on
+from .conftest import NOW, partner
+
+Client = TestClient[Litestar]
+
+
+def file_of(events: Sequence[Event]) -> bytes:
+    return "".join(f"{json.dumps(event)}\n" for event in events).encode()
+
+
+def begin(client: Client, home: Home, data: bytes, by: str = "cainiao", **changes: Any) -> Any:
+    asked = {
+        "name": "june.ndjson",
+        "size": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "content_type": "application/x-ndjson",
+    }
+    return client.post("/v1/uploads", json={**asked, **changes}, headers=partner(home, by))
+
+
+def send(client: Client, home: Home, upload: str, data: bytes, offset: int, name: str = "cainiao") -> Any:
+    headers = {"upload-offset": str(offset), "content-type": "application/offset+octet-stream"}
+    return client.patch(f"/v1/uploads/{upload}", content=data, headers={**headers, **partner(home, name)})
+
+
+def complete(client: Client, home: Home, upload: str) -> Any:
+    """The answer to finishing an upload, asked for again once its end is there: a machine may be slow."""
+    answer = client.post(f"/v1/uploads/{upload}/complete", headers=partner(home))
+    if answer.status_code != 202:
+        return answer
+    at_rest(client)
+    return client.post(f"/v1/uploads/{upload}/complete", headers=partner(home))
+
+
+def at_rest(client: Client) -> None:
+    """Wait until the application takes nothing in."""
+    client.app.state.taking_in._pool.submit(lambda: None).result(60)
+
+
+def ask(client: Client, home: Home, path: str, name: str = "cainiao") -> Any:
+    return client.get(f"/v1/uploads{path}", headers=partner(home, name))
+
+
+def uploaded(client: Client, home: Home, data: bytes, **changes: Any) -> str:
+    """An upload with all of its bytes, not finished."""
+    answer = begin(client, home, data, **changes)
+    assert answer.status_code == 201, answer.text
+    assert send(client, home, answer.json()["id"], data, 0).status_code == 204
+    return str(answer.json()["id"])
+
+
+def test_a_file_comes_in_pieces_and_is_taken_in_with_its_verdicts(client: Client, home: Home) -> None:
+    data = file_of([box("b1"), {**box("b2"), "time": "x"}, box("b3")])
+    begun = begin(client, home, data)
+    assert begun.status_code == 201
+    path = begun.headers["location"]
+    assert (begun.json()["state"], begun.json()["received"]) == ("receiving", 0)
+    upload = begun.json()["id"]
+    for start in range(0, len(data), 300):
+        piece = send(client, home, upload, data[start : start + 300], start)
+        assert piece.status_code == 204
+        assert piece.headers["upload-offset"] == str(min(start + 300, len(data)))
+    done = complete(client, home, upload)
+    assert (done.status_code, done.json()["state"]) == (200, "done")
+    counts = done.json()["counts"]
+    assert (counts["rows"], counts["accepted"], counts["refused_by_code"]) == (3, 2, {"bad-time": 1})
+    found = client.get(f"{path}/verdicts", headers=partner(home))
+    assert found.headers["content-type"].startswith("text/csv")
+    assert found.text.splitlines()[1].startswith("2,b2,refused,bad-time")
+    known = {"if-none-match": found.headers["etag"], **partner(home)}
+    assert client.get(f"{path}/verdicts", headers=known).status_code == 304
+    assert list((home.folder / "uploads").iterdir()) == []
+    assert complete(client, home, upload).json() == done.json()
+    settle_on(home, 9)
+    assert balance(home, "cainiao", "anna") == 2 * BOX_MG
+    assert_verified(home)
+
+
+def test_a_piece_that_does_not_follow_is_refused_with_the_place_to_go_on(client: Client, home: Home) -> None:
+    data = file_of([box("b1")])
+    upload = begin(client, home, data).json()["id"]
+    send(client, home, upload, data[:100], 0)
+    for offset in (0, 99, 101):
+        answer = send(client, home, upload, data[100:], offset)
+        assert (answer.status_code, answer.json()["code"]) == (409, "upload-offset")
+        assert answer.headers["upload-offset"] == "100"
+    told = client.head(f"/v1/uploads/{upload}", headers=partner(home))
+    assert (told.headers["upload-offset"], told.headers["upload-length"]) == ("100", str(len(data)))
+    early = complete(client, home, upload)
+    assert (early.status_code, early.json()["code"]) == (409, "upload-incomplete")
+    long = send(client, home, upload, data[100:] + b"more", 100)
+    assert (long.status_code, long.json()["code"]) == (413, "upload-too-long")
+    assert send(client, home, upload, data[100:], 100).status_code == 204
+
+
+def test_an_upload_goes_on_in_another_process_and_what_was_not_acknowledged_is_cut_off(
+    client: Client, home: Home
+) -> None:
+    data = file_of([box("b1"), box("b2")])
+    upload = begin(client, home, data).json()["id"]
+    send(client, home, upload, data[:100], 0)
+    row = home.uploads.get(upload)
+    with home.uploads.path(row).open("ab") as file:  # as a process leaves it that dies before it acknowledges
+        file.write(b"what came and was never acknowledged" * 10)
+    with TestClient(create_app(Home(home.folder), now=lambda: NOW), base_url="https://tanzhang.example") as other:
+        assert other.head(f"/v1/uploads/{upload}", headers=partner(home)).headers["upload-offset"] == "100"
+        assert send(other, home, upload, data[100:], 100).status_code == 204
+        assert complete(other, home, upload).json()["counts"]["accepted"] == 2
+
+
+def test_other_bytes_than_announced_are_not_taken_in_and_may_be_sent_again(client: Client, home: Home) -> None:
+    data = file_of([box("b1")])
+    upload = begin(client, home, data).json()["id"]
+    send(client, home, upload, data.replace(b"b1", b"b2"), 0)
+    answer = complete(client, home, upload).json()
+    assert (answer["state"], answer["received"]) == ("receiving", 0)
+    assert [each["code"] for each in answer["problems"]] == ["upload-digest-differs"]
+    assert send(client, home, upload, data, 0).status_code == 204
+    answer = complete(client, home, upload).json()
+    assert (answer["state"], answer["problems"]) == ("done", [])
+
+
+def test_a_file_that_cannot_be_read_is_refused_whole_under_its_own_name(client: Client, home: Home) -> None:
+    upload = uploaded(client, home, b"id,shoe_size\n1,42\n", content_type="text/csv", name="shoes.csv")
+    answer = complete(client, home, upload).json()
+    assert (answer["state"], answer["counts"]) == ("refused", None)
+    assert [(each["code"], each["where"]) for each in answer["problems"]] == [("unknown-column", "shoes.csv")]
+    assert upload not in json.dumps(answer["problems"])
+    assert ask(client, home, f"/{upload}/verdicts").json()["code"] == "upload-not-taken-in"
+    assert list((home.folder / "uploads").iterdir()) == []
+
+
+def test_a_packed_file_is_taken_in(client: Client, home: Home) -> None:
+    upload = uploaded(client, home, gzip.compress(file_of([box("b1")])), content_encoding="gzip")
+    assert complete(client, home, upload).json()["counts"]["accepted"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "status"),
+    [
+        ({"sha256": "ab"}, "upload-digest-malformed", 422),
+        ({"size": 0}, "upload-size", 422),
+        ({"size": service.LARGEST_BYTES + 1}, "upload-size", 422),
+        ({"content_type": "image/png"}, "media-type-unknown", 415),
+        ({"content_encoding": "br"}, "media-type-unknown", 415),
+        ({"colour": "red"}, "request-malformed", 400),
+        ({"name": ""}, "request-malformed", 400),
+    ],
+)
+def test_what_cannot_be_uploaded_is_refused_at_once(
+    client: Client, home: Home, changes: dict[str, Any], code: str, status: int
+) -> None:
+    answer = begin(client, home, b"x", **changes)
+    assert (answer.json()["code"], answer.status_code) == (code, status)
+
+
+def test_nobody_reaches_the_upload_of_another_partner(client: Client, home: Home) -> None:
+    data = file_of([box("b1")])
+    upload = begin(client, home, data).json()["id"]
+    answers = [
+        ask(client, home, f"/{upload}", "amap"),
+        ask(client, home, f"/{upload}/verdicts", "amap"),
+        send(client, home, upload, data, 0, "amap"),
+        client.delete(f"/v1/uploads/{upload}", headers=partner(home, "amap")),
+    ]
+    assert [(each.status_code, each.json()["code"]) for each in answers] == [(404, "unknown-upload")] * 4
+    assert ask(client, home, "", "amap").json() == {"items": [], "next": None}
+
+
+def test_a_partner_may_begin_so_many_and_forget_them_again(client: Client, home: Home) -> None:
+    names = [begin(client, home, b"x").json()["id"] for _ in range(service.MOST_UNFINISHED)]
+    full = begin(client, home, b"x")
+    assert (full.status_code, full.json()["code"]) == (429, "too-many-uploads")
+    assert begin(client, home, b"x", by="amap").status_code == 201
+    assert client.delete(f"/v1/uploads/{names[0]}", headers=partner(home)).status_code == 204
+    assert not (home.folder / "uploads" / f"{names[0]}.ndjson").exists()
+    assert begin(client, home, b"x").status_code == 201
+    first = ask(client, home, "?limit=7").json()
+    rest = ask(client, home, f"?cursor={first['next']}").json()
+    assert len({each["id"] for each in first["items"] + rest["items"]}) == service.MOST_UNFINISHED
+    assert rest["next"] is None
+
+
+def test_what_nobody_goes_on_with_is_forgotten_after_a_day(client: Client, home: Home) -> None:
+    upload = begin(client, home, b"xyz").json()["id"]
+    send(client, home, upload, b"x", 0)
+    assert service.expire(home, now=NOW + service.LASTS) == 0
+    assert service.expire(home, now=NOW + service.LASTS + timedelta(seconds=1)) == 1
+    assert ask(client, home, f"/{upload}").status_code == 404
+    assert list((home.folder / "uploads").iterdir()) == []
+
+
+def test_two_requests_at_once_do_not_write_into_each_other(client: Client, home: Home) -> None:
+    data = file_of([box("b1")])
+    upload = begin(client, home, data).json()["id"]
+    piece = service.Piece(home, "cainiao", upload, 0)
+    piece.write(data[:50])
+    busy = send(client, home, upload, data, 0)
+    assert (busy.status_code, busy.json()["code"]) == (409, "upload-busy")
+    assert piece.close(NOW) == 50
+    assert send(client, home, upload, data[50:], 50).status_code == 204
+
+
+def test_taking_in_goes_on_where_a_process_left_it(client: Client, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = uploaded(client, home, file_of([box("b1")]))
+    service.finish(home, "cainiao", upload, now=NOW)  # and the process dies
+    with TestClient(create_app(Home(home.folder), now=lambda: NOW), base_url="https://tanzhang.example") as other:
+        at_rest(other)
+        assert ask(other, home, f"/{upload}").json()["state"] == "done"
+    again = uploaded(client, home, file_of([box("b2")]))
+    honest = service.intake
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise refuse("book-unusable", "the disk is full", where="the book", remedy="free space")
+
+    monkeypatch.setattr(service, "intake", fail)
+    assert complete(client, home, again).json()["state"] == "taking-in"
+    monkeypatch.setattr(service, "intake", honest)
+    assert complete(client, home, again).json()["state"] == "done"
+    settle_on(home, 9)
+    assert balance(home, "cainiao", "anna") == 2 * BOX_MG
+
+
+def test_what_takes_longer_is_answered_before_its_end_and_may_be_asked_for(
+    client: Client, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload, go = uploaded(client, home, file_of([box("b1")])), threading.Event()
+    honest = taking_in.take_in
+
+    def slowly(*arguments: Any, **more: Any) -> None:
+        assert go.wait(10)
+        honest(*arguments, **more)
+
+    monkeypatch.setattr(taking_in, "take_in", slowly)
+    monkeypatch.setattr("tanzhang.api.routes.uploads._QUICK_S", 0.05)
+    answer = client.post(f"/v1/uploads/{upload}/complete", headers=partner(home))
+    assert (answer.status_code, answer.json()["state"]) == (202, "taking-in")
+    assert send(client, home, upload, b"x", 0).json()["code"] == "upload-finished"
+    go.set()
+    at_rest(client)
+    assert ask(client, home, f"/{upload}").json()["state"] == "done"
+
+
+def test_an_upload_whose_file_two_processes_take_in_lands_once(client: Client, home: Home, quick: Path) -> None:
+    upload = uploaded(client, home, file_of([box("b1")]))
+    service.finish(home, "cainiao", upload, now=NOW)
+    row = home.uploads.get(upload)
+    with home.uploads.alone(row), pytest.raises(TanzhangError, match="upload-busy"), home.uploads.alone(row):
+        pass
+    with home.uploads.alone(row):
+        service.take_in(Home(home.folder), upload, now=NOW)
+        assert ask(client, home, f"/{upload}").json()["state"] == "taking-in"
+    service.take_in(home, upload, now=NOW)
+    service.take_in(home, upload, now=NOW)
+    assert ask(client, home, f"/{upload}").json()["state"] == "done"
+    assert len(home.book.submissions()) == 1
