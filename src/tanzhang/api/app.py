@@ -24,7 +24,7 @@ from litestar.types.internal_types import PathParameterDefinition
 
 from tanzhang.api import problems
 from tanzhang.api.access import FRAMEWORK_PATH, Recogniser, check_access, check_declared
-from tanzhang.api.routes import health, keys, ledger, partners, session, staff
+from tanzhang.api.routes import health, keys, ledger, partners, session, staff, webhooks
 from tanzhang.core.access import Caller
 from tanzhang.core.errors import TanzhangError
 from tanzhang.stores.home import ACCESS_VARIABLE, Home
@@ -39,6 +39,7 @@ HANDLERS = [
     *ledger.handlers,
     *session.handlers,
     *staff.handlers,
+    *webhooks.handlers,
 ]
 
 

@@ -35,6 +35,8 @@ STATUS: Mapping[str, int] = {
     "sign-in-locked": 429,
     "invitation-ended": 410,
     "staff-exists": 409,
+    "webhook-disabled": 409,
+    "too-many-webhooks": 409,
     "codes-in-use": 409,
     "certificate-missing": 403,
     "partner-exists": 409,
