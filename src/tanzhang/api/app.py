@@ -24,7 +24,7 @@ from litestar.types.internal_types import PathParameterDefinition
 
 from tanzhang.api import problems
 from tanzhang.api.access import FRAMEWORK_PATH, Recogniser, check_access, check_declared
-from tanzhang.api.routes import health, keys, ledger, partners, session, staff, webhooks
+from tanzhang.api.routes import deliveries, health, keys, ledger, partners, session, staff, webhooks
 from tanzhang.core.access import Caller
 from tanzhang.core.errors import TanzhangError
 from tanzhang.stores.home import ACCESS_VARIABLE, Home
@@ -36,6 +36,7 @@ HANDLERS = [
     *health.handlers,
     *partners.handlers,
     *keys.handlers,
+    *deliveries.handlers,
     *ledger.handlers,
     *session.handlers,
     *staff.handlers,
@@ -80,7 +81,7 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Lite
             operation_id_creator=_operation_id,
         ),
         request_max_body_size=MAX_BODY_BYTES,
-        state=State({"home": home, "recogniser": Recogniser(home, clock)}),
+        state=State({"home": home, "recogniser": Recogniser(home, clock), "clock": clock}),
     )
     check_declared(app)
     return app

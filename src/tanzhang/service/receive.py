@@ -48,12 +48,16 @@ LONGEST_KEY = 255
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A partner's request: events as JSON texts, one a row. ``key`` is its Idempotency-Key; ``body`` what was sent."""
+    """A partner's request: events as JSON texts, one a row. ``key`` is its Idempotency-Key; ``body`` what was sent.
+
+    ``signature`` is what :func:`tanzhang.service.signatures.check_signature` says of it.
+    """
 
     partner: str
     events: Sequence[bytes]
     key: str | None = None
     body: bytes = field(default=b"", repr=False)
+    signature: str | None = None
 
     @property
     def digest(self) -> str:
@@ -164,7 +168,9 @@ class Receiver:
             rows = len(request.events)
             count, body = found.answer(first, rows)
             delivered.append(
-                Delivered(request.partner, request.key, request.digest, received, first, rows, count, body)
+                Delivered(
+                    request.partner, request.key, request.digest, received, first, rows, count, body, request.signature
+                )
             )
         return delivered, found.table, {plan.digest: plan.document for plan in found.plans.values()}
 

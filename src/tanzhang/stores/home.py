@@ -48,6 +48,7 @@ from tanzhang.stores.register.audit import Audit
 from tanzhang.stores.register.deliveries import Deliveries
 from tanzhang.stores.register.epochs import Epochs
 from tanzhang.stores.register.partners import Partners
+from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
 from tanzhang.stores.register.webhooks import Webhooks
 from tanzhang.stores.storage import Place, StorageAddress, let_read, open_storage
@@ -271,6 +272,11 @@ class Home:
     def webhooks(self) -> Webhooks:
         """Webhooks of partners, and their outbox."""
         return Webhooks(self.book)
+
+    @cached_property
+    def signing(self) -> Signing:
+        """Keys by which partners sign requests."""
+        return Signing(self.book)
 
     @cached_property
     def audit(self) -> Audit:
