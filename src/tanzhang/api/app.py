@@ -26,7 +26,21 @@ from tanzhang.api import problems
 from tanzhang.api.access import FRAMEWORK_PATH, Recogniser, check_access, check_declared
 from tanzhang.api.logs import start_logging
 from tanzhang.api.observing import Service, watch_service
-from tanzhang.api.routes import actions, health, keys, ledger, log, metrics, partners, public, session, staff, uploads
+from tanzhang.api.routes import (
+    actions,
+    deliveries,
+    health,
+    keys,
+    ledger,
+    log,
+    metrics,
+    partners,
+    public,
+    session,
+    staff,
+    uploads,
+    webhooks,
+)
 from tanzhang.api.taking_in import TakingIn
 from tanzhang.api.traces import start_tracing
 from tanzhang.api.waiting import MAX_BODY_BYTES
@@ -43,9 +57,11 @@ HANDLERS = [
     *uploads.handlers,
     *partners.handlers,
     *keys.handlers,
+    *deliveries.handlers,
     *ledger.handlers,
     *session.handlers,
     *staff.handlers,
+    *webhooks.handlers,
     *log.handlers,
     *metrics.handlers,
     *public.handlers,
@@ -94,6 +110,7 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None, also: S
         state=State(
             {
                 "home": home,
+                "clock": clock,
                 "recogniser": Recogniser(home, clock),
                 "reception": reception,
                 "metrics_token": os.environ.get(metrics.TOKEN_VARIABLE) or None,

@@ -53,6 +53,7 @@ class Request:
     """A partner's request: events as JSON texts, one a row. ``key`` is its Idempotency-Key; ``body`` what was sent.
 
     Rows that came in columns are ``table`` instead, raw rows in their order, and ``body`` has to be given.
+    ``signature`` is what :func:`tanzhang.service.signatures.check_signature` says of it.
     """
 
     partner: str
@@ -60,6 +61,7 @@ class Request:
     key: str | None = None
     body: bytes = field(default=b"", repr=False)
     table: pa.Table | None = field(default=None, repr=False)
+    signature: str | None = None
 
     @property
     def rows(self) -> int:
@@ -189,7 +191,9 @@ class Receiver:
             rows = request.rows
             count, body = found.answer(first, rows)
             delivered.append(
-                Delivered(request.partner, request.key, request.digest, received, first, rows, count, body)
+                Delivered(
+                    request.partner, request.key, request.digest, received, first, rows, count, body, request.signature
+                )
             )
         return delivered, found.table, {plan.digest: plan.document for plan in found.plans.values()}, found.codes()
 

@@ -30,6 +30,7 @@ from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import Decision
 from tanzhang.engine.tally import tally_of
 from tanzhang.service.observe import stepped
+from tanzhang.service.outbox import telling_batch
 from tanzhang.service.totals import batch_postings, batch_totals
 from tanzhang.stores.home import Home, key_check
 from tanzhang.stores.parts import clear_unnamed
@@ -131,7 +132,8 @@ def commit(
             "sealed_at": now.astimezone(UTC).isoformat(timespec="seconds"),
         }
 
-    home.book.commit_batch(batch_row, opened.number, consumed, postings, tally, following, opened.heads)
+    tell = telling_batch(home, opened.number, through.isoformat(), tally, now)
+    home.book.commit_batch(batch_row, opened.number, consumed, postings, tally, following, opened.heads, tell)
     home.publish()
     return {"batch": opened.number, **described, **totals}
 

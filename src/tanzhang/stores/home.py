@@ -50,8 +50,10 @@ from tanzhang.stores.register.chores import Chores
 from tanzhang.stores.register.deliveries import Deliveries
 from tanzhang.stores.register.epochs import Epochs
 from tanzhang.stores.register.partners import Partners
+from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
 from tanzhang.stores.register.uploads import Uploads
+from tanzhang.stores.register.webhooks import Webhooks
 from tanzhang.stores.storage import Place, StorageAddress, let_read, open_storage
 from tanzhang.stores.storage.claim import check_free, claim
 
@@ -275,6 +277,16 @@ class Home:
     def staff(self) -> Staff:
         """People of enterprises, of the city, auditors and operators."""
         return Staff(self.book)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """Webhooks of partners, and their outbox."""
+        return Webhooks(self.book)
+
+    @cached_property
+    def signing(self) -> Signing:
+        """Keys by which partners sign requests."""
+        return Signing(self.book)
 
     @cached_property
     def audit(self) -> Audit:

@@ -445,13 +445,15 @@ class Book:
         counted: pa.Table,
         next_key: bytes,
         heads: Mapping[str, Any],
+        also: Callable[[sa.Connection], None] | None = None,
     ) -> None:
         """The one commit point of a settlement, batch ``number``.
 
         ``postings`` has account, unit and amount, sorted by account; ``counted`` is the batch's tally. ``finish``
         waits for the batch's files and returns its row; nothing waits inside the transaction, so that others can write
         meanwhile. Refuses postings that do not sum to zero per unit (``unbalanced``) and a book in which another batch
-        was settled since ``heads`` were read (``book-moved``), so two settlements at once cannot both commit.
+        was settled since ``heads`` were read (``book-moved``), so two settlements at once cannot both commit. ``also``
+        writes what else belongs to it.
         """
         units: list[str] = pc.unique(postings["unit"]).to_pylist()
         rows = [
@@ -482,6 +484,8 @@ class Book:
                 con.execute(unsettled.update().where(one).values(reports=unsettled.c.reports - each["rows"], **now))
             con.execute(unsettled.delete().where(unsettled.c.reports <= 0))
             con.execute(seal_key.update().values(batch=number + 1, key=next_key))
+            if also is not None:
+                also(con)
 
     def replace_files(
         self,

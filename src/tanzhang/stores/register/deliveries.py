@@ -50,6 +50,7 @@ delivery = sa.Table(
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("accepted", sa.BigInteger, nullable=False),
     sa.Column("answer", sa.LargeBinary),  # deflated JSON; forgotten when the programme's time for repeats is over
+    sa.Column("signature", TEXT),  # JSON: what the partner signed, where it did (service/signatures.py)
     sa.UniqueConstraint("partner", "key"),
     sa.Index("delivery_inbox", "inbox"),
     sa.Index("delivery_partner", "partner", "id"),  # a partner's own, in order
@@ -68,6 +69,7 @@ class Delivered:
     rows: int
     accepted: int
     answer: bytes
+    signature: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,20 @@ class Deliveries:
             else (known[each.partner, each.key].answer or b"")
             for each in delivered
         ]
+
+    def row(self, number: int) -> Any | None:
+        """A delivery, unless it was forgotten."""
+        rows = self._book.query(sa.select(delivery).where(delivery.c.id == number))
+        return rows[0] if rows else None
+
+    def page(self, partner: str, key: str | None, before: int | None, limit: int) -> list[Any]:
+        """A partner's deliveries below a number, the newest first; those with a key if one is named."""
+        own = sa.select(delivery).where(delivery.c.partner == partner)
+        if key is not None:
+            own = own.where(delivery.c.key == key)
+        if before is not None:
+            own = own.where(delivery.c.id < before)
+        return self._book.query(own.order_by(delivery.c.id.desc()).limit(limit))
 
     def waiting(self, *, at_once: bool = False) -> list[tuple[str, bool, list[int]]]:
         """Received day, whether to be settled at once, and ids of what waits in the inbox, in order.
@@ -298,6 +314,7 @@ def _row(each: Delivered, number: int) -> dict[str, Any]:
         "rows": each.rows,
         "accepted": each.accepted,
         "answer": zlib.compress(each.answer, 1),
+        "signature": each.signature,
     }
 
 
