@@ -37,7 +37,7 @@ from tanzhang.cli.common import (
 )
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.log import log_app
-from tanzhang.cli.operations import migrate
+from tanzhang.cli.operations import backup, migrate, restore
 from tanzhang.cli.receipts import receipt_app
 from tanzhang.cli.replay import replay
 from tanzhang.cli.serve import serve
@@ -287,6 +287,8 @@ app.command()(simulate)
 app.command()(replay)
 app.command()(serve)
 app.command()(migrate)
+app.command()(backup)
+app.command()(restore)
 
 
 def _misused(error: Any) -> Problem:
