@@ -38,7 +38,7 @@ from tanzhang.cli.common import (
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.key import key_app
 from tanzhang.cli.log import log_app
-from tanzhang.cli.operations import migrate
+from tanzhang.cli.operations import backup, migrate, restore
 from tanzhang.cli.partner import partner_app
 from tanzhang.cli.receipts import receipt_app
 from tanzhang.cli.replay import replay
@@ -295,6 +295,8 @@ app.command()(replay)
 app.command()(serve)
 app.command()(migrate)
 app.command()(work)
+app.command()(backup)
+app.command()(restore)
 
 
 def _misused(error: Any) -> Problem:

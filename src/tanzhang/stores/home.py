@@ -26,7 +26,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -373,6 +373,39 @@ class Home:
         if not path.is_file():
             raise refuse("key-missing", f"{path} is missing", where=str(path), remedy="restore it from your backup")
         return path.read_bytes().decode("ascii", "replace").removesuffix("\n")
+
+
+def new_home_folder(folder: Path) -> Path:
+    """A folder in which a home may be made; ``home-exists``."""
+    _check_free(folder, None)
+    return folder
+
+
+def place_files(folder: Path, storage: str | None, origin: str) -> Place:
+    """Where the files of a home that comes back go: its own folder, or a place of its own, which it keeps.
+
+    Raises ``storage-address-malformed``, ``storage-in-use``, ``storage-driver-missing``, ``storage-unusable``.
+    """
+    (folder / "keys").mkdir(mode=0o700, parents=True)
+    root: Place = folder
+    if storage is not None:
+        address = _storage_address(storage, folder)
+        root = open_storage(address)
+        claim(root, secrets.token_hex(16), f"files of a home that was restored, log {origin}")
+        write_durably(folder / "keys" / _STORAGE_ADDRESS, f"{address.text}\n".encode(), up_to=folder)
+    for private in (folder / KNOWN, *(root / name for name in _PRIVATE[1:])):
+        if isinstance(private, Path):
+            private.mkdir(mode=0o700, exist_ok=True)
+    return root
+
+
+def place_keys(folder: Path, keys: Mapping[str, bytes], book: BookAddress | None) -> None:
+    """Put secret keys into a home that comes back, and the address of its book, if it is on PostgreSQL."""
+    for name, data in keys.items():
+        if name != _BOOK_ADDRESS:
+            _write_secret(folder / "keys" / name, data.decode("ascii", "replace").removesuffix("\n"), folder)
+    if book is not None:
+        _write_secret(folder / "keys" / _BOOK_ADDRESS, book.text, folder)
 
 
 def is_home(folder: Path) -> bool:

@@ -111,6 +111,12 @@ class Book:
         check_revision(book.values().get("schema_version"), book.revision(), shown(place), migrating=migrating)
         return book
 
+    @classmethod
+    def load(cls, place: Path | BookAddress, file: Path) -> Book:
+        """The book that a copy by :meth:`copy_to` holds, brought back. ``home-exists``, ``book-copy-failed``."""
+        database_at(place).load(file)
+        return cls.open(place)
+
     @staticmethod
     def is_at(place: Path | BookAddress) -> bool:
         """Whether there is a book at a place; waits for one that is being made there at this moment."""
@@ -543,6 +549,13 @@ class Book:
             self._database.begin(con)
             with committing(con, self._database.written_as):
                 yield con
+
+    def copy_to(self, folder: Path) -> Path:
+        """Copy all of it, as of one moment, into a file of a folder, while others write; ``book-copy-failed``.
+
+        The copy has every secret that the book has: keys of salts, secrets of accounts, hashes of keys.
+        """
+        return self._database.copy_to(folder)
 
     def migrate(self, run: Callable[[sa.Connection], None], *, keep: bool) -> None:
         """Change the schema in one transaction, and make its guards anew; undone again unless ``keep``."""

@@ -68,6 +68,14 @@ class Database(Protocol):
         """Have no copy of deleted or changed rows left, as far as can be done from here."""
         ...
 
+    def copy_to(self, folder: Path) -> Path:
+        """Copy the whole book as of one moment, while others write, into a file of a folder; ``book-copy-failed``."""
+        ...
+
+    def load(self, file: Path) -> None:
+        """Make the book out of such a copy, where there is none. ``home-exists``, ``book-copy-failed``."""
+        ...
+
     def disk_bytes(self) -> int:
         """What the book takes on disk."""
         ...
@@ -87,6 +95,17 @@ def unusable(place: Path | BookAddress, error: object) -> TanzhangError:
         where=shown(place),
         remedy="free space, allow writing, reach the server or wait for other writers, then run the same command "
         "again; a damaged book is restored from a backup",
+    )
+
+
+def copy_failed(what: str, error: object, where: str) -> TanzhangError:
+    """``book-copy-failed`` with the first line of what the database's program said."""
+    reason = str(error).strip().partition("\n")[0]
+    return refuse(
+        "book-copy-failed",
+        f"{what}: {reason}",
+        where=where,
+        remedy="free space, reach the server, and check that the role may read or make every table; then try again",
     )
 
 

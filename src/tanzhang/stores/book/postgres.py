@@ -19,7 +19,9 @@ from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.stores.book.address import BookAddress
 from tanzhang.stores.book.database import committing, listen_for_errors, unusable
 from tanzhang.stores.book.postgres_guards import guard_problems, guards
+from tanzhang.stores.book.postgres_tools import run_tool
 from tanzhang.stores.book.schema import metadata
+from tanzhang.stores.files import sync_again
 
 try:
     import psycopg
@@ -146,6 +148,26 @@ class PostgresDatabase:
 
     def forget_deleted(self) -> None:
         pass  # rows that nobody sees any more are overwritten after VACUUM, whose time is the database's
+
+    def copy_to(self, folder: Path) -> Path:
+        file = folder / f"book.{self._schema}.dump"
+        run_tool("pg_dump", self.place, ["--format=custom", f"--schema={self._schema}", f"--file={file}"])
+        file.chmod(0o600)
+        sync_again(file)
+        return file
+
+    def load(self, file: Path) -> None:
+        with self.engine.connect() as con:
+            self._check_server(con)
+            named = sa.text("SELECT count(*) FROM pg_namespace WHERE nspname = :schema")
+            if con.scalar(named, {"schema": self._schema}):
+                raise refuse(
+                    "home-exists",
+                    f"there is a schema {self._schema} already",
+                    where=self.place.shown,
+                    remedy="choose another database, or rename the schema; a book comes back under its own name",
+                )
+        run_tool("pg_restore", self.place, ["--single-transaction", "--exit-on-error", str(file)])
 
     def disk_bytes(self) -> int:
         statement = (

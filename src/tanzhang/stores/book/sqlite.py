@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,27 @@ class SqliteDatabase:
     def forget_deleted(self) -> None:
         with self.engine.connect() as con:  # rows are overwritten in the file (secure_delete), not in the log before it
             con.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def copy_to(self, folder: Path) -> Path:
+        file = folder / self.place.name
+        new = file.with_name(f".{file.name}.new")
+        new.unlink(missing_ok=True)
+        new.touch(mode=0o600)
+        with self.engine.connect() as con, closing(sqlite3.connect(new)) as target:
+            source: Any = con.connection.driver_connection
+            source.backup(target)  # in one step, so that no writer makes it begin again
+        rename_durably(new, file)
+        return file
+
+    def load(self, file: Path) -> None:
+        if self.place.exists():
+            raise refuse(
+                "home-exists", f"{self.place} exists already", where=str(self.place), remedy="choose another folder"
+            )
+        new = self.place.with_name(f".{self.place.name}.new")
+        shutil.copyfile(file, new)
+        new.chmod(0o600)
+        rename_durably(new, self.place)
 
     def disk_bytes(self) -> int:
         return sum(path.stat().st_size for path in self.place.parent.glob(f"{self.place.name}*"))
