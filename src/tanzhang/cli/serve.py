@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from multiprocessing import set_start_method
 from typing import Annotated
 
 import typer
@@ -30,6 +31,7 @@ def serve(
         home_of(home)  # what is wrong with it is said here and not by every process
         os.environ[HOME_VARIABLE] = str(folder_of(home).resolve())
         target = f"{served.__module__}:{served.__name__}"
+        set_start_method("spawn", force=True)  # engines have threads, which a fork would not take along
         server = Granian(
             target,
             address=host,
