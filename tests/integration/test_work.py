@@ -65,7 +65,7 @@ def test_a_day_of_work_settles_at_once_then_the_day_then_closes_it(home: Home) -
     watch = Watch(NOON)
     working = worker(home, watch)
     first = results(working.round(home, chores()))
-    assert first == dict.fromkeys(("settle", "epoch", "publish", "forget"), "nothing") | {"tidy": "done"}
+    assert first == dict.fromkeys(("settle", "epoch", "publish", "tidy_log", "forget"), "nothing") | {"tidy": "done"}
     early = box("b1")
     early["time"] = "2025-06-05T11:00:00+08:00"
     send(home, early, ride("r1"))
@@ -75,7 +75,9 @@ def test_a_day_of_work_settles_at_once_then_the_day_then_closes_it(home: Home) -
     assert working.round(home, chores()) == []
     watch.pass_by(hours=12)  # one minute after midnight has come, ten minutes after not
     watch.now = on(5, 16) + timedelta(minutes=2)
-    assert results(working.round(home, chores())) == {"settle": "nothing", "publish": "nothing", "forget": "nothing"}
+    assert results(working.round(home, chores())) == dict.fromkeys(
+        ("settle", "publish", "tidy_log", "forget"), "nothing"
+    )
     watch.pass_by(minutes=10)
     assert results(working.round(home, chores()))["epoch"] == "done"
     assert [each["day"] for each in epochs(home)] == ["2025-06-05"]
@@ -189,7 +191,7 @@ def test_a_clock_set_forward_closes_no_day_until_it_has_stood_for_a_while(home: 
     send(home, ride("r1"))
     watch.now += timedelta(days=30)
     done = results(working.round(home, chores()))
-    assert set(done) == {"publish", "forget"}
+    assert set(done) == {"publish", "tidy_log", "forget"}
     watch.now -= timedelta(days=30)  # somebody noticed
     watch.pass_by(seconds=2)
     working.round(home, chores())

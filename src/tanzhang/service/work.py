@@ -24,6 +24,7 @@ from zoneinfo import ZoneInfo
 
 from tanzhang.core.errors import TanzhangError
 from tanzhang.service.epoch import close
+from tanzhang.service.log import tidy as tidy_log
 from tanzhang.service.moments import received_at
 from tanzhang.service.retention import tidy
 from tanzhang.service.settle import settle
@@ -99,6 +100,7 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
         Chore("epoch", Daily(timedelta(minutes=10)), _close_epoch, final=True),
         Chore("publish", Every(timedelta(minutes=1)), _publish),
         Chore("tidy", Daily(timedelta(hours=3, minutes=30)), _tidy, final=True),
+        Chore("tidy_log", Every(timedelta(hours=1)), _tidy_log),
         Chore("forget", Every(timedelta(hours=1)), _forget, outside=True),
     )
 
@@ -138,6 +140,12 @@ def _publish(home: Home, _now: datetime) -> Said:
 
 def _tidy(home: Home, now: datetime) -> Said:
     return tidy(home, now=now)
+
+
+def _tidy_log(home: Home, _now: datetime) -> Said:
+    """Partial tiles are written anew with each batch, up to 256 times as long as what they end up as."""
+    removed = tidy_log(home)["removed"]
+    return {"removed": removed} if removed else None
 
 
 def _forget(home: Home, now: datetime) -> Said:
