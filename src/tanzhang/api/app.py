@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from litestar import Litestar, Request
+from litestar import Litestar, Request, Router
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
@@ -21,7 +21,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 from tanzhang.api import problems
 from tanzhang.api.access import FRAMEWORK_PATH, Recogniser, check_access, check_declared
-from tanzhang.api.routes import health
+from tanzhang.api.routes import consents, health, me, privacy, sign_in
 from tanzhang.core.access import Caller
 from tanzhang.core.errors import TanzhangError
 from tanzhang.stores.home import ACCESS_VARIABLE, Home
@@ -29,7 +29,13 @@ from tanzhang.stores.home import ACCESS_VARIABLE, Home
 HOME_VARIABLE = "TANZHANG_HOME"
 """Names the environment variable that tells a server's processes which home they serve."""
 MAX_BODY_BYTES = 64 << 20
-HANDLERS = [*health.handlers]
+HANDLERS = [
+    *health.handlers,
+    *sign_in.handlers,
+    *me.handlers,
+    *consents.handlers,
+    *privacy.handlers,
+]
 
 
 def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Litestar:
@@ -47,7 +53,8 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Lite
         return caller
 
     app = Litestar(
-        HANDLERS,
+        # In one router, since the framework wraps a handler twice when a second one of its path is registered after it.
+        [Router("/", route_handlers=HANDLERS)],
         guards=[check_access],
         dependencies={
             "home": Provide(provide_home, sync_to_thread=False),

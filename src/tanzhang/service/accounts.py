@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -114,8 +114,8 @@ def _statement(home: Home, account: uuid.UUID, limit: str) -> dict[str, Any]:
         con,
         f"SELECT * FROM preview WHERE account = {quote(str(account))}::UUID ORDER BY ended DESC, action_id {limit}",
     )
-    confirmed = home.book.balance(account)
-    if not by_behaviour and not pending and not children:
+    confirmed, transferred = home.book.balance(account), home.book.transferred(account)
+    if not by_behaviour and not pending and not children and not transferred:
         if any(confirmed.values()):
             raise refuse(
                 "account-erased",
@@ -132,8 +132,9 @@ def _statement(home: Home, account: uuid.UUID, limit: str) -> dict[str, Any]:
     erased = {
         f"{name}_mg": str(amount)
         for kind, name in (("reduction", "reduction"), ("emission", "footprint"))
+        for unit in (UNIT_OF_KIND[kind],)
         for recorded in [sum(int(total) for found, _, _, total in by_behaviour if found == kind)]
-        if (amount := confirmed.get(UNIT_OF_KIND[kind], 0) - recorded)
+        if (amount := confirmed.get(unit, 0) - transferred.get(unit, 0) - recorded)
     }
     return {
         "account": str(account),
@@ -146,6 +147,7 @@ def _statement(home: Home, account: uuid.UUID, limit: str) -> dict[str, Any]:
             "reduction_mg": str(provisional.get((account, "reduction"), 0)),
             "footprint_mg": str(provisional.get((account, "emission"), 0)),
         },
+        **({"transferred": _said_of(transferred)} if transferred else {}),
         **({"erased": erased} if erased else {}),
         "by_behaviour": [
             {"kind": kind, "behaviour": behaviour, "records": count, "mg": total}
@@ -155,6 +157,14 @@ def _statement(home: Home, account: uuid.UUID, limit: str) -> dict[str, Any]:
         "children": children,
         "latest": [to_json(record) for record in latest],
         "open": [to_json(record) for record in pending],
+    }
+
+
+def _said_of(transferred: Mapping[str, int]) -> dict[str, str]:
+    """What came from other accounts of the person, less what went to them."""
+    return {
+        "reduction_mg": str(transferred.get("co2e_mg", 0)),
+        "footprint_mg": str(transferred.get("footprint_mg", 0)),
     }
 
 

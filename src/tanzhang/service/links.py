@@ -1,18 +1,21 @@
 """Links (1+N, 子母账户): whose platform account is whose, with the person's consent from-to.
 
-Single consents are rows of the book; whole files of them, as a platform hands over when it joins, are files the book
-names. Settlement reads both as one relation.
+A consent that has ended is followed by a row of the platform account to itself. Single consents are rows of the book;
+whole files of them, as a platform hands over when it joins, are files the book names. Settlement reads both as one
+relation.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import sqlalchemy as sa
 
 from tanzhang.core.claim import CHILD
@@ -211,22 +214,39 @@ def _check_links(home: Home, con: duckdb.DuckDBPyConnection, path: Path) -> None
 
 @dataclass(frozen=True, slots=True)
 class Consents:
-    """Every consent of a home: rows (child, account, valid_from, valid_until) and files of such rows."""
+    """Every consent of a home: rows (child, account, valid_from, valid_until) and files of such rows.
+
+    ``ends``: platform accounts and the days from which on they belong to nobody else, for consents of files.
+    """
 
     rows: tuple[tuple[str, str, str, str | None], ...]
     files: tuple[str, ...]
+    ends: tuple[tuple[str, str], ...] = ()
 
 
 def consents_of(home: Home) -> Consents:
-    """What the book knows of links."""
-    return Consents(
-        tuple(
-            (row.child, row.account, row.valid_from, row.valid_until)
-            for row in home.book.rows(link)
-            if not is_erased_link(row)
-        ),
-        tuple(str(home.storage / row.file) for row in home.book.link_files()),
-    )
+    """What the book knows of links, each as far as it held."""
+    rows, ends = _as_far_as_held(row for row in home.book.rows(link) if not is_erased_link(row))
+    files = tuple(str(home.storage / row.file) for row in home.book.link_files())
+    return Consents(rows, files, ends)
+
+
+def _as_far_as_held(given: Iterable[Any]) -> tuple[tuple[Any, ...], tuple[tuple[str, str], ...]]:
+    """Rows of table link cut where they were ended later, and the ends themselves."""
+    rows: list[list[Any]] = []
+    ends: list[tuple[str, str]] = []
+    of_child: dict[str, list[int]] = {}
+    for row in given:
+        if row.child != row.account:
+            of_child.setdefault(row.child, []).append(len(rows))
+            rows.append([row.child, row.account, row.valid_from, row.valid_until])
+            continue
+        ends.append((row.child, row.valid_from))
+        for number in of_child.get(row.child, ()):
+            held = rows[number]
+            if held[3] is None or held[3] > row.valid_from:
+                held[3] = max(held[2], row.valid_from)
+    return tuple(tuple(row) for row in rows if row[3] is None or row[2] < row[3]), tuple(ends)
 
 
 def links_relation(home: Home, con: duckdb.DuckDBPyConnection) -> str | None:
@@ -239,12 +259,40 @@ def relation_of(consents: Consents, con: duckdb.DuckDBPyConnection) -> str | Non
     rows, files = list(consents.rows), consents.files
     if not rows and not files:
         return None
-    con.execute("CREATE OR REPLACE TEMP TABLE link_rows (child UUID, account UUID, valid_from DATE, valid_until DATE)")
-    if rows:
-        con.executemany("INSERT INTO link_rows VALUES (?, ?, ?, ?)", rows)
-    many = f"UNION ALL FROM read_parquet([{', '.join(map(quote, files))}])" if files else ""
+    _as_table(con, "link_rows", rows, ("child", "account", "valid_from", "valid_until"))
+    many = ""
+    if files:
+        _as_table(con, "link_ends", consents.ends, ("child", "day"))
+        many = (
+            "UNION ALL SELECT child, account, valid_from, least(valid_until, (SELECT min(e.day) FROM link_ends e "
+            f"WHERE e.child = f.child AND e.day > f.valid_from)) FROM read_parquet([{', '.join(map(quote, files))}]) f"
+        )
     con.execute(f"CREATE OR REPLACE TEMP VIEW links AS FROM link_rows {many}")
     return "links"
+
+
+def _as_table(
+    con: duckdb.DuckDBPyConnection, name: str, rows: Sequence[Sequence[str | None]], columns: Sequence[str]
+) -> None:
+    """A table of rows of texts: identities in columns child and account, days in the others."""
+    texts = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+    con.register("link_texts", pa.table({n: pa.array(t, pa.string()) for n, t in zip(columns, texts, strict=True)}))
+    typed = (f"{column}::{'UUID' if column in ('child', 'account') else 'DATE'} AS {column}" for column in columns)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {', '.join(typed)} FROM link_texts")
+    con.unregister("link_texts")
+
+
+def spans_of(home: Home, con: duckdb.DuckDBPyConnection, *, child: str = "", account: str = "") -> list[Any]:
+    """The consents of a child or into an account: child, account, from, until (None: open), as texts, in order."""
+    consents = links_relation(home, con)
+    if consents is None:
+        return []
+    found: list[Any] = con.execute(
+        f"SELECT child::VARCHAR, account::VARCHAR, valid_from::VARCHAR, valid_until::VARCHAR FROM {consents} "
+        "WHERE child = nullif(?, '')::UUID OR account = nullif(?, '')::UUID ORDER BY valid_from, child",
+        [child, account],
+    ).fetchall()
+    return found
 
 
 def children_of(home: Home, con: duckdb.DuckDBPyConnection, account: uuid.UUID) -> list[dict[str, Any]]:

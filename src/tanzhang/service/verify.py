@@ -30,6 +30,7 @@ from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.engine.sql import compile_mg
 from tanzhang.service.check_totals import Recounted, check_boards, check_epochs, check_tallies
+from tanzhang.service.check_transfers import check_transfers
 from tanzhang.service.history import History
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.recount import (
@@ -135,6 +136,7 @@ class _Verification:
         self.batches = self.book.batches()
         self.submissions = self.book.submissions()
         self.sound: list[Any] = []
+        self.heads: dict[str, list[str]] = {}
 
     @property
     def steps(self) -> tuple[Callable[[], Check], ...]:
@@ -151,6 +153,7 @@ class _Verification:
             self._known,
             self._totals,
             self._postings,
+            self._transfers,
             self._tallies,
             self._boards,
             self._quantities,
@@ -180,6 +183,7 @@ class _Verification:
     def _chains(self) -> Check:
         """Rows of the book against their chains, and the chains against what the manifests say of them."""
         count, problems, heads = self.book.check_chains()
+        self.heads = heads
         for row in self.batches:
             for table, said in _manifest(row).get("book", {}).items():
                 count += 1
@@ -377,6 +381,11 @@ class _Verification:
             if amount != 0:
                 check.problems.append(_wrong("unbalanced", f"{unit} sums to {amount}", f"{self.book.name}: posting"))
         return check
+
+    def _transfers(self) -> Check:
+        """What went between accounts that are one person's."""
+        what = "transfers between a person's accounts against their links; the log's word for them"
+        return Check("transfers", what, *check_transfers(self.home, self.heads))
 
     def _tallies(self) -> Check:
         """Counts and amounts by day, behaviour, region and partner, on which pages of totals rest."""

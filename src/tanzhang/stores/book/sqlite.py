@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.stores.book.database import committing, listen_for_errors
-from tanzhang.stores.book.schema import APPEND_ONLY, CHAINED, WITH_BATCH, erasing_link_sql, link, refusal_of
+from tanzhang.stores.book.schema import APPEND_ONLY, CHAINED, ERASABLE, WITH_BATCH, erasing_sql, refusal_of
 from tanzhang.stores.files import rename_durably
 
 
@@ -89,7 +89,7 @@ def _guards() -> Iterator[tuple[sa.Table, str, str]]:
     """Table, name and event of each trigger that keeps rows as they are, against INSERT OR REPLACE too."""
     for table in APPEND_ONLY:
         for verb in ("UPDATE", "DELETE"):
-            but = f" WHEN NOT ({erasing_link_sql('IS')})" if (verb, table) == ("UPDATE", link) else ""
+            but = f" WHEN NOT ({erasing_sql(table, 'IS')})" if verb == "UPDATE" and table in ERASABLE else ""
             yield table, f"no_{verb.lower()}", f"{verb} ON {table.name}{but}"
     following = "SELECT coalesce(max(seq), -1) + 1 FROM"
     by_name = {table.name: table for table in APPEND_ONLY}
