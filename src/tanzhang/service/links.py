@@ -262,6 +262,8 @@ def relation_of(consents: Consents, con: duckdb.DuckDBPyConnection) -> str | Non
     _as_table(con, "link_rows", rows, ("child", "account", "valid_from", "valid_until"))
     many = ""
     if files:
+        many = f"UNION ALL FROM read_parquet([{', '.join(map(quote, files))}])"
+    if files and consents.ends:
         _as_table(con, "link_ends", consents.ends, ("child", "day"))
         many = (
             "UNION ALL SELECT child, account, valid_from, least(valid_until, (SELECT min(e.day) FROM link_ends e "

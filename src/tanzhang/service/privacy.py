@@ -5,13 +5,14 @@ docs/privacy.md says what is kept and what erasing leaves.
 
 from __future__ import annotations
 
+import getpass
 import io
 import json
 import os
 import tempfile
 import uuid
 import zipfile
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tanzhang.service.consents import consents, links
 from tanzhang.service.erase import erase
 from tanzhang.service.export import export_account
 from tanzhang.service.joining import own_accounts
+from tanzhang.service.links import spans_of
 from tanzhang.service.moments import received_at
 from tanzhang.service.sign_in import settings_of
 from tanzhang.stores.home import PERSONAL_KEYS, PERSONAL_VARIABLE, Home
@@ -181,13 +183,40 @@ def erasure_state(home: Home, account: str) -> dict[str, Any]:
 def erase_due(home: Home, *, now: datetime) -> dict[str, Any]:
     """Erase everybody who asked for it and whose waiting time is over, all at once; see :func:`erase.erase`.
 
-    Reports that are not settled yet stay; who has some is erased again when this runs after they are.
+    Reports that are not settled yet stay; their accounts are remembered, and erased again when this runs after the
+    last window closed. Killed anywhere, the same call again comes to the same end.
     """
     due = home.people.due(received_at(now))
-    accounts = sorted({own for account in due for own in own_accounts(home, uuid.UUID(account))})
+    asked = [str(own) for account in due for own in own_accounts(home, uuid.UUID(account))]
+    accounts = home.people.to_erase([*asked, *_children(home, asked)], received_at(now))
     if not accounts:
         return {"status": "nothing", "persons": 0}
-    return {**erase(home, accounts, reason="asked for by the person", now=now), "persons": len(due)}
+    done = erase(home, map(uuid.UUID, accounts), reason="asked for by the person", now=now)
+    later = {each["account"]: _after(each["last_closes_on"]) for each in done["open"]}
+    home.people.erased(accounts, later)
+    return {**done, "persons": len(due)}
+
+
+def _children(home: Home, accounts: list[str]) -> list[str]:
+    """The platform accounts that are linked to none but these."""
+    con = home.connect()
+    found = {child for account in accounts for child, *_ in spans_of(home, con, account=account)}
+    known = {*accounts, *found}
+    return [
+        child for child in sorted(found) if all(into in known for _, into, _, _ in spans_of(home, con, child=child))
+    ]
+
+
+def _after(day: str) -> str:
+    """A moment after a local day is over, wherever it is."""
+    return (date.fromisoformat(day) + timedelta(days=2)).isoformat()
+
+
+def note_operator(home: Home, account: uuid.UUID, what: str, *, now: datetime) -> None:
+    """Keep that the operator looked at an account from the command line, if a person can see that it was so."""
+    whose = home.joinings.root(str(account))
+    if home.people.row(person, account=whose) is not None:
+        note_look(home, whose, role=Role.OPERATOR, who=getpass.getuser(), what=what, now=now)
 
 
 # -- keys -----------------------------------------------------------------------------------------------------

@@ -271,7 +271,7 @@ class Home:
                 f"{path} is missing",
                 where=str(path),
                 remedy="restore it from your backup; a home from before there were persons gets one by "
-                "'tanzhang key rotate'",
+                "'tanzhang people rotate-key'",
             )
         return PersonalKeys.parse(path.read_text(encoding="ascii", errors="replace"), where=str(path))
 

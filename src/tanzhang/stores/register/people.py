@@ -98,6 +98,13 @@ join_token = sa.Table(
     sa.Column("account", TEXT),  # whose it became
     sa.Index("join_token_source", "source"),
 )
+# Accounts of persons who asked to be erased, until nothing of them is left to settle either.
+erase_again = sa.Table(
+    "erase_again",
+    metadata,
+    sa.Column("account", TEXT, primary_key=True),
+    sa.Column("after", TEXT, nullable=False),
+)
 # Who looked at a person's data.
 access_log = sa.Table(
     "access_log",
@@ -250,6 +257,26 @@ class People:
         """Accounts whose persons are to be erased by a moment."""
         rows = self._book.query(sa.select(person.c.account).where(person.c.erase_after <= at))
         return sorted(row.account for row in rows)
+
+    def to_erase(self, accounts: Iterable[str], at: str) -> list[str]:
+        """Keep that accounts are to be erased from now on; returns all whose time has come."""
+        with self._book.transaction() as con:
+            known = {row.account for row in con.execute(sa.select(erase_again.c.account))}
+            new = [{"account": each, "after": at} for each in sorted(set(accounts) - known)]
+            if new:
+                con.execute(erase_again.insert(), new)
+        rows = self._book.query(sa.select(erase_again.c.account).where(erase_again.c.after <= at))
+        return sorted(row.account for row in rows)
+
+    def erased(self, accounts: Sequence[str], later: Mapping[str, str]) -> None:
+        """Accounts are erased, but for those that have something left until a moment."""
+        with self._book.transaction() as con:
+            for account in accounts:
+                own = erase_again.c.account == account
+                if account in later:
+                    con.execute(erase_again.update().where(own).values(after=later[account]))
+                else:
+                    con.execute(erase_again.delete().where(own))
 
     def forget(self, con: sa.Connection, accounts: Sequence[str]) -> int:
         """In somebody's transaction: remove everything of persons; returns how many rows."""
