@@ -6,7 +6,7 @@ import typer
 
 from tanzhang.cli.common import AsJson, HomeOption, answer, answering, home_of, now
 
-people_app = typer.Typer(help="Signed-in persons: erasing whoever asked for it, keys of personal fields.")
+people_app = typer.Typer(help="Erase whoever asked for it; keys of personal fields.")
 
 
 @people_app.command(name="erase-due")

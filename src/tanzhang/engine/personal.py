@@ -1,12 +1,14 @@
 """Personal fields at rest: AES-256-GCM under a key that is kept outside the database.
 
 A sealed text is ``<key id>.<base64url of nonce and ciphertext>``. The place where it stands (table, column, row) is
-authenticated with it, so that a text moved to another row does not open. Keys are lines ``<id> <64 hex digits>``; the
-first seals, all of them open. No message and no ``repr`` contains a key.
+authenticated with it, so that a text moved to another row does not open. Keys are lines ``<id> <64 hex digits>``, the
+id made of the key, so that a changed line shows; the first seals, all of them open. No message and no ``repr``
+contains a key.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -20,7 +22,7 @@ from tanzhang.core.errors import TanzhangError, refuse
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
-_LINE = re.compile(rf"([0-9a-z]{{1,16}}) ([0-9a-f]{{{2 * KEY_BYTES}}})")
+_LINE = re.compile(rf"([0-9a-f]{{8}}) ([0-9a-f]{{{2 * KEY_BYTES}}})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +35,16 @@ class PersonalKeys:
     def parse(cls, text: str, *, where: str) -> PersonalKeys:
         """Read the lines of a key file; ``personal-key-malformed``."""
         found: dict[str, bytes] = {}
-        for number, line in enumerate(text.splitlines(), 1):
-            match = _LINE.fullmatch(line.strip())
-            if match is None or match[1] in found:
+        for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
+            match = _LINE.fullmatch(line)
+            if match is None or match[1] in found or key_id(bytes.fromhex(match[2])) != match[1]:
                 raise refuse(
                     "personal-key-malformed",
-                    f"line {number} is not an id and {2 * KEY_BYTES} hex digits, or its id stands twice",
+                    f"line {number} is not a key behind its id, or stands twice",
                     where=where,
                     remedy="restore the file from your backup of keys",
                 )
             found[match[1]] = bytes.fromhex(match[2])
-        if not found:
-            raise refuse("personal-key-malformed", "there is no key", where=where, remedy="restore it from your backup")
         return cls(found)
 
     def to_text(self) -> str:
@@ -53,11 +53,7 @@ class PersonalKeys:
 
     def with_new(self) -> PersonalKeys:
         """A new key in front; the others still open what they sealed."""
-        return PersonalKeys({secrets.token_hex(4): secrets.token_bytes(KEY_BYTES), **self.keys})
-
-    def only_current(self) -> PersonalKeys:
-        """The current key alone."""
-        return PersonalKeys({self.current: self.keys[self.current]})
+        return PersonalKeys({**personal_keys(secrets.token_bytes(KEY_BYTES)).keys, **self.keys})
 
     @property
     def current(self) -> str:
@@ -92,9 +88,14 @@ def key_of(sealed: str) -> str:
     return sealed.partition(".")[0]
 
 
-def new_keys() -> PersonalKeys:
-    """A first key."""
-    return PersonalKeys({secrets.token_hex(4): secrets.token_bytes(KEY_BYTES)})
+def personal_keys(key: bytes) -> PersonalKeys:
+    """One key alone."""
+    return PersonalKeys({key_id(key): key})
+
+
+def key_id(key: bytes) -> str:
+    """By what a key is called in what it sealed."""
+    return hashlib.sha256(b"tanzhang personal key" + key).hexdigest()[:8]
 
 
 def _changed(place: str) -> TanzhangError:

@@ -154,7 +154,8 @@ def unlink(home: Home, account: str, name: str, *, now: datetime) -> dict[str, A
 def merge_by_token(home: Home, account: str, token: str, *, now: datetime) -> dict[str, Any]:
     """Make the account of a token part of this one: its platforms, what it holds, and what it is signed in to with.
 
-    Whoever is signed in to the other account is no longer. Raises as :func:`link_by_token`.
+    Whoever is signed in to the other account is no longer; if it was to be erased, it is not any more. Raises as
+    :func:`link_by_token`.
     """
     row = _token(home, token, MERGE, now)
     at = received_at(now)
@@ -163,6 +164,7 @@ def merge_by_token(home: Home, account: str, token: str, *, now: datetime) -> di
         _use(con, row, account, name, at)
         own = person_identity.c.account == row.source
         con.execute(person_identity.update().where(own).values(account=account))
+        con.execute(person.update().where(person.c.account == row.source).values(erase_after=None))
 
     made = join(home, uuid.UUID(row.source), uuid.UUID(account), kind=MERGE, now=now, also=also)
     home.access.end_sessions("person", row.source)

@@ -30,6 +30,7 @@ from tanzhang.stores.records import digest_of, write_table
 
 _COLUMNS = ("partner", "subject", "with_partner", "with_subject", "valid_from")
 _SHOWN = 20
+_AT_ONCE = 500
 _OPEN_END = "coalesce(valid_until, DATE '9999-12-31')"
 
 
@@ -231,6 +232,21 @@ def consents_of(home: Home) -> Consents:
     return Consents(rows, files, ends)
 
 
+def links_near(home: Home, con: duckdb.DuckDBPyConnection, children: Iterable[str]) -> str | None:
+    """:func:`links_relation` of some platform accounts; what it says of others is not to be relied on."""
+    return relation_of(_consents_near(home, children), con)
+
+
+def _consents_near(home: Home, children: Iterable[str]) -> Consents:
+    """Every row of some platform accounts, and all files."""
+    named = sorted(set(children))
+    found: list[Any] = []
+    for start in range(0, len(named), _AT_ONCE):
+        found += home.book.query(sa.select(link).where(link.c.child.in_(named[start : start + _AT_ONCE])))
+    rows, ends = _as_far_as_held(sorted((row for row in found if not is_erased_link(row)), key=lambda row: row.seq))
+    return Consents(rows, tuple(str(home.storage / row.file) for row in home.book.link_files()), ends)
+
+
 def _as_far_as_held(given: Iterable[Any]) -> tuple[tuple[Any, ...], tuple[tuple[str, str], ...]]:
     """Rows of table link cut where they were ended later, and the ends themselves."""
     rows: list[list[Any]] = []
@@ -286,7 +302,15 @@ def _as_table(
 
 def spans_of(home: Home, con: duckdb.DuckDBPyConnection, *, child: str = "", account: str = "") -> list[Any]:
     """The consents of a child or into an account: child, account, from, until (None: open), as texts, in order."""
-    consents = links_relation(home, con)
+    children = {child} if child else set()
+    if account:
+        linked = home.book.query(sa.select(link.c.child).where(link.c.account == account))
+        children |= {row.child for row in linked}
+        files = ", ".join(quote(str(home.storage / row.file)) for row in home.book.link_files())
+        if files:
+            into = f"SELECT DISTINCT child::VARCHAR FROM read_parquet([{files}]) WHERE account = ?"
+            children |= {each for (each,) in con.execute(into, [account]).fetchall()}
+    consents = links_near(home, con, children)
     if consents is None:
         return []
     found: list[Any] = con.execute(
@@ -299,12 +323,5 @@ def spans_of(home: Home, con: duckdb.DuckDBPyConnection, *, child: str = "", acc
 
 def children_of(home: Home, con: duckdb.DuckDBPyConnection, account: uuid.UUID) -> list[dict[str, Any]]:
     """The platform accounts linked to an account, with the days of consent."""
-    consents = links_relation(home, con)
-    if consents is None:
-        return []
-    found = con.execute(
-        f"SELECT child::VARCHAR, valid_from::VARCHAR, valid_until::VARCHAR FROM {consents} WHERE account = ? "
-        "ORDER BY valid_from, child",
-        [account],
-    ).fetchall()
-    return [{"child": child, "from": first, "until": last} for child, first, last in found]
+    found = spans_of(home, con, account=str(account))
+    return [{"child": child, "from": first, "until": last} for child, _, first, last in found]

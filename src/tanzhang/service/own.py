@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import segno
 
 from tanzhang.core.errors import TanzhangError, refuse
@@ -133,8 +134,8 @@ def _opened(home: Home, accounts: Sequence[uuid.UUID]) -> tuple[duckdb.DuckDBPyC
     ]
     if not numbered:
         return con, None
-    con.execute("CREATE TEMP TABLE numbered (filename VARCHAR, batch BIGINT, first BIGINT)")
-    con.executemany("INSERT INTO numbered VALUES (?, ?, ?)", numbered)
+    columns = zip(("filename", "batch", "first"), zip(*numbered, strict=True), strict=True)
+    con.register("numbered", pa.table({name: list(values) for name, values in columns}))
     named = ", ".join(quote(name) for name, _, _ in numbered)
     own = ", ".join(f"{quote(str(each))}::UUID" for each in accounts)
     read = f"read_parquet([{named}], filename = true, file_row_number = true)"

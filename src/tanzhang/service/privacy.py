@@ -9,6 +9,7 @@ import getpass
 import io
 import json
 import os
+import secrets
 import tempfile
 import uuid
 import zipfile
@@ -18,7 +19,7 @@ from typing import Any
 
 from tanzhang.core.access import Role, secret_hash
 from tanzhang.core.errors import TanzhangError, refuse
-from tanzhang.engine.personal import PersonalKeys, new_keys
+from tanzhang.engine.personal import KEY_BYTES, PersonalKeys, personal_keys
 from tanzhang.service.consents import consents, links
 from tanzhang.service.erase import erase
 from tanzhang.service.export import export_account
@@ -186,7 +187,8 @@ def erase_due(home: Home, *, now: datetime) -> dict[str, Any]:
     Reports that are not settled yet stay; their accounts are remembered, and erased again when this runs after the
     last window closed. Killed anywhere, the same call again comes to the same end.
     """
-    due = home.people.due(received_at(now))
+    # Whoever became part of another account meanwhile is that account's to erase.
+    due = [each for each in home.people.due(received_at(now)) if home.joinings.of_source(each) is None]
     asked = [str(own) for account in due for own in own_accounts(home, uuid.UUID(account))]
     accounts = home.people.to_erase([*asked, *_children(home, asked)], received_at(now))
     if not accounts:
@@ -237,7 +239,9 @@ def rotate_keys(home: Home) -> dict[str, Any]:
         )
     path = home.folder / "keys" / PERSONAL_KEYS
     if not path.is_file() and not home.people.keys_used():
-        home.keep_personal_keys(new_keys())  # of a home from before there were persons
+        home.keep_personal_keys(
+            personal_keys(secrets.token_bytes(KEY_BYTES))
+        )  # of a home from before there were persons
     home.keep_personal_keys(home.personal_keys.with_new())
     keys = home.personal_keys
     sealed = home.people.seal_again(keys)

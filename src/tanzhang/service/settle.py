@@ -17,13 +17,14 @@ import pyarrow as pa
 
 from tanzhang.core.errors import refuse
 from tanzhang.core.record import ERASED
+from tanzhang.engine.columns import values_of
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.prepare import prepare
 from tanzhang.engine.records import RECORD_COLUMNS, Decision
 from tanzhang.engine.settle import settle as decide
 from tanzhang.service.gather import gather
 from tanzhang.service.history import History
-from tanzhang.service.links import links_relation
+from tanzhang.service.links import links_near, links_relation
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.seal import seal
 from tanzhang.stores.home import Home
@@ -33,6 +34,9 @@ from tanzhang.stores.reports import ReportFile, last_close_day, read_report_slic
 
 if TYPE_CHECKING:
     import duckdb
+
+
+_FEW = 5_000
 
 
 class Engine(Protocol):
@@ -173,8 +177,15 @@ def decide_pending(home: Home, con: duckdb.DuckDBPyConnection, pending: pa.Table
 
 def _decide(home: Home, con: duckdb.DuckDBPyConnection, pending: pa.Table, history: History) -> Decision:
     recipes, rules = history.recipes, history.rules
-    pending = prepare(con, pending, links=links_relation(home, con), recipes=recipes, rules=rules)
+    pending = prepare(con, pending, links=_links(home, con, pending), recipes=recipes, rules=rules)
     return decide(con, pending=pending, settled=history.near(con, pending), recipes=recipes, rules=rules)
+
+
+def _links(home: Home, con: duckdb.DuckDBPyConnection, pending: pa.Table) -> str | None:
+    """Whose platform accounts are: of few reports only those that they are of."""
+    if pending.num_rows > _FEW:
+        return links_relation(home, con)
+    return links_near(home, con, {str(uuid.UUID(bytes=each)) for each in values_of(pending["child"])})
 
 
 def settled_records(home: Home, con: duckdb.DuckDBPyConnection) -> str:

@@ -58,10 +58,10 @@ def pseudonym_for(home: Home, partner: str, account: str) -> str:
 # -- OpenID Connect -------------------------------------------------------------------------------------------
 
 
-def begin_oidc(home: Home, name: str, *, return_to: str = "/", now: datetime) -> tuple[str, str]:
+def begin_oidc(home: Home, name: str, address: str, *, return_to: str = "/", now: datetime) -> tuple[str, str]:
     """Where to send the browser, and what it has to keep and bring back with the answer.
 
-    Raises ``provider-unknown``, ``return-malformed``, ``provider-unreachable``.
+    Raises ``provider-unknown``, ``return-malformed``, ``too-many-requests``, ``provider-unreachable``.
     """
     issuer, redirect = _issuer(home, name)
     if not return_to.startswith("/") or return_to.startswith("//") or "\\" in return_to or not return_to.isprintable():
@@ -71,6 +71,10 @@ def begin_oidc(home: Home, name: str, *, return_to: str = "/", now: datetime) ->
             where="query: return_to",
             remedy="give a path of this service, beginning with one slash",
         )
+    most, since = settings_of(home).most_begun_per_address_an_hour, received_at(now - _HOUR)
+    over = home.people.allowed([(_address(home, "begun", address), most, since)], received_at(now))
+    if over is not None:
+        raise _too_many(over)
     state, kept, nonce, verifier = (new_token() for _ in range(4))
     url = issuer.begin(redirect, state=state, nonce=nonce, verifier=verifier)
     row = {
@@ -216,7 +220,7 @@ def _check_lock(home: Home, rules: Phone, name: str, now: datetime) -> None:
 def _too_many(bucket: str) -> TanzhangError:
     what = "this address" if bucket.startswith("address") else "this number"
     return refuse(
-        "too-many-requests", f"too many codes for {what}", where="phone", remedy="wait, then have a code sent again"
+        "too-many-requests", f"too often for {what}", where="sign-in", remedy="wait for a while, then try again"
     )
 
 

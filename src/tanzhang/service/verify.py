@@ -205,6 +205,7 @@ class _Verification:
                 read()
             except TanzhangError as error:
                 check.problems += error.problems
+        self._personal(check)
         number, key = self.book.next_seal_key()
         last = _manifest(self.batches[-1]) if self.batches else {"next_seal_check": self.home.values["seal_check"]}
         if key_check(key) != last.get("next_seal_check") or number != len(self.batches):
@@ -212,6 +213,15 @@ class _Verification:
                 _wrong("key-changed", "the next salt key is not the one committed to", f"{self.book.name}: seal_key")
             )
         return check
+
+    def _personal(self, check: Check) -> None:
+        """That personal fields open with the keys that are there."""
+        try:
+            count, problems = self.home.people.problems(self.home.personal_keys)
+        except TanzhangError as error:
+            count, problems = 0, [*error.problems]
+        check.count += count + 1
+        check.problems += problems
 
     def _plans(self) -> Check:
         check = Check("plans", "plan documents against their digests")

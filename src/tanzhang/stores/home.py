@@ -37,7 +37,7 @@ from tanzhang.core.methodology import canonical_json
 from tanzhang.core.note import VerifierKey, is_key_name
 from tanzhang.core.programme import Programme
 from tanzhang.engine.kernel import connect
-from tanzhang.engine.personal import PersonalKeys
+from tanzhang.engine.personal import PersonalKeys, personal_keys
 from tanzhang.engine.signing import NoteSigner, NoteVerifier
 from tanzhang.stores.book import Book, BookAddress
 from tanzhang.stores.catalogue import Catalogue
@@ -166,7 +166,7 @@ class Home:
                     private.mkdir(mode=0o700, exist_ok=True)
             _write_secret(keys / "identity.key", identity.hex(), folder)
             _write_secret(keys / "log.key", signer.to_text(), folder)
-            _write_secret(keys / PERSONAL_KEYS, PersonalKeys({"1": secret("personal")}).to_text().rstrip("\n"), folder)
+            _write_secret(keys / PERSONAL_KEYS, personal_keys(secret("personal")).to_text().rstrip("\n"), folder)
             write_durably(keys / "log.vkey", signer.verifier_key.to_text().encode() + b"\n", up_to=folder)
             Log.create(root / "log", origin, signer)
             if files is not None:

@@ -46,6 +46,8 @@ class PeopleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public_url: str = "http://localhost:8080"
     oidc: dict[str, Provider] = {}
     phone: Phone | None = None
+    most_begun_per_address_an_hour: int = 300
+    """Sign-ins with a provider that one address may begin."""
     erasure_waits_days: int = 7
     fresh_s: int = 600
     """For how long after signing in what is dangerous may be asked for."""

@@ -15,6 +15,7 @@ from tanzhang.api.conditional import answered
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.core.access import Role
 from tanzhang.core.errors import refuse
+from tanzhang.service.accounts import action_named
 from tanzhang.service.consents import ShownNames
 from tanzhang.service.epoch import Prover, latest_epoch
 from tanzhang.service.grading import grade_account
@@ -58,27 +59,29 @@ def my_records(
     return answered(request, own_records(home, UUID(caller.subject), kind=kind, cursor=cursor, limit=limit))
 
 
-@get("/v1/me/records/{action:uuid}", opt=OWN, sync_to_thread=True, tags=_TAGS)
-def my_record(home: TheHome, caller: TheCaller, request: AnyRequest, action: FromPath[UUID]) -> Response[Any]:
-    """One record: its methodology, the steps of its computation, and the plan with all parameters and sources."""
-    return answered(request, own_record(home, UUID(caller.subject), action))
+@get("/v1/me/records/{action:str}", opt=OWN, sync_to_thread=True, tags=_TAGS)
+def my_record(home: TheHome, caller: TheCaller, request: AnyRequest, action: FromPath[str]) -> Response[Any]:
+    """One record, by id or PARTNER:REFERENCE, with the steps of its computation and the plan it was computed by."""
+    return answered(request, own_record(home, UUID(caller.subject), action_named(home, action)))
 
 
-@get("/v1/me/records/{action:uuid}/receipt", opt=OWN, sync_to_thread=True, tags=_TAGS)
-def my_receipt(home: TheHome, caller: TheCaller, action: FromPath[UUID]) -> Response[bytes]:
+@get("/v1/me/records/{action:str}/receipt", opt=OWN, sync_to_thread=True, tags=_TAGS)
+def my_receipt(home: TheHome, caller: TheCaller, action: FromPath[str]) -> Response[bytes]:
     """The receipt of a record, a file that proves it offline and for good."""
-    check_own(home, UUID(caller.subject), action)
-    return _file(create_receipt(home, action), f"{action}.tlog-proof")
+    named = action_named(home, action)
+    check_own(home, UUID(caller.subject), named)
+    return _file(create_receipt(home, named), f"{named}.tlog-proof")
 
 
-@get("/v1/me/records/{action:uuid}/qr", opt=OWN, sync_to_thread=True, tags=_TAGS)
-def my_receipt_qr(home: TheHome, caller: TheCaller, action: FromPath[UUID]) -> dict[str, str]:
+@get("/v1/me/records/{action:str}/qr", opt=OWN, sync_to_thread=True, tags=_TAGS)
+def my_receipt_qr(home: TheHome, caller: TheCaller, action: FromPath[str]) -> dict[str, str]:
     """A QR code of a receipt as SVG: of the receipt itself (``holds: receipt``), or of its digest if it is too large.
 
     A digest proves nothing by itself: it shows that a receipt file somebody brings is this one.
     """
-    check_own(home, UUID(caller.subject), action)
-    return receipt_qr(create_receipt(home, action))
+    named = action_named(home, action)
+    check_own(home, UUID(caller.subject), named)
+    return receipt_qr(create_receipt(home, named))
 
 
 @get("/v1/me/grade", opt=OWN, sync_to_thread=True, tags=_TAGS)

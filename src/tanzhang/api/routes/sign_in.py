@@ -12,6 +12,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from tanzhang.api.access import COOKIE, allow
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.core.access import Caller, Role
+from tanzhang.core.errors import refuse
 from tanzhang.service.access import SESSION_LASTS, csrf_token, open_session
 from tanzhang.service.sign_in import SIGN_IN_LASTS, begin_oidc, check_code, finish_oidc, send_code, ways
 from tanzhang.stores.home import Home
@@ -42,9 +43,9 @@ def sign_in_ways(home: TheHome) -> dict[str, Any]:
 
 
 @get("/v1/sign-in/oidc/{name:str}", opt=_ANYBODY, sync_to_thread=True, tags=["sign-in"], status_code=_FOUND)
-def begin(home: TheHome, now: Now, name: FromPath[str], return_to: Text = "/") -> Response[None]:
+def begin(home: TheHome, now: Now, request: AnyRequest, name: FromPath[str], return_to: Text = "/") -> Response[None]:
     """Send the browser to a provider; it comes back to the callback, and then goes on to path ``return_to``."""
-    url, kept = begin_oidc(home, name, return_to=return_to, now=now)
+    url, kept = begin_oidc(home, name, _address(request), return_to=return_to, now=now)
     answer = _to(url)
     answer.set_cookie(_cookie(BEGUN_COOKIE, kept, int(SIGN_IN_LASTS.total_seconds())))
     return answer
@@ -75,6 +76,7 @@ def come_back(
 @post("/v1/sign-in/phone", opt=_ANYBODY, sync_to_thread=True, tags=["sign-in"], status_code=202)
 def phone(home: TheHome, now: Now, request: AnyRequest, data: JSONBody[PhoneAsked]) -> dict[str, Any]:
     """Have a code of six digits sent to a phone."""
+    _check_json(request)
     return send_code(home, data.phone, _address(request), now=now)
 
 
@@ -83,6 +85,7 @@ def verify_phone(
     home: TheHome, now: Now, caller: TheCaller, request: AnyRequest, data: JSONBody[CodeGiven]
 ) -> Response[dict[str, Any]]:
     """Sign in with the code that came to a phone; ``csrf`` is what changes have to carry as ``X-CSRF-Token``."""
+    _check_json(request)
     account = check_code(home, data.phone, data.code, _address(request), account=_signed_in(caller), now=now)
     answer: Response[dict[str, Any]] = Response({"account": account, "csrf": None})
     if _signed_in(caller) is None:
@@ -107,6 +110,17 @@ def _cookie(name: str, value: str, lasts_s: int) -> Cookie:
 
 def _to(url: str) -> Response[None]:
     return Response(None, status_code=_FOUND, headers={"location": url, "cache-control": "no-store"})
+
+
+def _check_json(request: AnyRequest) -> None:
+    """Refuse what a form of another site can send, since strangers have no token that shows whose page it is."""
+    if request.content_type[0] != "application/json":
+        raise refuse(
+            "media-type-unknown",
+            f"this takes JSON, not {request.content_type[0] or 'nothing named'}",
+            where="header: Content-Type",
+            remedy="send Content-Type: application/json",
+        )
 
 
 def _address(request: AnyRequest) -> str:

@@ -73,6 +73,8 @@ link = _chained(
     sa.Column("valid_from", TEXT, nullable=False),
     sa.Column("valid_until", TEXT),
     sa.Column("recorded_at", TEXT, nullable=False),
+    sa.Index("link_child", "child"),
+    sa.Index("link_account", "account"),
 )
 # One per file of consents: the catalogue of link files.
 link_file = _chained(

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tanzhang.core.access import Role
+from tanzhang.core.errors import Problem, TanzhangError
 from tanzhang.engine.personal import PersonalKeys, key_of
 from tanzhang.stores.book import Book
 from tanzhang.stores.book.schema import NUMBER, TEXT, metadata
@@ -310,6 +311,20 @@ class People:
                 with self._book.transaction() as con:
                     changed += con.execute(table.update().where(same).values({column: again})).rowcount
         return changed
+
+    def problems(self, keys: PersonalKeys) -> tuple[int, list[Problem]]:
+        """How many sealed texts there are, and which do not open."""
+        count, found = 0, list[Problem]()
+        for table, key, column in SEALED:
+            for name, sealed in self._book.query(
+                sa.select(table.c[key], table.c[column]).where(table.c[column].is_not(None)).order_by(table.c[key])
+            ):
+                count += 1
+                try:
+                    keys.open(sealed, place_of(table, column, name))
+                except TanzhangError as error:
+                    found += error.problems
+        return count, found
 
     def keys_used(self) -> set[str]:
         """The ids of all keys that something is sealed with."""
