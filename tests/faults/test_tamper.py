@@ -98,7 +98,7 @@ FILES = [
     "log/checkpoint",
     *(f"log/tile/{kind}/000.p/{width}" for kind in ("0", "entries") for width in range(1, 5)),
     *(f"known/*/{name}.keys" for name in ("00000000-00000001", "00000002-00000002")),
-    *(f"keys/{name}" for name in ("identity.key", "log.key", "log.vkey")),
+    *(f"keys/{name}" for name in ("identity.key", "log.key", "log.vkey", "personal.key")),
 ]
 
 
@@ -323,7 +323,7 @@ def test_verification_says_what_it_checked_even_where_it_failed(home: Path) -> N
     (home / "records/00000001/records.parquet").unlink()
     result = verify(Home(home))
     assert result["status"] == "failed"
-    assert len(result["checks"]) == 19
+    assert len(result["checks"]) == 20
     checked = {check["check"]: check["count"] for check in result["checks"]}
     assert checked["record trees"] > 0  # the other batches
 

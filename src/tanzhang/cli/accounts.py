@@ -59,9 +59,12 @@ def account_show(
     with answering(as_json):
         from tanzhang.cli import show
         from tanzhang.service.accounts import account_named, statement
+        from tanzhang.service.privacy import note_operator
 
         opened = home_of(home)
-        answer(as_json, statement(opened, account_named(opened, account)), show.statement)
+        own = account_named(opened, account)
+        note_operator(opened, own, "account show", now=now())
+        answer(as_json, statement(opened, own), show.statement)
 
 
 @account_app.command("grade")
@@ -79,9 +82,11 @@ def account_grade(
         from tanzhang.cli import show
         from tanzhang.service.accounts import account_named
         from tanzhang.service.grading import grade_account
+        from tanzhang.service.privacy import note_operator
 
         opened = home_of(home)
         own = account_named(opened, account)
+        note_operator(opened, own, "account grade", now=now())
         answer(as_json, grade_account(opened, own, day_of(f"{month}-01", "--month"), scheme_id=scheme), show.tree)
 
 
@@ -112,6 +117,42 @@ def account_link(
         answer(as_json, {"status": "linked", **result}, show.tree)
 
 
+@account_app.command("join")
+def account_join(
+    account: Annotated[str, typer.Argument(help="The account that becomes part of another: id, or PARTNER:SUBJECT.")],
+    to: Annotated[str, typer.Option("--to", help="The other account: id, or PARTNER:SUBJECT.")],
+    since: Annotated[
+        str | None, typer.Option("--from", help="First local day of acts (default: the first that may be open).")
+    ] = None,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an account part of another: its acts from a day on, its platform accounts, and what it holds."""
+    with answering(as_json):
+        from tanzhang.cli import show
+        from tanzhang.service.accounts import account_named
+        from tanzhang.service.joining import MERGE, join
+
+        opened = home_of(home)
+        first = None if since is None else day_of(since, "--from")
+        names = [account_named(opened, each) for each in (account, to)]
+        answer(as_json, {"status": "joined", **join(opened, *names, kind=MERGE, since=first, now=now())}, show.tree)
+
+
+@account_app.command("part")
+def account_part(
+    joining: Annotated[str, typer.Argument(metavar="JOINING", help="Id of the joining, as 'account join' said it.")],
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Undo a joining from today on: what the account brought goes back to it."""
+    with answering(as_json):
+        from tanzhang.cli import show
+        from tanzhang.service.joining import part
+
+        answer(as_json, {"status": "parted", **part(home_of(home), joining, now=now())}, show.tree)
+
+
 @account_app.command("links")
 def account_links(
     file: Annotated[Path, typer.Argument(help="CSV or Parquet of links.")],
@@ -139,9 +180,12 @@ def account_export(
         from tanzhang.cli import show
         from tanzhang.service.accounts import account_named
         from tanzhang.service.export import export_account as service
+        from tanzhang.service.privacy import note_operator
 
         opened = home_of(home)
-        result = service(opened, account_named(opened, account), out, now=now(), receipts=receipts)
+        own = account_named(opened, account)
+        note_operator(opened, own, "account export", now=now())
+        result = service(opened, own, out, now=now(), receipts=receipts)
         answer(as_json, result, show.tree)
 
 

@@ -40,6 +40,7 @@ from tanzhang.cli.key import key_app
 from tanzhang.cli.log import log_app
 from tanzhang.cli.operations import backup, migrate, restore
 from tanzhang.cli.partner import partner_app
+from tanzhang.cli.people import people_app
 from tanzhang.cli.receipts import receipt_app
 from tanzhang.cli.replay import replay
 from tanzhang.cli.serve import serve
@@ -60,6 +61,7 @@ app = typer.Typer(
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(account_app, name="account")
 app.add_typer(receipt_app, name="receipt")
+app.add_typer(people_app, name="people")
 app.add_typer(epoch_app, name="epoch")
 app.add_typer(city_app, name="city")
 app.add_typer(log_app, name="log")

@@ -1,96 +1,287 @@
-"""Consents by account and by platform account, held in memory: whose an act is, and what is linked to whom."""
+"""Consents: what a person agreed to, from when until when, for what; and the links and mergings that rest on them.
+
+A partner makes a token for one of its users, the person who is signed in shows it and agrees: two sides have said that
+the platform account is theirs. Tokens work once and for minutes; only hashes of them are kept. A partner learns of the
+person nothing but a pseudonym of its own.
+"""
 
 from __future__ import annotations
 
+import secrets
 import uuid
-from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
+import segno
+import sqlalchemy as sa
 
-from tanzhang.engine.account_rows import halves
-from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, fixed_bytes, integers
-from tanzhang.service.links import consents_of
+from tanzhang.core.access import new_token, secret_hash
+from tanzhang.core.claim import CHILD, identity
+from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.service.joining import LINK, MERGE, described, join, own_accounts, part
+from tanzhang.service.moments import received_at, received_day
+from tanzhang.service.sign_in import pseudonym_for, settings_of
 from tanzhang.stores.home import Home
-from tanzhang.stores.storage import parquet_file
+from tanzhang.stores.register.joinings import joining
+from tanzhang.stores.register.people import consent, join_token, person, person_identity, place_of
 
-_COLUMNS = ("child", "account", "valid_from", "valid_until")
-_OPEN_END = np.iinfo(np.int32).max
-_FIRST_DAY = date(1970, 1, 1)
+DISPLAY_NAME = "display_name"
+PURPOSES = {
+    LINK: "book what this platform account earns in the person's account, and count an act once over all platforms",
+    DISPLAY_NAME: "show the name instead of a pseudonym on rankings, where everybody can read it",
+}
+"""What each scope of consent is for, as it is shown and kept with the consent."""
+_NAME_LENGTH = 20
 
 
-class ConsentIndex:
-    """Every consent of a home. Some 60 bytes each."""
+# -- tokens ---------------------------------------------------------------------------------------------------
+
+
+def new_link_token(home: Home, partner: str, subject: str, *, now: datetime) -> dict[str, Any]:
+    """A token that links a partner's user to whoever shows it; ``token`` and ``url`` are given this once."""
+    source = identity(home.identity_key, CHILD, partner, subject)
+    made = _new_token(home, LINK, str(source), partner, now)
+    url = f"{settings_of(home).public_url.rstrip('/')}/link#{made['token']}"
+    return {**made, "url": url, "qr_svg": segno.make(url, error="m").svg_inline(scale=4)}
+
+
+def new_merge_token(home: Home, account: str, *, now: datetime) -> dict[str, Any]:
+    """A token by which an account becomes part of that of whoever shows it; its owner has signed in just now."""
+    return _new_token(home, MERGE, account, None, now)
+
+
+def _new_token(home: Home, kind: str, source: str, partner: str | None, now: datetime) -> dict[str, Any]:
+    token, name = new_token(), secrets.token_hex(12)
+    ends = received_at(now + timedelta(seconds=settings_of(home).link_token_lasts_s))
+    row = {
+        "id": name,
+        "token_hash": secret_hash(token),
+        "kind": kind,
+        "partner": partner,
+        "source": source,
+        "created_at": received_at(now),
+        "expires_at": ends,
+        "used_at": None,
+        "joining": None,
+        "account": None,
+    }
+    home.people.add(join_token, row)
+    return {"id": name, "token": token, "expires_at": ends}
+
+
+def link_token_state(home: Home, partner: str, name: str, *, now: datetime) -> dict[str, Any]:
+    """What became of a partner's token: ``open``, ``expired``, ``linked`` or ``ended``; ``not-found``."""
+    row = home.people.row(join_token, id=name, partner=partner)
+    if row is None:
+        raise refuse("not-found", "there is no such token", where="path: id", remedy="use an id of your own tokens")
+    joined = None if row.joining is None else home.joinings.get(row.joining)
+    if row.used_at is None:
+        state = "open" if row.expires_at > received_at(now) else "expired"
+    else:
+        state = "linked" if joined is not None and joined.ended_at is None else "ended"
+    told = pseudonym_for(home, partner, row.account) if state == "linked" else None
+    return {"id": name, "state": state, "expires_at": row.expires_at, "used_at": row.used_at, "person": told}
+
+
+def _token(home: Home, token: str, kind: str, now: datetime) -> Any:
+    row = home.people.row(join_token, token_hash=secret_hash(token), kind=kind)
+    if row is None or row.expires_at <= received_at(now):
+        raise refuse(
+            "token-unknown",
+            "this token is not known, or no longer",
+            where="#/token",
+            remedy="ask for a new one; a token lasts some minutes",
+        )
+    if row.used_at is not None:
+        raise _used()
+    return row
+
+
+def _used() -> TanzhangError:
+    return refuse("token-used", "this token was used already", where="#/token", remedy="ask for a new one")
+
+
+def _use(con: sa.Connection, row: Any, account: str, link: str, at: str) -> None:
+    unused = (join_token.c.id == row.id) & join_token.c.used_at.is_(None)
+    values = {"used_at": at, "account": account, "joining": link}
+    if con.execute(join_token.update().where(unused).values(**values)).rowcount != 1:
+        raise _used()
+
+
+# -- links and mergings ---------------------------------------------------------------------------------------
+
+
+def link_by_token(
+    home: Home, account: str, token: str, *, since: date | None = None, carry: bool = True, now: datetime
+) -> dict[str, Any]:
+    """Link the platform account of a partner's token, with the person's consent; see :func:`joining.join`.
+
+    Raises as well ``token-unknown``, ``token-used``.
+    """
+    row = _token(home, token, LINK, now)
+    at = received_at(now)
+
+    def also(con: sa.Connection, name: str) -> None:
+        _use(con, row, account, name, at)
+        begin = con.execute(sa.select(joining.c.valid_from).where(joining.c.id == name)).scalar_one()
+        con.execute(consent.insert(), _consent(account, LINK, row.partner, name, begin, at))
+
+    return join(
+        home,
+        uuid.UUID(row.source),
+        uuid.UUID(account),
+        kind=LINK,
+        partner=row.partner,
+        since=since,
+        carry=carry,
+        now=now,
+        also=also,
+    )
+
+
+def unlink(home: Home, account: str, name: str, *, now: datetime) -> dict[str, Any]:
+    """End a link of one's own; what the platform account brought goes back to it. ``not-found``, ``joining-ended``."""
+    _check_own(home, account, name, LINK)
+    at, day = received_at(now), received_day(home, now).isoformat()
+
+    def also(con: sa.Connection) -> None:
+        own = (consent.c.joining == name) & consent.c.revoked_at.is_(None)
+        con.execute(consent.update().where(own).values(revoked_at=at, valid_until=day))
+
+    return part(home, name, now=now, also=also)
+
+
+def merge_by_token(home: Home, account: str, token: str, *, now: datetime) -> dict[str, Any]:
+    """Make the account of a token part of this one: its platforms, what it holds, and what it is signed in to with.
+
+    Whoever is signed in to the other account is no longer; if it was to be erased, it is not any more. Raises as
+    :func:`link_by_token`.
+    """
+    row = _token(home, token, MERGE, now)
+    at = received_at(now)
+
+    def also(con: sa.Connection, name: str) -> None:
+        _use(con, row, account, name, at)
+        own = person_identity.c.account == row.source
+        con.execute(person_identity.update().where(own).values(account=account))
+        con.execute(person.update().where(person.c.account == row.source).values(erase_after=None))
+
+    made = join(home, uuid.UUID(row.source), uuid.UUID(account), kind=MERGE, now=now, also=also)
+    home.access.end_sessions("person", row.source)
+    return made
+
+
+def split(home: Home, account: str, name: str, *, now: datetime) -> dict[str, Any]:
+    """Undo a merging: the other account has again what it brought, its platforms and its identities.
+
+    What was booked while they were one stays. ``not-found``, ``joining-ended``.
+    """
+    row = _check_own(home, account, name, MERGE)
+
+    def also(con: sa.Connection) -> None:
+        own = (person_identity.c.account == account) & (person_identity.c.origin == row.source)
+        con.execute(person_identity.update().where(own).values(account=row.source))
+
+    return part(home, name, now=now, also=also)
+
+
+def links(home: Home, account: str) -> list[dict[str, Any]]:
+    """Links and mergings into an account, and into those that are part of it, the latest first."""
+    rows = [row for own in _own(home, account) for row in home.joinings.into(own)]
+    rows.sort(key=lambda row: (row.made_at, row.id), reverse=True)
+    return [described(row._mapping) for row in rows]
+
+
+def _check_own(home: Home, account: str, name: str, kind: str) -> Any:
+    row = home.joinings.get(name)
+    if row is None or row.kind != kind or row.target not in _own(home, account):
+        raise refuse("not-found", "there is no such link of yours", where="path: id", remedy="look at your links")
+    return row
+
+
+def _own(home: Home, account: str) -> list[str]:
+    return [str(each) for each in own_accounts(home, uuid.UUID(account))]
+
+
+# -- consents -------------------------------------------------------------------------------------------------
+
+
+def consents(home: Home, account: str) -> list[dict[str, Any]]:
+    """Everything the person agreed to and no longer agrees to, the latest first."""
+    rows = [row for own in _own(home, account) for row in home.people.rows(consent, account=own)]
+    rows.sort(key=lambda row: (row.given_at, row.id), reverse=True)
+    return [_described(row._mapping) for row in rows]
+
+
+def _described(row: Any) -> dict[str, Any]:
+    names = ("id", "scope", "purpose", "partner", "given_at", "revoked_at")
+    said = {name: row[name] for name in names}
+    return {**said, "link": row["joining"], "from": row["valid_from"], "until": row["valid_until"]}
+
+
+def show_name(home: Home, account: str, name: str, *, now: datetime) -> dict[str, Any]:
+    """Agree to be shown under a name; the consent. ``name-malformed``. An earlier name gives way to it."""
+    wanted = " ".join(name.split())
+    if not 0 < len(wanted) <= _NAME_LENGTH or not wanted.isprintable() or wanted.startswith("*"):
+        raise refuse(
+            "name-malformed",
+            "this is not a name that can be shown",
+            where="#/name",
+            remedy=f"give 1 to {_NAME_LENGTH} characters that can be seen, the first no *",
+        )
+    at, day = received_at(now), received_day(home, now).isoformat()
+    for row in home.people.rows(consent, account=account, scope=DISPLAY_NAME, revoked_at=None):
+        home.people.change(consent, {"revoked_at": at, "valid_until": day}, id=row.id)
+    given = _consent(account, DISPLAY_NAME, None, None, day, at)
+    home.people.add(consent, given)
+    home.people.name(account, home.personal_keys.seal(wanted, place_of(person, "display_name", account)), at)
+    return _described(given)
+
+
+def revoke(home: Home, account: str, name: str, *, now: datetime) -> dict[str, Any]:
+    """Take a consent back, and with it what rests on it; ``not-found``, ``consent-revoked``."""
+    row = home.people.row(consent, id=name)
+    if row is None or row.account not in _own(home, account):
+        raise refuse("not-found", "there is no such consent", where="path: id", remedy="look at your consents")
+    if row.revoked_at is not None:
+        raise refuse("consent-revoked", "this consent was taken back before", where="path: id", remedy="nothing to do")
+    if row.scope == LINK:
+        unlink(home, account, row.joining, now=now)
+    else:
+        at, day = received_at(now), received_day(home, now).isoformat()
+        home.people.change(person, {"display_name": None}, account=row.account)
+        home.people.change(consent, {"revoked_at": at, "valid_until": day}, id=name)
+    return _described({**home.people.row(consent, id=name)._mapping})  # type: ignore[union-attr]
+
+
+class ShownNames(dict[uuid.UUID, str]):
+    """Account -> the name its person agreed to be shown under; looked up when it is asked for."""
 
     def __init__(self, home: Home) -> None:
-        consents = consents_of(home)
-        rows = [
-            [
-                uuid.UUID(child).bytes,
-                uuid.UUID(account).bytes,
-                date.fromisoformat(first),
-                last and date.fromisoformat(last),
-            ]
-            for child, account, first, last in consents.rows
-        ]
-        types = (pa.binary(IDENTITY_BYTES), pa.binary(IDENTITY_BYTES), pa.date32(), pa.date32())
-        columns = zip(*rows, strict=True) if rows else ((), (), (), ())
-        tables = [
-            pa.table({name: pa.array(each, kind) for name, each, kind in zip(_COLUMNS, columns, types, strict=True)})
-        ]
-        for row in home.book.link_files():
-            with parquet_file(home.storage / row.file) as file:
-                table = file.read(columns=list(_COLUMNS))
-            plain = [table[name].cast(kind) for name, kind in zip(_COLUMNS, types, strict=True)]
-            tables.append(pa.table(plain, names=list(_COLUMNS)))
-        table = pa.concat_tables(tables)
-        self._child, self._account = (fixed_bytes(table[name], IDENTITY_BYTES) for name in ("child", "account"))
-        self._from = integers(table["valid_from"], pa.int32())
-        until = table["valid_until"].combine_chunks()
-        self._until = np.where(np.asarray(until.is_null()), _OPEN_END, integers(until, pa.int32()))
-        self._by_child, self._of_child = _sorted(self._child)
-        self._by_account, self._of_account = _sorted(self._account)
+        super().__init__()
+        self._home, self._keys = home, home.personal_keys
 
-    def owner(self, child: bytes, day: int) -> bytes:
-        """Whose the act of a platform account was on a local day, in days since 1970."""
-        for place in _equal(self._by_child, self._of_child, self._child, child):
-            if self._from[place] <= day < self._until[place]:
-                return bytes(self._account[place])
-        return child
+    def __bool__(self) -> bool:
+        return True
 
-    def children(self, account: bytes) -> list[dict[str, Any]]:
-        """The platform accounts linked to an account, with the days of consent; by first day."""
-        found = []
-        for place in _equal(self._by_account, self._of_account, self._account, account):
-            last = int(self._until[place])
-            found.append(
-                {
-                    "child": str(uuid.UUID(bytes=self._child[place].tobytes())),
-                    "from": _day(int(self._from[place])),
-                    "until": None if last == _OPEN_END else _day(last),
-                }
-            )
-        return sorted(found, key=lambda each: (str(each["from"]), str(each["child"])))
+    def get(self, key: uuid.UUID, default: Any = None) -> Any:
+        account = str(key)
+        row = self._home.people.row(person, account=account)
+        if row is None or row.display_name is None:
+            return default
+        return self._keys.open(row.display_name, place_of(person, "display_name", account))
 
 
-def _sorted(identities: Any) -> tuple[Any, Numbers]:
-    """The first halves of identities, sorted, and the place of each."""
-    high, _ = halves(identities)
-    order = np.argsort(high, kind="stable")
-    return high[order], order
-
-
-def _equal(keys: Any, places: Numbers, identities: Any, wanted: bytes) -> Iterator[int]:
-    """The places of an identity."""
-    key = np.uint64(int.from_bytes(wanted[:8], "big"))
-    place = int(np.searchsorted(keys, key))
-    while place < len(keys) and keys[place] == key:
-        if identities[places[place]].tobytes() == wanted:
-            yield int(places[place])
-        place += 1
-
-
-def _day(number: int) -> str:
-    return (_FIRST_DAY + timedelta(days=number)).isoformat()
+def _consent(account: str, scope: str, partner: str | None, link: str | None, day: str, at: str) -> dict[str, Any]:
+    return {
+        "id": secrets.token_hex(12),
+        "account": account,
+        "scope": scope,
+        "purpose": PURPOSES[scope],
+        "partner": partner,
+        "joining": link,
+        "valid_from": day,
+        "valid_until": None,
+        "given_at": at,
+        "revoked_at": None,
+    }

@@ -19,6 +19,7 @@ import numpy as np
 
 from tanzhang.core import sum_tree
 from tanzhang.core.epoch import (
+    UNIT_NUMBER,
     Epoch,
     Evidence,
     Share,
@@ -102,7 +103,8 @@ def _close(home: Home, day: date, before: Epoch | None, progress: Progress) -> t
             remedy="settle first; an epoch is over sealed batches",
         )
     progress("adding up accounts", 10, 0)
-    running = RunningTotals(home).through(covered)
+    legs = home.joinings.end()
+    running = RunningTotals(home).through(covered, legs[0])
     secrets = home.epochs.secrets()
     key = home.epochs.key()
     new = unknown_accounts(running, secrets)
@@ -113,7 +115,13 @@ def _close(home: Home, day: date, before: Epoch | None, progress: Progress) -> t
     progress("sealing", 90, len(everybody.accounts))
     shown = _shown(_accounts_by_cell(home, rows[first:covered]), home.programme.disclosure.least_accounts_in_cell)
     epoch = _epoch(home, day, rows, first, covered, trees, _cells(home, first, covered, shown))
-    index = home.epochs.close(epoch.to_text(), new, own, next_epoch_key(key))
+    index = home.epochs.close(
+        epoch.to_text(),
+        new,
+        own,
+        next_epoch_key(key),
+        lambda con: home.joinings.seal(con, home.programme.id, legs),
+    )
     return index, epoch
 
 
@@ -233,7 +241,7 @@ class Prover:
         self._home = home
         with home.book.snapshot():
             self.index, self.text, self.epoch = _entry_of(home, day)
-            running = RunningTotals(home).through(self.epoch.covered)
+            running = RunningTotals(home).through(self.epoch.covered, home.joinings.sealed_before(self.index))
             self._trees = epoch_trees(home, running, home.epochs.secrets(), self.epoch.day, self.index, keep=True)
         for unit, tree in self._trees.items():
             if tree.head != self.epoch.trees.get(unit):
@@ -331,14 +339,21 @@ def leaves_of(home: Home, accounts: Iterable[uuid.UUID]) -> dict[uuid.UUID, list
         secret = home.epochs.secret(account) if closed else None
         if secret is None:
             continue
-        posted = home.book.posted(account)
+        posted, legs = home.book.posted(account), home.book.transfers(account)
         found[account] = [
             _kept_leaf(account, secret, index, epoch, unit, sum(own))
             for index, epoch in closed
-            for unit, amounts in posted.items()
-            if (own := [amount for number, amount in amounts.items() if number < epoch.covered])
+            for rows in (home.joinings.sealed_before(index) if legs else 0,)
+            for unit in UNIT_NUMBER
+            if (own := _amounts_in(epoch, rows, posted.get(unit, {}), [leg for leg in legs if leg.unit == unit]))
         ]
     return found
+
+
+def _amounts_in(epoch: Epoch, rows: int, posted: Mapping[int, int], legs: Sequence[Any]) -> list[int]:
+    """Of one unit, an account's amounts that an epoch with the first ``rows`` legs counts."""
+    own = [amount for number, amount in posted.items() if number < epoch.covered]
+    return own + [leg.amount for leg in legs if leg.seq < rows and leg.batches <= epoch.covered]
 
 
 def _kept_leaf(account: uuid.UUID, secret: bytes, index: int, epoch: Epoch, unit: str, amount: int) -> dict[str, Any]:
@@ -360,7 +375,8 @@ def recomputed(home: Home) -> Iterable[tuple[int, str, str | None]]:
         except TanzhangError:
             yield row.seq, row.text, None
             continue
-        trees = epoch_trees(home, running.through(sealed.covered), secrets, sealed.day, row.seq)
+        known = running.through(sealed.covered, home.joinings.sealed_before(row.seq))
+        trees = epoch_trees(home, known, secrets, sealed.day, row.seq)
         shown = {name: {(cell["kind"], cell[name]) for cell in sealed.cells[name]} for name in CELLS}
         cells = {"least_accounts": sealed.cells["least_accounts"], **_cells(home, first, sealed.covered, shown)}
         again = _epoch(home, sealed.day, rows, first, sealed.covered, trees, cells)

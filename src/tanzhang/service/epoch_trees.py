@@ -7,6 +7,7 @@ What belongs to accounts that were forgotten before is in one leaf of nobody.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -31,10 +32,14 @@ _FOLD_ROWS = 4_000_000  # postings of so many accounts wait until they are added
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Accounts that were ever posted to in one unit, and the sum of each."""
+    """Accounts that were ever posted to in one unit, and the sum of each.
+
+    ``nobodys`` is what legs of transfers say that were erased.
+    """
 
     accounts: Bytes
     amounts: Numbers
+    nobodys: int = 0
 
 
 class RunningTotals:
@@ -46,9 +51,14 @@ class RunningTotals:
         partners = [system_account(f"partner:{name}").bytes for name in home.programme.partners]
         self._partners = pa.array(partners, pa.binary(IDENTITY_BYTES))
         self._sums: dict[str, pa.Table] = {}
+        self._legs = 0
+        self._nobodys = dict.fromkeys(UNIT_OF_KIND.values(), 0)
 
-    def through(self, batches: int) -> dict[str, Running]:
-        """Unit -> sums over the first ``batches`` batches, of the units that have any."""
+    def through(self, batches: int, legs: int) -> dict[str, Running]:
+        """Unit -> sums over the first ``batches`` batches, of the units that have any.
+
+        With those of the first ``legs`` legs of transfers that were made by then.
+        """
         waiting: list[pa.Table] = []
         for number in range(self._batches, batches):
             waiting.append(self._home.book.postings(number))
@@ -57,10 +67,34 @@ class RunningTotals:
                 waiting = []
         self._fold(waiting)
         self._batches = max(self._batches, batches)
+        self._fold([self._transferred(legs)])
         return {
-            unit: Running(fixed_bytes(table["account"], IDENTITY_BYTES), integers(table["amount"], pa.int64()))
+            unit: Running(
+                fixed_bytes(table["account"], IDENTITY_BYTES),
+                integers(table["amount"], pa.int64()),
+                self._nobodys[unit],
+            )
             for unit, table in self._sums.items()
         }
+
+    def _transferred(self, legs: int) -> pa.Table:
+        """What legs add that were not counted yet; those of erased accounts are nobody's."""
+        accounts, units, amounts = [], [], []
+        for row in self._home.book.transfer_legs(self._legs, legs, self._batches):
+            self._legs = row.seq + 1
+            if row.account == "":
+                self._nobodys[row.unit] += row.amount
+                continue
+            accounts.append(uuid.UUID(row.account).bytes)
+            units.append(row.unit)
+            amounts.append(row.amount)
+        return pa.table(
+            {
+                "account": pa.array(accounts, pa.uuid()),
+                "unit": pa.array(units, pa.string()),
+                "amount": pa.array(amounts, pa.int64()),
+            }
+        )
 
     def _fold(self, waiting: list[pa.Table]) -> None:
         for unit in UNIT_OF_KIND.values():
@@ -117,7 +151,7 @@ def _tree(
     alive = (own.view(np.uint64) != 0).any(axis=1)
     living, forgotten = np.flatnonzero(alive), np.flatnonzero(~alive)
     kept, kept_amounts = home.epochs.forgotten(entry, unit) if entry is not None else (np.zeros((0, 32), np.uint8), [])
-    nobodys = sum(running.amounts[forgotten].tolist()) - sum(kept_amounts)
+    nobodys = sum(running.amounts[forgotten].tolist()) - sum(kept_amounts) + running.nobodys
     filled = len(living) + len(kept)
     zeros = np.zeros(padded_leaves(filled + 1) - filled, np.int64)
     if nobodys < 0:

@@ -41,10 +41,11 @@ from tanzhang.service.epoch import leaves_of
 from tanzhang.service.gather import gather
 from tanzhang.service.history import History, recipes_of
 from tanzhang.service.links import links_relation
+from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.recount import erased_totals, plain_sums_sql
 from tanzhang.stores.boards import drop as drop_boards
-from tanzhang.stores.book import consumption, is_erased_link, link
+from tanzhang.stores.book import append, consumption, is_erased_link, link, replacement, transfer
 from tanzhang.stores.erased import ErasedLeaves
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import (
@@ -166,9 +167,11 @@ class _Erasing:
             )
         own = f"SELECT DISTINCT child FROM {consents} WHERE account IN (FROM erasing)"
         others = f"SELECT child FROM {consents} WHERE account NOT IN (FROM erasing)"
-        shared = self.con.execute(f"SELECT child::VARCHAR FROM ({own}) WHERE child IN ({others}) ORDER BY 1")
-        self.shared = [child for (child,) in shared.fetchall()]
-        self.con.execute(f"INSERT OR IGNORE INTO erasing SELECT child FROM ({own}) WHERE child NOT IN ({others})")
+        new = f"SELECT child FROM ({own}) WHERE child NOT IN ({others}) AND child NOT IN (FROM erasing)"
+        while self.con.execute(f"SELECT count(*) FROM ({new})").fetchall() != [(0,)]:
+            self.con.execute(f"INSERT INTO erasing {new}")  # those of a merged account are found by it
+        shared = f"SELECT child::VARCHAR FROM ({own}) WHERE child NOT IN (FROM erasing) ORDER BY 1"
+        self.shared = [child for (child,) in self.con.execute(shared).fetchall()]
 
     def run(self, reason: str | None) -> dict[str, Any]:
         """Write what is to stand, say so in one transaction, remove what stood before."""
@@ -187,7 +190,8 @@ class _Erasing:
         persons = [account for (account,) in self.con.execute("FROM erasing").fetchall()]
         leaves = leaves_of(self.home, persons)
         erasure: int | None = None
-        if self.replaced or answers or links:
+        names = [str(account) for account in persons]
+        if self.replaced or answers or links or self._joined(names):
             said = {
                 "made_at": self._said_at,
                 "reason": reason,
@@ -201,11 +205,16 @@ class _Erasing:
                 self.leftovers,
                 erased=said,
                 links=links,
-                also=lambda con: self._forget(con, answers, leaves),
+                also=lambda con: self._forget(con, answers, leaves, names),
             )
             self.progress("removing", 95, self.counts.records)
             clear_leftovers(self.home)
             self.home.book.forget_deleted()
+        else:
+            with self.home.book.transaction() as con:
+                forgotten = self.home.people.forget(con, names)
+            if forgotten:
+                self.home.book.forget_deleted()
         return {
             "status": "nothing" if erasure is None else "erased",
             "erasure": erasure,
@@ -215,9 +224,21 @@ class _Erasing:
             "shared_children": self.shared,
         }
 
+    def _joined(self, accounts: list[str]) -> bool:
+        """Whether anything went from or to these accounts, or would."""
+        return any(self.home.joinings.of_source(each) or self.home.joinings.into(each) for each in accounts)
+
     def _forget(
-        self, con: sa.Connection, answers: Mapping[int, bytes], leaves: Mapping[uuid.UUID, list[dict[str, Any]]]
+        self,
+        con: sa.Connection,
+        answers: Mapping[int, bytes],
+        leaves: Mapping[uuid.UUID, list[dict[str, Any]]],
+        persons: list[str],
     ) -> None:
+        today = received_day(self.home, self.now).isoformat()
+        for number in self.home.joinings.forget(con, persons, received_at(self.now), today):
+            append(con, replacement, self._leg(number))
+        self.home.people.forget(con, persons)
         self.home.deliveries.rewrite(con, answers)
         self.home.epochs.forget(con, leaves, [leaf for own in leaves.values() for leaf in own])
 
@@ -467,6 +488,11 @@ class _Erasing:
             {"account": child, "reports": count, "last_closes_on": day.isoformat()}
             for child, (count, day) in sorted(found.items())
         ]
+
+    def _leg(self, number: int) -> dict[str, Any]:
+        """That a leg of a transfer says no more whose it was."""
+        said = {"kind": transfer.name, "number": number, "file": None, "file_digest": None}
+        return {**said, "erased": 1, "totals": None, "recorded_at": self._said_at}
 
     def _replacement(
         self, kind: str, number: int, file: str, digest: str | None, erased: int, totals: str | None = None

@@ -73,7 +73,7 @@ def _parts(home: Home, account: uuid.UUID, now: datetime) -> tuple[dict[str, str
     said = statement(home, account, recent=None)
     plans = home.book.plans()
     placed = _records(home, account)
-    records = [_explained(number, place, record, plans) for number, place, record in placed]
+    records = [explained(number, place, record, plans) for number, place, record in placed]
     postings = _postings(home, account)
     named = sorted({record.plan for _, _, record in placed if record.plan is not None})
     made_at = now.astimezone(UTC).isoformat(timespec="seconds")
@@ -120,8 +120,8 @@ def _records(home: Home, account: uuid.UUID) -> list[tuple[int, int, Record]]:
     return found
 
 
-def _explained(number: int, place: int, record: Record, plans: Mapping[str, str]) -> dict[str, Any]:
-    """A record with the place of its proof and, step by step, why it is so many milligrams."""
+def explained(number: int, place: int, record: Record, plans: Mapping[str, str]) -> dict[str, Any]:
+    """A record with the place of its proof and, step by step, why it is so many milligrams, as JSON members."""
     explained: dict[str, Any] = {"batch": str(number), "place": str(place), **to_json(record), "methodology": None}
     if record.plan is not None:
         recipe = read_recipe(plans[record.plan])

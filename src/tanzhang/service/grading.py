@@ -10,6 +10,7 @@ from tanzhang.core.errors import refuse
 from tanzhang.core.grade import MEASURES, Scheme, grade, measured_mg
 from tanzhang.engine.kernel import quote
 from tanzhang.service.city import STATE, check_partner, city_totals
+from tanzhang.service.joining import own_accounts
 from tanzhang.service.ranking import Scope
 from tanzhang.service.settle import settled_records
 from tanzhang.stores.grading import grading
@@ -21,6 +22,7 @@ PERSON, PARTNER = "person", "partner"
 def grade_account(home: Home, account: uuid.UUID, month: date, *, scheme_id: str | None = None) -> dict[str, Any]:
     """The grade of a person for the month that a local day is in, from confirmed acts of that month.
 
+    Acts booked in accounts that are joined to the person's count too.
     ``scheme_id`` is a scheme of the catalogue, by default the one that the programme names. A footprint that nobody
     reported is not zero: ``grade-no-footprint``. Raises as well ``grading-unnamed``, ``unknown-grading``,
     ``grade-subject``, ``grade-period``, ``grade-draft``, ``grade-gap``, ``unknown-account``.
@@ -28,7 +30,8 @@ def grade_account(home: Home, account: uuid.UUID, month: date, *, scheme_id: str
     scheme = _scheme(home, PERSON, scheme_id)
     scope = Scope.of("month", month)
     with home.book.snapshot():
-        if not home.book.posted(account):
+        own = own_accounts(home, account)
+        if not any(home.book.posted(each) for each in own):
             raise refuse(
                 "unknown-account",
                 f"nothing was ever confirmed for {account}",
@@ -36,10 +39,11 @@ def grade_account(home: Home, account: uuid.UUID, month: date, *, scheme_id: str
                 remedy="see 'tanzhang account list'; PARTNER:SUBJECT names a platform account too",
             )
         con = home.connect()
+        named = ", ".join(f"{quote(str(each))}::UUID" for each in own)
         rows = con.execute(
             f"""
             SELECT kind, sum(granted_mg - reversed_mg)::BIGINT, count(*) FILTER (granted_mg > 0)
-            FROM {settled_records(home, con)} WHERE account = {quote(str(account))}::UUID
+            FROM {settled_records(home, con)} WHERE account IN ({named})
             AND day BETWEEN DATE '{scope.first}' AND DATE '{scope.last}' GROUP BY 1
             """
         ).fetchall()

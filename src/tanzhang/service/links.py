@@ -1,18 +1,21 @@
 """Links (1+N, 子母账户): whose platform account is whose, with the person's consent from-to.
 
-Single consents are rows of the book; whole files of them, as a platform hands over when it joins, are files the book
-names. Settlement reads both as one relation.
+A consent that has ended is followed by a row of the platform account to itself. Single consents are rows of the book;
+whole files of them, as a platform hands over when it joins, are files the book names. Settlement reads both as one
+relation.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import sqlalchemy as sa
 
 from tanzhang.core.claim import CHILD
@@ -27,6 +30,7 @@ from tanzhang.stores.records import digest_of, write_table
 
 _COLUMNS = ("partner", "subject", "with_partner", "with_subject", "valid_from")
 _SHOWN = 20
+_AT_ONCE = 500
 _OPEN_END = "coalesce(valid_until, DATE '9999-12-31')"
 
 
@@ -211,22 +215,54 @@ def _check_links(home: Home, con: duckdb.DuckDBPyConnection, path: Path) -> None
 
 @dataclass(frozen=True, slots=True)
 class Consents:
-    """Every consent of a home: rows (child, account, valid_from, valid_until) and files of such rows."""
+    """Every consent of a home: rows (child, account, valid_from, valid_until) and files of such rows.
+
+    ``ends``: platform accounts and the days from which on they belong to nobody else, for consents of files.
+    """
 
     rows: tuple[tuple[str, str, str, str | None], ...]
     files: tuple[str, ...]
+    ends: tuple[tuple[str, str], ...] = ()
 
 
 def consents_of(home: Home) -> Consents:
-    """What the book knows of links."""
-    return Consents(
-        tuple(
-            (row.child, row.account, row.valid_from, row.valid_until)
-            for row in home.book.rows(link)
-            if not is_erased_link(row)
-        ),
-        tuple(str(home.storage / row.file) for row in home.book.link_files()),
-    )
+    """What the book knows of links, each as far as it held."""
+    rows, ends = _as_far_as_held(row for row in home.book.rows(link) if not is_erased_link(row))
+    files = tuple(str(home.storage / row.file) for row in home.book.link_files())
+    return Consents(rows, files, ends)
+
+
+def links_near(home: Home, con: duckdb.DuckDBPyConnection, children: Iterable[str]) -> str | None:
+    """:func:`links_relation` of some platform accounts; what it says of others is not to be relied on."""
+    return relation_of(_consents_near(home, children), con)
+
+
+def _consents_near(home: Home, children: Iterable[str]) -> Consents:
+    """Every row of some platform accounts, and all files."""
+    named = sorted(set(children))
+    found: list[Any] = []
+    for start in range(0, len(named), _AT_ONCE):
+        found += home.book.query(sa.select(link).where(link.c.child.in_(named[start : start + _AT_ONCE])))
+    rows, ends = _as_far_as_held(sorted((row for row in found if not is_erased_link(row)), key=lambda row: row.seq))
+    return Consents(rows, tuple(str(home.storage / row.file) for row in home.book.link_files()), ends)
+
+
+def _as_far_as_held(given: Iterable[Any]) -> tuple[tuple[Any, ...], tuple[tuple[str, str], ...]]:
+    """Rows of table link cut where they were ended later, and the ends themselves."""
+    rows: list[list[Any]] = []
+    ends: list[tuple[str, str]] = []
+    of_child: dict[str, list[int]] = {}
+    for row in given:
+        if row.child != row.account:
+            of_child.setdefault(row.child, []).append(len(rows))
+            rows.append([row.child, row.account, row.valid_from, row.valid_until])
+            continue
+        ends.append((row.child, row.valid_from))
+        for number in of_child.get(row.child, ()):
+            held = rows[number]
+            if held[3] is None or held[3] > row.valid_from:
+                held[3] = max(held[2], row.valid_from)
+    return tuple(tuple(row) for row in rows if row[3] is None or row[2] < row[3]), tuple(ends)
 
 
 def links_relation(home: Home, con: duckdb.DuckDBPyConnection) -> str | None:
@@ -239,22 +275,53 @@ def relation_of(consents: Consents, con: duckdb.DuckDBPyConnection) -> str | Non
     rows, files = list(consents.rows), consents.files
     if not rows and not files:
         return None
-    con.execute("CREATE OR REPLACE TEMP TABLE link_rows (child UUID, account UUID, valid_from DATE, valid_until DATE)")
-    if rows:
-        con.executemany("INSERT INTO link_rows VALUES (?, ?, ?, ?)", rows)
-    many = f"UNION ALL FROM read_parquet([{', '.join(map(quote, files))}])" if files else ""
+    _as_table(con, "link_rows", rows, ("child", "account", "valid_from", "valid_until"))
+    many = ""
+    if files:
+        many = f"UNION ALL FROM read_parquet([{', '.join(map(quote, files))}])"
+    if files and consents.ends:
+        _as_table(con, "link_ends", consents.ends, ("child", "day"))
+        many = (
+            "UNION ALL SELECT child, account, valid_from, least(valid_until, (SELECT min(e.day) FROM link_ends e "
+            f"WHERE e.child = f.child AND e.day > f.valid_from)) FROM read_parquet([{', '.join(map(quote, files))}]) f"
+        )
     con.execute(f"CREATE OR REPLACE TEMP VIEW links AS FROM link_rows {many}")
     return "links"
 
 
-def children_of(home: Home, con: duckdb.DuckDBPyConnection, account: uuid.UUID) -> list[dict[str, Any]]:
-    """The platform accounts linked to an account, with the days of consent."""
-    consents = links_relation(home, con)
+def _as_table(
+    con: duckdb.DuckDBPyConnection, name: str, rows: Sequence[Sequence[str | None]], columns: Sequence[str]
+) -> None:
+    """A table of rows of texts: identities in columns child and account, days in the others."""
+    texts = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+    con.register("link_texts", pa.table({n: pa.array(t, pa.string()) for n, t in zip(columns, texts, strict=True)}))
+    typed = (f"{column}::{'UUID' if column in ('child', 'account') else 'DATE'} AS {column}" for column in columns)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {', '.join(typed)} FROM link_texts")
+    con.unregister("link_texts")
+
+
+def spans_of(home: Home, con: duckdb.DuckDBPyConnection, *, child: str = "", account: str = "") -> list[Any]:
+    """The consents of a child or into an account: child, account, from, until (None: open), as texts, in order."""
+    children = {child} if child else set()
+    if account:
+        linked = home.book.query(sa.select(link.c.child).where(link.c.account == account))
+        children |= {row.child for row in linked}
+        files = ", ".join(quote(str(home.storage / row.file)) for row in home.book.link_files())
+        if files:
+            into = f"SELECT DISTINCT child::VARCHAR FROM read_parquet([{files}]) WHERE account = ?"
+            children |= {each for (each,) in con.execute(into, [account]).fetchall()}
+    consents = links_near(home, con, children)
     if consents is None:
         return []
-    found = con.execute(
-        f"SELECT child::VARCHAR, valid_from::VARCHAR, valid_until::VARCHAR FROM {consents} WHERE account = ? "
-        "ORDER BY valid_from, child",
-        [account],
+    found: list[Any] = con.execute(
+        f"SELECT child::VARCHAR, account::VARCHAR, valid_from::VARCHAR, valid_until::VARCHAR FROM {consents} "
+        "WHERE child = nullif(?, '')::UUID OR account = nullif(?, '')::UUID ORDER BY valid_from, child",
+        [child, account],
     ).fetchall()
-    return [{"child": child, "from": first, "until": last} for child, first, last in found]
+    return found
+
+
+def children_of(home: Home, con: duckdb.DuckDBPyConnection, account: uuid.UUID) -> list[dict[str, Any]]:
+    """The platform accounts linked to an account, with the days of consent."""
+    found = spans_of(home, con, account=str(account))
+    return [{"child": child, "from": first, "until": last} for child, _, first, last in found]

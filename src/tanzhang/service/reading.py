@@ -12,7 +12,7 @@ import struct
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any, TypeVar
 
@@ -45,7 +45,7 @@ class Reader:
 
     def balance(self, account: uuid.UUID) -> dict[str, int]:
         """Unit -> what is booked in an account, of the units it has any of."""
-        return self._asked(lambda view: {unit: amount for unit, amount in view.booked(account).items() if amount})
+        return self._asked(lambda view: _balance(view, account))
 
     def statement(self, account: uuid.UUID, *, recent: int | None = RECENT) -> dict[str, Any]:
         """As :func:`tanzhang.service.accounts.statement`."""
@@ -114,12 +114,18 @@ class Reader:
         return view
 
 
+def _balance(view: View, account: uuid.UUID) -> dict[str, int]:
+    booked, transferred = view.booked(account), view.transferred(account)
+    return {unit: held for unit, amount in booked.items() if (held := amount + transferred.get(unit, 0))}
+
+
 def _statement(view: View, account: uuid.UUID, recent: int | None) -> dict[str, Any]:
     own = view.records(account)
     children = view.children(account)
     platforms = {account, *(uuid.UUID(each["child"]) for each in children)}
     open_records = [each for each in view.provisional(sorted(platforms)) if each.account == account]
-    _check_known(own, bool(children or open_records))
+    transferred = view.transferred(account)
+    _check_known(own, bool(children or open_records or transferred))
     outcomes: Counter[str] = Counter()
     kinds: dict[tuple[str, str], list[int]] = {}
     for kind, behaviour, outcome, count, amount in _summed(own):
@@ -147,13 +153,14 @@ def _statement(view: View, account: uuid.UUID, recent: int | None) -> dict[str, 
         "account": str(account),
         "programme": view.home.programme.id,
         "confirmed": {
-            "reduction_mg": str(own.booked["co2e_mg"]),
-            "footprint_mg": str(own.booked["footprint_mg"]),
+            "reduction_mg": str(own.booked["co2e_mg"] + transferred.get("co2e_mg", 0)),
+            "footprint_mg": str(own.booked["footprint_mg"] + transferred.get("footprint_mg", 0)),
         },
         "provisional": {
             "reduction_mg": str(provisional["reduction"]),
             "footprint_mg": str(provisional["emission"]),
         },
+        **({"transferred": _said_of(transferred)} if transferred else {}),
         **({"erased": erased} if erased else {}),
         "by_behaviour": [
             {"kind": kind, "behaviour": behaviour, "records": count, "mg": str(amount)}
@@ -163,6 +170,14 @@ def _statement(view: View, account: uuid.UUID, recent: int | None) -> dict[str, 
         "children": children,
         "latest": [to_json(record) for record in own.at(own.newest_first()[:recent])],
         "open": [to_json(record) for record in open_records[:recent]],
+    }
+
+
+def _said_of(transferred: Mapping[str, int]) -> dict[str, str]:
+    """What came from other accounts of the person, less what went to them."""
+    return {
+        "reduction_mg": str(transferred.get("co2e_mg", 0)),
+        "footprint_mg": str(transferred.get("footprint_mg", 0)),
     }
 
 

@@ -2,7 +2,7 @@
 
 1. the batch's record files and subtree roots (temporary name, sync, rename);
 2. one transaction: batch row with digests, root and totals, postings, tally, the reports it consumed, the next salt
-   key;
+   key; what goes on to joined accounts (stores/register/joinings.py);
 3. log entries, tiles, checkpoint.
 
 A file that no batch row names does not exist; a batch row whose manifest is not in the log yet gets there with the
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import sqlalchemy as sa
 
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.receipt import MANIFEST_FORMAT
@@ -29,6 +30,7 @@ from tanzhang.engine.leaves import leaf_hashes, salt_seeds
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import Decision
 from tanzhang.engine.tally import tally_of
+from tanzhang.service.moments import received_at
 from tanzhang.service.observe import stepped
 from tanzhang.service.outbox import telling_batch
 from tanzhang.service.totals import batch_postings, batch_totals
@@ -133,7 +135,13 @@ def commit(
         }
 
     tell = telling_batch(home, opened.number, through.isoformat(), tally, now)
-    home.book.commit_batch(batch_row, opened.number, consumed, postings, tally, following, opened.heads, tell)
+
+    def also(con: sa.Connection) -> None:
+        tell(con)
+        home.joinings.follow(con, postings, received_at(now))
+        home.joinings.seal(con, home.programme.id)
+
+    home.book.commit_batch(batch_row, opened.number, consumed, postings, tally, following, opened.heads, also=also)
     home.publish()
     return {"batch": opened.number, **described, **totals}
 

@@ -6,6 +6,7 @@ that finds nothing to settle still brings the log up to the book, so recovery af
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -16,13 +17,14 @@ import pyarrow as pa
 
 from tanzhang.core.errors import refuse
 from tanzhang.core.record import ERASED
+from tanzhang.engine.columns import values_of
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.prepare import prepare
 from tanzhang.engine.records import RECORD_COLUMNS, Decision
 from tanzhang.engine.settle import settle as decide
 from tanzhang.service.gather import gather
 from tanzhang.service.history import History, kept_history
-from tanzhang.service.links import links_relation
+from tanzhang.service.links import links_near, links_relation
 from tanzhang.service.observe import stepped
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.seal import seal
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 _FEW_ROWS = 100_000
 """Up to how many rows are settled by an engine that is kept: what its last statements left stays in memory."""
+_FEW = 5_000
+"""Up to how many rows links are looked up one by one."""
 
 
 class Engine(Protocol):
@@ -156,8 +160,15 @@ def decide_pending(home: Home, con: duckdb.DuckDBPyConnection, pending: pa.Table
 
 def _decide(home: Home, con: duckdb.DuckDBPyConnection, pending: pa.Table, history: History) -> Decision:
     recipes, rules = history.recipes, history.rules
-    pending = prepare(con, pending, links=links_relation(home, con), recipes=recipes, rules=rules)
+    pending = prepare(con, pending, links=_links(home, con, pending), recipes=recipes, rules=rules)
     return decide(con, pending=pending, settled=history.near(con, pending), recipes=recipes, rules=rules)
+
+
+def _links(home: Home, con: duckdb.DuckDBPyConnection, pending: pa.Table) -> str | None:
+    """Whose platform accounts are: of few reports only those that they are of."""
+    if pending.num_rows > _FEW:
+        return links_relation(home, con)
+    return links_near(home, con, {str(uuid.UUID(bytes=each)) for each in values_of(pending["child"])})
 
 
 def settled_records(home: Home, con: duckdb.DuckDBPyConnection) -> str:

@@ -30,6 +30,7 @@ from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.engine.sql import compile_mg
 from tanzhang.service.check_totals import Recounted, check_boards, check_epochs, check_tallies
+from tanzhang.service.check_transfers import check_transfers
 from tanzhang.service.history import History
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.recount import (
@@ -135,6 +136,7 @@ class _Verification:
         self.batches = self.book.batches()
         self.submissions = self.book.submissions()
         self.sound: list[Any] = []
+        self.heads: dict[str, list[str]] = {}
 
     @property
     def steps(self) -> tuple[Callable[[], Check], ...]:
@@ -151,6 +153,7 @@ class _Verification:
             self._known,
             self._totals,
             self._postings,
+            self._transfers,
             self._tallies,
             self._boards,
             self._quantities,
@@ -180,6 +183,7 @@ class _Verification:
     def _chains(self) -> Check:
         """Rows of the book against their chains, and the chains against what the manifests say of them."""
         count, problems, heads = self.book.check_chains()
+        self.heads = heads
         for row in self.batches:
             for table, said in _manifest(row).get("book", {}).items():
                 count += 1
@@ -201,6 +205,7 @@ class _Verification:
                 read()
             except TanzhangError as error:
                 check.problems += error.problems
+        self._personal(check)
         number, key = self.book.next_seal_key()
         last = _manifest(self.batches[-1]) if self.batches else {"next_seal_check": self.home.values["seal_check"]}
         if key_check(key) != last.get("next_seal_check") or number != len(self.batches):
@@ -208,6 +213,15 @@ class _Verification:
                 _wrong("key-changed", "the next salt key is not the one committed to", f"{self.book.name}: seal_key")
             )
         return check
+
+    def _personal(self, check: Check) -> None:
+        """That personal fields open with the keys that are there."""
+        try:
+            count, problems = self.home.people.problems(self.home.personal_keys)
+        except TanzhangError as error:
+            count, problems = 0, [*error.problems]
+        check.count += count + 1
+        check.problems += problems
 
     def _plans(self) -> Check:
         check = Check("plans", "plan documents against their digests")
@@ -377,6 +391,11 @@ class _Verification:
             if amount != 0:
                 check.problems.append(_wrong("unbalanced", f"{unit} sums to {amount}", f"{self.book.name}: posting"))
         return check
+
+    def _transfers(self) -> Check:
+        """What went between accounts that are one person's."""
+        what = "transfers between a person's accounts against their links; the log's word for them"
+        return Check("transfers", what, *check_transfers(self.home, self.heads))
 
     def _tallies(self) -> Check:
         """Counts and amounts by day, behaviour, region and partner, on which pages of totals rest."""

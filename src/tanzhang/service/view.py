@@ -25,7 +25,7 @@ from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, fixed_bytes
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.reference import Link, settle
 from tanzhang.service.by_account import chains, hidden_of, in_memory
-from tanzhang.service.consents import ConsentIndex
+from tanzhang.service.consent_index import ConsentIndex
 from tanzhang.service.history import History, recipes_of
 from tanzhang.service.open_near import OpenIndex, OpenReport, accepted
 from tanzhang.stores.book import batch, consumption, erasure, link, link_file, replacement, submission
@@ -129,7 +129,7 @@ class View:
     # -- accounts ---------------------------------------------------------------------------------------------
 
     def records(self, account: uuid.UUID) -> AccountRecords:
-        """The settled records of an account, as rows, and what is booked in it."""
+        """The settled records of an account, as rows, and what its batches booked in it."""
         found, booked = [], dict.fromkeys(UNITS, 0)
         for run, numbers, hidden in self._runs:
             own = run.of_account(account.bytes)
@@ -159,6 +159,10 @@ class View:
         if self._unsorted:
             self._add_unsorted(account, booked)
         return booked
+
+    def transferred(self, account: uuid.UUID) -> dict[str, int]:
+        """Unit -> what came to an account from others of the person, less what went to them; without units of none."""
+        return self.home.book.transferred(account, batches=len(self.batches))
 
     def _add_unsorted(self, account: uuid.UUID, booked: dict[str, int]) -> None:
         first, last = self._unsorted[0].seq, self._unsorted[-1].seq

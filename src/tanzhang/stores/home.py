@@ -10,7 +10,7 @@
     links/             files of linked accounts
     uploads/           files of partners on their way in (stores/register/uploads.py)
     log/               the transparency log, publishable as it is (stores/log.py)
-    keys/              identity.key and log.key, readable by the owner only; log.vkey is public
+    keys/              identity.key, log.key and personal.key, readable by the owner only; log.vkey is public
     witnesses.json     what each witness of the log signed last (stores/witnesses.py), where keys/witness.policy is
 
 Reports, records, links and log may be elsewhere (stores/storage); then keys/storage.url says where.
@@ -39,6 +39,7 @@ from tanzhang.core.note import VerifierKey, is_key_name
 from tanzhang.core.programme import Programme
 from tanzhang.core.rates import Rates
 from tanzhang.engine.kernel import connect
+from tanzhang.engine.personal import PersonalKeys, personal_keys
 from tanzhang.engine.signing import NoteSigner, NoteVerifier
 from tanzhang.stores.book import Book, BookAddress
 from tanzhang.stores.catalogue import Catalogue
@@ -49,7 +50,9 @@ from tanzhang.stores.register.audit import Audit
 from tanzhang.stores.register.chores import Chores
 from tanzhang.stores.register.deliveries import Deliveries
 from tanzhang.stores.register.epochs import Epochs
+from tanzhang.stores.register.joinings import Joinings
 from tanzhang.stores.register.partners import Partners
+from tanzhang.stores.register.people import People
 from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
 from tanzhang.stores.register.uploads import Uploads
@@ -70,6 +73,11 @@ POLICY = "witness.policy"
 
 ACCESS_VARIABLE = "TANZHANG_BOOK"
 """Names the environment variable that the command line takes the address of a book on PostgreSQL from."""
+
+PERSONAL_KEYS = "personal.key"
+"""In folder ``keys``: the keys of personal fields, the current one first."""
+PERSONAL_VARIABLE = "TANZHANG_PERSONAL_KEY"
+"""Names the environment variable that has these keys instead, its lines separated by commas."""
 
 
 class Home:
@@ -169,6 +177,7 @@ class Home:
                     private.mkdir(mode=0o700, exist_ok=True)
             _write_secret(keys / "identity.key", identity.hex(), folder)
             _write_secret(keys / "log.key", signer.to_text(), folder)
+            _write_secret(keys / PERSONAL_KEYS, personal_keys(secret("personal")).to_text().rstrip("\n"), folder)
             write_durably(keys / "log.vkey", signer.verifier_key.to_text().encode() + b"\n", up_to=folder)
             Log.create(root / "log", origin, signer)
             if files is not None:
@@ -302,6 +311,37 @@ class Home:
     def uploads(self) -> Uploads:
         """Files of partners that are on their way."""
         return Uploads(self.book, self.folder)
+
+    @cached_property
+    def people(self) -> People:
+        """Persons, their identities and consents."""
+        return People(self.book)
+
+    @property
+    def personal_keys(self) -> PersonalKeys:
+        """The keys of personal fields: those of the environment, or of ``keys/personal.key``; ``key-missing``."""
+        given = os.environ.get(PERSONAL_VARIABLE)
+        if given:
+            return PersonalKeys.parse(given.replace(",", "\n"), where=PERSONAL_VARIABLE)
+        path = self.folder / "keys" / PERSONAL_KEYS
+        if not path.is_file():
+            raise refuse(
+                "key-missing",
+                f"{path} is missing",
+                where=str(path),
+                remedy="restore it from your backup; a home from before there were persons gets one by "
+                "'tanzhang people rotate-key'",
+            )
+        return PersonalKeys.parse(path.read_text(encoding="ascii", errors="replace"), where=str(path))
+
+    def keep_personal_keys(self, keys: PersonalKeys) -> None:
+        """Write the keys of personal fields, whole or not at all."""
+        _write_secret(self.folder / "keys" / PERSONAL_KEYS, keys.to_text().rstrip("\n"), self.folder)
+
+    @cached_property
+    def joinings(self) -> Joinings:
+        """Which account's holdings go to which other one, and transfers."""
+        return Joinings(self.book)
 
     @cached_property
     def epochs(self) -> Epochs:

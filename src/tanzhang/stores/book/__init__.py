@@ -16,6 +16,7 @@ from tanzhang.stores.book.address import BookAddress
 from tanzhang.stores.book.book import Book, add_plans, add_submission
 from tanzhang.stores.book.schema import (
     CHAINED,
+    append,
     batch,
     consumption,
     entry,
@@ -34,6 +35,7 @@ from tanzhang.stores.book.schema import (
     submission,
     system_account,
     tally,
+    transfer,
     unsettled,
 )
 
@@ -43,6 +45,7 @@ __all__ = [
     "BookAddress",
     "add_plans",
     "add_submission",
+    "append",
     "batch",
     "consumption",
     "entry",
@@ -61,5 +64,6 @@ __all__ = [
     "submission",
     "system_account",
     "tally",
+    "transfer",
     "unsettled",
 ]

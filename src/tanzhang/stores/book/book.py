@@ -39,7 +39,7 @@ from tanzhang.stores.book.schema import (
     erasure,
     genesis,
     home,
-    is_erased_link,
+    is_erased,
     leftover,
     link,
     link_file,
@@ -52,6 +52,7 @@ from tanzhang.stores.book.schema import (
     settings_check,
     submission,
     tally,
+    transfer,
     unsettled,
 )
 from tanzhang.stores.book.sqlite import SqliteDatabase
@@ -316,8 +317,31 @@ class Book:
         return postings_of(self.query(statement))
 
     def balance(self, account: uuid.UUID) -> dict[str, int]:
-        """Unit -> sum of an account's postings, of the units it has any of. One look-up in each batch."""
-        return {unit: sum(amounts.values()) for unit, amounts in self.posted(account).items()}
+        """Unit -> what an account holds, of the units it has any of: its postings, and what was transferred.
+
+        One look-up in each batch.
+        """
+        sums = {unit: sum(amounts.values()) for unit, amounts in self.posted(account).items()}
+        for unit, amount in self.transferred(account).items():
+            sums[unit] = sums.get(unit, 0) + amount
+        return sums
+
+    def transferred(self, account: uuid.UUID, batches: int | None = None) -> dict[str, int]:
+        """Unit -> what came to an account from other accounts, less what went to them; before a batch was settled."""
+        own = sa.select(transfer.c.unit, sa.func.sum(transfer.c.amount)).where(transfer.c.account == str(account))
+        if batches is not None:
+            own = own.where(transfer.c.batches <= batches)
+        return {unit: int(amount) for unit, amount in self.query(own.group_by(transfer.c.unit))}
+
+    def transfers(self, account: uuid.UUID) -> list[Any]:
+        """The legs of transfers that are an account's, in order."""
+        own = sa.select(transfer).where(transfer.c.account == str(account))
+        return self.query(own.order_by(transfer.c.seq))
+
+    def transfer_legs(self, first: int, stop: int, batches: int) -> list[Any]:
+        """Legs ``first`` to ``stop - 1`` that were made before batch ``batches`` was settled, in order."""
+        wanted = (transfer.c.seq >= first) & (transfer.c.seq < stop) & (transfer.c.batches <= batches)
+        return self.query(sa.select(transfer).where(wanted).order_by(transfer.c.seq))
 
     def posted(self, account: uuid.UUID, since: int = 0) -> dict[str, dict[int, int]]:
         """Unit -> batch -> what it posts to an account, where that is anything; in order, from batch ``since`` on."""
@@ -352,8 +376,14 @@ class Book:
         return found
 
     def balances(self) -> pa.Table:
-        """The sum of every account's postings by unit, sorted: account, unit, amount; memory is that of all of them."""
+        """What every account holds by unit, sorted: account, unit, amount; memory is that of all postings."""
         tables = [self.postings(row.seq) for row in self.query(sa.select(batch.c.seq))]
+        columns = (transfer.c.account, transfer.c.unit, transfer.c.amount)
+        legs = self.query(sa.select(*columns).where(transfer.c.account != ""))
+        if legs:
+            own = pa.array([uuid.UUID(row.account).bytes for row in legs], pa.uuid())
+            named = {"account": own, "unit": [row.unit for row in legs], "amount": [row.amount for row in legs]}
+            tables.append(pa.table(named))
         if not tables:
             return postings_of([])
         everything = pa.concat_tables(tables)
@@ -431,6 +461,19 @@ class Book:
             _check_heads(con, (link, link_file), heads)
             return append(con, link, values)
 
+    def add_links(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        heads: Mapping[str, Any],
+        also: Callable[[sa.Connection], None],
+    ) -> None:
+        """Record consents and ends of consents at once, with what ``also`` writes; ``book-moved`` as above."""
+        with self.transaction() as con:
+            _check_heads(con, (link, link_file), heads)
+            for values in rows:
+                append(con, link, values)
+            also(con)
+
     def add_link_file(self, values: Mapping[str, Any], heads: Mapping[str, Any]) -> int:
         """Acknowledge a file of consents that is on disk; ``book-moved`` if links changed since ``heads``."""
         with self.transaction() as con:
@@ -451,9 +494,10 @@ class Book:
         counted: pa.Table,
         next_key: bytes,
         heads: Mapping[str, Any],
+        *,
         also: Callable[[sa.Connection], None] | None = None,
     ) -> None:
-        """The one commit point of a settlement, batch ``number``.
+        """The one commit point of a settlement, batch ``number``; ``also`` writes what else follows from it.
 
         ``postings`` has account, unit and amount, sorted by account; ``counted`` is the batch's tally. ``finish``
         waits for the batch's files and returns its row; nothing waits inside the transaction, so that others can write
@@ -574,15 +618,15 @@ class Book:
         count = len(settings)
         if settings.pop("settings_check", None) != settings_check(settings):
             problems.append(_row_changed("table home is not what the home was set up with", f"{self.name}: home"))
-        without = self._erased_links()
+        without = {link: self._erased_links(), transfer: self._erased_transfers()}
         for table in CHAINED:
             head = EMPTY_HEAD["head"]
             heads[table.name] = [head]
             for expected, row in enumerate(self.rows(table)):
                 count += 1
                 values = {name: value for name, value in row._mapping.items() if name != "chain"}
-                # What an erased link said is gone; its chain stays, and all that follows is bound to it.
-                known = table is link and row.seq in without and is_erased_link(row)
+                # What an erased row said is gone; its chain stays, and all that follows is bound to it.
+                known = table in without and row.seq in without[table] and is_erased(table, row)
                 if row.seq != expected or not (known or chain_link(head, table.name, values) == row.chain):
                     what = f"row {expected} of table {table.name} is not what was written"
                     problems.append(_row_changed(what, f"{self.name}: {table.name} {expected}"))
@@ -597,6 +641,11 @@ class Book:
             with suppress(ValueError, TypeError):  # then its chain is wrong too
                 found |= set(json.loads(row.links))
         return found
+
+    def _erased_transfers(self) -> set[int]:
+        """Legs of transfers that were erased, as the rows of table replacement say."""
+        erased = sa.select(replacement.c.number).where(replacement.c.kind == transfer.name)
+        return {row.number for row in self.query(erased)}
 
     @property
     def integrity_check(self) -> str:

@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from tanzhang.core.errors import Problem
 from tanzhang.stores.book.schema import (
     CHAINED,
+    ERASABLE,
     WITH_BATCH,
     append_only,
     batch,
-    erasing_link_sql,
+    erasing_sql,
     home,
-    link,
     metadata,
     refusal_of,
 )
@@ -69,13 +69,14 @@ def guards(schema: str) -> Iterator[Guard]:
         return Guard(schema, table.name, f"{table.name}_{name}", when, kind, f" BEGIN {body} END ")
 
     for table in append_only():
-        if table is not link:
+        if table not in ERASABLE:
             change = "BEFORE UPDATE OR DELETE OR TRUNCATE FOR EACH STATEMENT"
             yield guard(table, "no_change", change, _BEFORE | _UPDATE | _DELETE | _TRUNCATE, refusing(table))
     removal = "BEFORE DELETE OR TRUNCATE FOR EACH STATEMENT"
-    yield guard(link, "no_change", removal, _BEFORE | _DELETE | _TRUNCATE, refusing(link))
-    other = f"IF NOT ({erasing_link_sql('IS NOT DISTINCT FROM')}) THEN {refusing(link)} END IF; RETURN NEW;"
-    yield guard(link, "no_update", "BEFORE UPDATE FOR EACH ROW", _ROW | _BEFORE | _UPDATE, other)
+    for table in ERASABLE:
+        yield guard(table, "no_change", removal, _BEFORE | _DELETE | _TRUNCATE, refusing(table))
+        other = f"IF NOT ({erasing_sql(table, 'IS NOT DISTINCT FROM')}) THEN {refusing(table)} END IF; RETURN NEW;"
+        yield guard(table, "no_update", "BEFORE UPDATE FOR EACH ROW", _ROW | _BEFORE | _UPDATE, other)
     yield guard(home, "no_insert", "BEFORE INSERT FOR EACH STATEMENT", _BEFORE | _INSERT, refusing(home))
     for table, column in WITH_BATCH:
         late = f"IF EXISTS (SELECT FROM added WHERE {column} <> {following(batch)}) THEN {refusing(table)} END IF;"

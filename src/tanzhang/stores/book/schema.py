@@ -74,7 +74,8 @@ submission = _chained(
     sa.Column("verdicts", TEXT, nullable=False),
     sa.Column("verdicts_digest", TEXT, nullable=False),
 )
-# Child account -> account with the person's consent from-to (1+N, 子母账户).
+# Child account -> account with the person's consent from-to (1+N, 子母账户). A row of a child to itself ends what stood
+# before: from that day on it belongs to nobody else.
 link = _chained(
     "link",
     sa.Column("child", TEXT, nullable=False),
@@ -82,6 +83,8 @@ link = _chained(
     sa.Column("valid_from", TEXT, nullable=False),
     sa.Column("valid_until", TEXT),
     sa.Column("recorded_at", TEXT, nullable=False),
+    sa.Index("link_child", "child"),
+    sa.Index("link_account", "account"),
 )
 # One per file of consents: the catalogue of link files.
 link_file = _chained(
@@ -166,6 +169,20 @@ replacement = _chained(
     sa.Column("recorded_at", TEXT, nullable=False),
     sa.Index("replacement_latest", "kind", "number", "seq"),
 )
+# Double entry between accounts of persons (1+N): the legs of one ``number`` and unit sum to zero. ``batches`` is how
+# many were settled before; ``kind`` join, follow or part (stores/register/joinings.py). A leg of an erased person has
+# no account.
+transfer = _chained(
+    "transfer",
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("batches", sa.Integer, nullable=False),
+    sa.Column("account", TEXT, nullable=False),
+    sa.Column("unit", TEXT, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("transfer_account", "account"),
+)
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
     "seal_key",
@@ -216,6 +233,7 @@ CHAINED: tuple[sa.Table, ...] = (
     consumption,
     erasure,
     replacement,
+    transfer,
 )
 APPEND_ONLY = (home, posting, tally, *CHAINED)
 ONLY_ADDED = "append_only"
@@ -229,13 +247,18 @@ def append_only() -> tuple[sa.Table, ...]:
     return (*APPEND_ONLY, *(table for table in metadata.sorted_tables if table.info.get(ONLY_ADDED)))
 
 
-def erasing_link_sql(same: str) -> str:
-    """The one change of a chained row that the database lets through: a link that says no more whose it was.
+# The tables whose rows can be made to say no more whose they were, and the columns that are emptied then.
+ERASABLE: Mapping[sa.Table, tuple[str, ...]] = {link: ("child", "account"), transfer: ("account",)}
+
+
+def erasing_sql(table: sa.Table, same: str) -> str:
+    """The one change of a row of :data:`ERASABLE` that the database lets through: it says no more whose it was.
 
     ``same`` is the database's comparison that holds of two NULLs.
     """
-    kept = [column.name for column in link.c if column.name not in ("child", "account")]
-    return " AND ".join(["NEW.child = ''", "NEW.account = ''", *(f"NEW.{name} {same} OLD.{name}" for name in kept)])
+    emptied = [f"NEW.{name} = ''" for name in ERASABLE[table]]
+    kept = [column.name for column in table.c if column.name not in ERASABLE[table]]
+    return " AND ".join([*emptied, *(f"NEW.{name} {same} OLD.{name}" for name in kept)])
 
 
 def refusal_of(table: sa.Table) -> str:
@@ -246,6 +269,11 @@ def refusal_of(table: sa.Table) -> str:
 def is_erased_link(row: Any) -> bool:
     """Whether a row of table ``link`` says no more whose it was."""
     return bool(row.child == row.account == "")
+
+
+def is_erased(table: sa.Table, row: Any) -> bool:
+    """Whether a row of a table of :data:`ERASABLE` says no more whose it was."""
+    return all(getattr(row, name) == "" for name in ERASABLE[table])
 
 
 def append(con: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> int:

@@ -16,11 +16,11 @@ from tanzhang.stores.book.database import committing, listen_for_errors
 from tanzhang.stores.book.schema import (
     APPEND_ONLY,
     CHAINED,
+    ERASABLE,
     ONLY_ADDED,
     WITH_BATCH,
     append_only,
-    erasing_link_sql,
-    link,
+    erasing_sql,
     refusal_of,
 )
 from tanzhang.stores.files import rename_durably
@@ -121,7 +121,7 @@ def _guards() -> Iterator[tuple[sa.Table, str, str]]:
     """Table, name and event of each trigger that keeps rows as they are, against INSERT OR REPLACE too."""
     for table in append_only():
         for verb in ("UPDATE", "DELETE"):
-            but = f" WHEN NOT ({erasing_link_sql('IS')})" if (verb, table) == ("UPDATE", link) else ""
+            but = f" WHEN NOT ({erasing_sql(table, 'IS')})" if verb == "UPDATE" and table in ERASABLE else ""
             yield table, f"no_{verb.lower()}", f"{verb} ON {table.name}{but}"
         if table.info.get(ONLY_ADDED):
             known = f"EXISTS (SELECT 1 FROM {table.name} WHERE id = NEW.id)"

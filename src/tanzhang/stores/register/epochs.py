@@ -8,7 +8,7 @@ and none of them tells whose they were.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,9 +104,15 @@ class Epochs:
         leaves = np.frombuffer(b"".join(row.leaf for row in rows), np.uint8).reshape(-1, 32)
         return leaves, [int(row.amount) for row in rows]
 
-    def close(self, text: str, accounts: Bytes, secrets: Bytes, next_key: bytes) -> int:
-        """The one transaction of an epoch: its entry, the secrets of accounts (sorted) that are new, the next key."""
+    def close(
+        self, text: str, accounts: Bytes, secrets: Bytes, next_key: bytes, before: Callable[[sa.Connection], None]
+    ) -> int:
+        """The one transaction of an epoch: its entry, the secrets of accounts (sorted) that are new, the next key.
+
+        ``before`` writes what has to stand in the log before it.
+        """
         with self._book.transaction() as con:
+            before(con)
             index = append(con, entry, {"kind": KIND, "text": text})
             pages = list(_pages(index, accounts, secrets))
             if pages:
