@@ -43,6 +43,9 @@ def run(home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
 def test_a_partner_is_registered_limited_suspended_and_resumed(run: Run) -> None:
     made = run("partner", "add", "metro_co", "--name", "Metro Co", "--name-zh", "某地铁", "--behaviour", "travel.metro")
     assert (made["version"], made["behaviours"], made["evidence"]) == (1, ["travel.metro"], None)
+    dated = ("--from", "2025-01-01", "--to", "2025-12-31", "--also-serves", "gd-pht")
+    other = run("partner", "add", "bus_co", "--name", "Bus Co", "--name-zh", "某公交", *dated)
+    assert other["contract"] == {"also_serves": ["gd-pht"], "from": "2025-01-01", "until": "2025-12-31"}
     again = run("partner", "add", "metro_co", "--name", "x", "--name-zh", "y", code=1)
     assert again["code"] == "partner-exists"
     assert run("partner", "limits", "metro_co", "--rows-per-day", "9", "--rows-per-s", "3")["limits"] == {
