@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -16,7 +17,7 @@ from tanzhang.core.action import INPUT_NAMES
 from tanzhang.core.errors import Problem, TanzhangError
 from tanzhang.core.formula import Exact, holds
 from tanzhang.core.methodology import Plan
-from tanzhang.core.programme import Programme
+from tanzhang.core.programme import Partner, Programme
 from tanzhang.core.recipe import compute, read_recipe
 from tanzhang.engine.exact import compile_amount, compile_test
 from tanzhang.engine.few import BLANKS, FewRows, accepted_table
@@ -268,6 +269,23 @@ def test_any_rows_of_any_shipped_plan_agree(con, data):
         elapsed_s = data.draw(st.none() | st.integers(-5, 7200) | st.integers(0, 401 * 86_400))
         rows.append(rows_of_plan(question, values, elapsed_s, number))
     agree(con, rows, PROGRAMME, of_plans)
+
+
+AGREED = replace(
+    CATALOGUE.programme("shenzhen"),
+    partners={
+        **CATALOGUE.programme("shenzhen").partners,
+        "amap": Partner("amap", "Amap", "高德", frozenset({"travel.metro"}), evidence="sensed"),
+        "alipay": Partner("alipay", "Alipay", "支付宝", None, evidence="declared", suspended=True),
+        "o'x": Partner("o'x", "O'X", "欧", None, evidence="measured", suspended=True),
+    },
+)
+
+
+@settings(RELAXED, max_examples=40)
+@given(rows=st.lists(any_row(), min_size=1, max_size=25), partner=st.sampled_from([None, "amap", "alipay", "o'x"]))
+def test_what_an_agreement_does_not_cover_is_refused_in_the_same_words(con, rows, partner):
+    agree(con, rows, AGREED, of_catalogue(AGREED), partner)
 
 
 def test_an_act_that_begins_less_than_a_second_after_its_end_agrees_on_its_guards(con):

@@ -98,6 +98,13 @@ def tag_known(request: Request[Any, Any, Any], version: object) -> bool:
     return f'"{version}"' in known or "*" in known
 
 
+def number_named(text: str, what: str) -> int:
+    """The number that names something in a path; ``not-found`` for what is none."""
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise refuse("not-found", f"there is no {what} {text[:40]}", where=what, remedy="use a number as it was given")
+    return int(text)
+
+
 def ledger_place(cursor: str | None, batches: int) -> tuple[int, int]:
     """As of how many batches a list of totals is given, and its first item; the beginning without a cursor."""
     if cursor is None:

@@ -81,4 +81,9 @@ def _allowed(home: Home, name: str) -> Partner:
     error = too_many_requests(home, name)
     if error is not None:
         raise error
-    return home.programme.partners[name]
+    partner = home.programme.partners[name]
+    if partner.suspended:  # since the caller was recognised, a moment ago
+        raise refuse(
+            "partner-suspended", f"partner {name} is suspended", where="authorization", remedy="ask the operator"
+        )
+    return partner

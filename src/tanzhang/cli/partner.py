@@ -36,6 +36,11 @@ def add(
         str | None, typer.Option("--evidence", help="Best class of evidence it may claim (default: any).")
     ] = None,
     signed: Annotated[bool, typer.Option("--signed", help="Each of its requests needs a signature.")] = False,
+    also_serves: Annotated[
+        list[str] | None, typer.Option("--also-serves", help="Another scheme it reports to; may be repeated.")
+    ] = None,
+    since: Annotated[str | None, typer.Option("--from", help="First day of the contract, YYYY-MM-DD.")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Last day of the contract, YYYY-MM-DD.")] = None,
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -45,7 +50,8 @@ def add(
         from tanzhang.service.partners import add_partner
 
         said: dict[str, Any] = {"id": partner, "name": name, "name_zh": name_zh, "behaviours": behaviour or None}
-        said |= {"evidence": evidence, "signed": signed}
+        contract = {"also_serves": also_serves or [], "from": since, "until": until}
+        said |= {"evidence": evidence, "signed": signed, "contract": contract}
         answer(as_json, add_partner(home_of(home), said, actor=operator(), now=now()), tree)
 
 

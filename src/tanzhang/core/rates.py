@@ -7,6 +7,7 @@ of any clock that never goes back.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from threading import Lock
 
 BURST_S = 5.0
 """For how many seconds of its rate a bucket that was left alone lets somebody go ahead at once."""
@@ -14,10 +15,11 @@ _MOST_BUCKETS = 100_000
 
 
 class Rates:
-    """The buckets of a process, by what is limited and whom."""
+    """The buckets of a process, by what is limited and whom; threads may share them."""
 
     def __init__(self) -> None:
         self._levels: dict[Hashable, tuple[float, float]] = {}
+        self._lock = Lock()
 
     def wait_s(self, name: Hashable, per_s: int, moment: float, amount: int = 1) -> float:
         """0 if it may be done now, and then it is counted; else after how many seconds to ask again.
@@ -29,6 +31,10 @@ class Rates:
         >>> [rates.wait_s("a", 1, 100.0, 5), rates.wait_s("a", 1, 100.5), rates.wait_s("a", 1, 101.0)]
         [0.0, 0.5, 0.0]
         """
+        with self._lock:
+            return self._wait_s(name, per_s, moment, amount)
+
+    def _wait_s(self, name: Hashable, per_s: int, moment: float, amount: int) -> float:
         full = per_s * BURST_S
         level, since = self._levels.get(name, (full, moment))
         level = min(full, level + (moment - since) * per_s)

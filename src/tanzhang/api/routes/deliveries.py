@@ -11,7 +11,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from tanzhang.api.access import allow
 from tanzhang.api.actors import OF_A_PARTNER, actor_of, check_own, check_owner, partner_meant
 from tanzhang.api.given import Now, TheCaller, TheHome
-from tanzhang.api.paging import Cursor, Limit, Page, number_after, page_of, size_of
+from tanzhang.api.paging import Cursor, Limit, Page, number_after, number_named, page_of, size_of
 from tanzhang.core.access import Role, Scope
 from tanzhang.core.errors import refuse
 from tanzhang.service import signatures
@@ -46,10 +46,10 @@ def list_(
     return page_of(deliveries_of(home, partner, key, number_after(cursor), size + 1), size, "id")
 
 
-@get("/v1/deliveries/{delivery:int}", opt=_READING, sync_to_thread=True, tags=["reports"])
-def show(home: TheHome, caller: TheCaller, delivery: FromPath[int]) -> dict[str, Any]:
+@get("/v1/deliveries/{delivery:str}", opt=_READING, sync_to_thread=True, tags=["reports"])
+def show(home: TheHome, caller: TheCaller, delivery: FromPath[str]) -> dict[str, Any]:
     """What is kept of one request: digests of what was sent and answered, and the sender's signature over it."""
-    found = delivery_of(home, delivery)
+    found = delivery_of(home, number_named(delivery, "delivery"))
     if caller.role in OF_A_PARTNER and caller.partner != found["partner"]:
         raise refuse("not-found", f"there is no delivery {delivery}", where="delivery", remedy="list the deliveries")
     return found

@@ -12,7 +12,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from tanzhang.api.access import allow
 from tanzhang.api.actors import OF_A_PARTNER, actor_of, check_owner, partner_meant
 from tanzhang.api.given import Now, TheCaller, TheHome
-from tanzhang.api.paging import Cursor, Limit, Page, number_after, page_of, size_of, text_after
+from tanzhang.api.paging import Cursor, Limit, Page, number_after, number_named, page_of, size_of, text_after
 from tanzhang.core.access import Caller, Role, Scope
 from tanzhang.core.errors import refuse
 from tanzhang.service import webhooks as service
@@ -109,7 +109,7 @@ def deliveries(
 
 
 @get(
-    "/v1/batches/{batch:int}/rows",
+    "/v1/batches/{batch:str}/rows",
     opt=allow(Role.PARTNER, Role.ENTERPRISE, Role.OPERATOR),
     sync_to_thread=True,
     tags=["ledger"],
@@ -117,7 +117,7 @@ def deliveries(
 def rows(
     home: TheHome,
     caller: TheCaller,
-    batch: FromPath[int],
+    batch: FromPath[str],
     of: Of = None,
     outcome: Annotated[str | None, QueryParameter(description="Outcomes with commas between; all by default.")] = None,
     cursor: Cursor = None,
@@ -126,7 +126,8 @@ def rows(
     """What a batch decided of a partner's reports, by the action ids that the answers to them had."""
     partner, size = partner_meant(caller, of), size_of(limit)
     outcomes = tuple(each for each in (outcome or "").split(",") if each)
-    found = batch_rows(home, partner, batch, outcomes=outcomes, after=text_after(cursor), limit=size + 1)
+    number = number_named(batch, "batch")
+    found = batch_rows(home, partner, number, outcomes=outcomes, after=text_after(cursor), limit=size + 1)
     return page_of(found, size, "key")
 
 
