@@ -57,6 +57,8 @@ STATUS: Mapping[str, int] = {
     "verdicts-gone": 410,
     "unknown-action": 404,
     "provider-unknown": 404,
+    "partner-page-unknown": 404,
+    "link-not-begun": 403,
     "identity-taken": 409,
     "last-identity": 409,
     "already-joined": 409,

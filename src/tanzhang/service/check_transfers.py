@@ -6,13 +6,19 @@ import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem
+from tanzhang.engine.columns import IDENTITY_BYTES, fixed_column
+from tanzhang.service.epoch_trees import RunningTotals
 from tanzhang.stores.book import entry, transfer
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.joinings import KIND, entry_text
 
+_FEW = 5
 _RESTORE = "restore the book from a backup; everything up to the last checkpoint can be compared with the published log"
 
 
@@ -66,10 +72,14 @@ def _check_accounts(home: Home, wrong: Callable[[str], None]) -> None:
         said, right = found.get((account, unit), 0), wanted.get((account, unit), 0)
         if said != right:
             wrong(f"{unit} of {said} came to account {account}, joinings that stand say {right}")
-    for row in carrying:
-        rest = {unit: left for unit, left in home.book.balance(uuid.UUID(row.source)).items() if left}
-        if rest:
-            wrong(f"account {row.source} is carried on and still holds {rest}")
+    sources = pa.array([uuid.UUID(row.source).bytes for row in carrying], pa.binary(IDENTITY_BYTES))
+    if not carrying:
+        return
+    for unit, running in RunningTotals(home).through(home.book.batch_count(), home.joinings.end()[0]).items():
+        holds = np.asarray(pc.is_in(fixed_column(running.accounts), value_set=sources)) & (running.amounts != 0)
+        for place in np.flatnonzero(holds)[:_FEW].tolist():
+            account = uuid.UUID(bytes=running.accounts[place].tobytes())
+            wrong(f"account {account} is carried on and still holds {running.amounts[place]} {unit}")
 
 
 def _rows_said(text: str) -> int:

@@ -11,6 +11,7 @@ import secrets
 import uuid
 from datetime import date, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import segno
 import sqlalchemy as sa
@@ -20,10 +21,10 @@ from tanzhang.core.claim import CHILD, identity
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.service.joining import LINK, MERGE, described, join, own_accounts, part
 from tanzhang.service.moments import received_at, received_day
-from tanzhang.service.sign_in import pseudonym_for, settings_of
+from tanzhang.service.sign_in import check_return, pseudonym_for, settings_of
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.joinings import joining
-from tanzhang.stores.register.people import consent, join_token, person, person_identity, place_of
+from tanzhang.stores.register.people import consent, join_token, link_begun, person, person_identity, place_of
 
 DISPLAY_NAME = "display_name"
 PURPOSES = {
@@ -137,6 +138,54 @@ def link_by_token(
         now=now,
         also=also,
     )
+
+
+def begin_link(home: Home, account: str, partner: str, *, return_to: str = "/", now: datetime) -> str:
+    """Where to send the browser of a person who wants to link an account at a partner.
+
+    The partner asks who its user is, makes a link token for them, and sends the browser back with it and ``state``.
+    Raises ``partner-page-unknown``, ``return-malformed``.
+    """
+    settings = settings_of(home)
+    page = settings.partner_pages.get(partner)
+    if page is None:
+        raise refuse(
+            "partner-page-unknown",
+            f"nobody is sent to {partner} to link an account",
+            where="path: partner",
+            remedy=f"use one of {', '.join(sorted(settings.partner_pages)) or 'none'}, or a token of the partner",
+        )
+    check_return(return_to)
+    state = new_token()
+    row = {
+        "state": secret_hash(state),
+        "account": account,
+        "partner": partner,
+        "return_to": return_to,
+        "expires_at": received_at(now + timedelta(seconds=settings.link_token_lasts_s)),
+    }
+    home.people.add(link_begun, row)
+    query = {"state": state, "redirect_uri": f"{settings.public_url.rstrip('/')}/v1/me/links/return"}
+    return f"{page}{'&' if '?' in page else '?'}{urlencode(query)}"
+
+
+def finish_link(home: Home, account: str, *, state: str, token: str, now: datetime) -> str:
+    """Link what a partner sent a person back with; the page to go on to.
+
+    Raises ``link-not-begun`` for an answer that this person did not ask for, or of another partner, or too late; else
+    as :func:`link_by_token`.
+    """
+    begun = home.people.take(link_begun, secret_hash(state), received_at(now))
+    row = home.people.row(join_token, token_hash=secret_hash(token), kind=LINK)
+    if begun is None or begun.account != account or (row is not None and row.partner != begun.partner):
+        raise refuse(
+            "link-not-begun",
+            "you did not ask to link an account so, or too long ago",
+            where="link",
+            remedy="begin again",
+        )
+    link_by_token(home, account, token, now=now)
+    return str(begun.return_to)
 
 
 def unlink(home: Home, account: str, name: str, *, now: datetime) -> dict[str, Any]:

@@ -64,13 +64,7 @@ def begin_oidc(home: Home, name: str, address: str, *, return_to: str = "/", now
     Raises ``provider-unknown``, ``return-malformed``, ``too-many-requests``, ``provider-unreachable``.
     """
     issuer, redirect = _issuer(home, name)
-    if not return_to.startswith("/") or return_to.startswith("//") or "\\" in return_to or not return_to.isprintable():
-        raise refuse(
-            "return-malformed",
-            "there is no such page here",
-            where="query: return_to",
-            remedy="give a path of this service, beginning with one slash",
-        )
+    check_return(return_to)
     most, since = settings_of(home).most_begun_per_address_an_hour, received_at(now - _HOUR)
     over = home.people.allowed([(_address(home, "begun", address), most, since)], received_at(now))
     if over is not None:
@@ -89,6 +83,17 @@ def begin_oidc(home: Home, name: str, address: str, *, return_to: str = "/", now
     return url, kept
 
 
+def check_return(path: str) -> None:
+    """Refuse to send a browser anywhere but to a page of this service: ``return-malformed``."""
+    if not path.startswith("/") or path.startswith("//") or "\\" in path or not path.isprintable():
+        raise refuse(
+            "return-malformed",
+            "there is no such page here",
+            where="query: return_to",
+            remedy="give a path of this service, beginning with one slash",
+        )
+
+
 def finish_oidc(
     home: Home, name: str, *, state: str, code: str, kept: str, account: str | None = None, now: datetime
 ) -> tuple[str, str]:
@@ -98,7 +103,7 @@ def finish_oidc(
     did not ask for, or too late; ``provider-refused``, ``provider-unreachable``, ``identity-taken``.
     """
     issuer, redirect = _issuer(home, name)
-    begun = home.people.take(secret_hash(state + kept), received_at(now))
+    begun = home.people.take(sign_in, secret_hash(state + kept), received_at(now))
     if begun is None or begun.provider != name:
         raise refuse(
             "sign-in-unknown",

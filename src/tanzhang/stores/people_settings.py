@@ -52,6 +52,8 @@ class PeopleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fresh_s: int = 600
     """For how long after signing in what is dangerous may be asked for."""
     link_token_lasts_s: int = 600
+    partner_pages: dict[str, str] = {}
+    """Partner -> the page of it to which a person is sent who wants to link an account there."""
 
 
 def people_settings(folder: Path) -> PeopleSettings:
@@ -63,7 +65,11 @@ def people_settings(folder: Path) -> PeopleSettings:
         settings = msgspec.yaml.decode(path.read_bytes(), type=PeopleSettings)
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
         raise _malformed(path, str(error).partition("\n")[0]) from None
-    addresses = [settings.public_url, *(each.issuer for each in settings.oidc.values())]
+    addresses = [
+        settings.public_url,
+        *(each.issuer for each in settings.oidc.values()),
+        *settings.partner_pages.values(),
+    ]
     if settings.phone is not None and settings.phone.sender != "console":
         addresses.append(settings.phone.sender)
         if not all(name in settings.phone.sender for name in ("{phone}", "{code}")):

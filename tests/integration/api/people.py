@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -70,8 +69,3 @@ def code_in(caplog: pytest.LogCaptureFixture) -> str:
     said = [record.getMessage() for record in caplog.records if record.name == "tanzhang.codes"]
     assert "DEVELOPMENT ONLY" in said[-1]
     return said[-1][-6:]
-
-
-@pytest.fixture(autouse=True)
-def codes_are_said(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, logger="tanzhang.codes")

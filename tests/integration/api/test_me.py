@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from litestar import Litestar
@@ -116,6 +117,42 @@ def test_a_token_works_once_for_minutes_and_tells_its_partner_a_pseudonym_alone(
     assert refused(client.post("/v1/me/links", json={"token": late["token"]}, headers=me)) == (422, "token-unknown")
     assert client.get(f"/v1/link-tokens/{late['id']}", headers=key).json()["state"] == "expired"
     assert refused(client.post("/v1/link-tokens", json={"subject": ""}, headers=key)) == (400, "request-malformed")
+
+
+def test_a_person_who_starts_here_is_sent_to_the_partner_and_comes_back_linked(
+    home: Home, client: TestClient[Litestar], clock: Clock
+) -> None:
+    set_up(home, partner_pages={"cainiao": "https://cainiao.example/link?app=1"})
+    me, key = signed_in(home, ME), partner(home)
+
+    def sent() -> dict[str, str]:
+        answer = client.get("/v1/me/links/with/cainiao?return_to=/mine", headers=me, follow_redirects=False)
+        assert answer.status_code == 302
+        assert answer.headers["location"].startswith("https://cainiao.example/link?app=1&")
+        return {name: each[0] for name, each in parse_qs(urlsplit(answer.headers["location"]).query).items()}
+
+    def back(state: str, token: str, who: dict[str, str]) -> Any:
+        query = {"state": state, "token": token}
+        return client.get("/v1/me/links/return", params=query, headers=who, follow_redirects=False)
+
+    def made(by: dict[str, str]) -> str:
+        return str(client.post("/v1/link-tokens", json={"subject": "anna"}, headers=by).json()["token"])
+
+    asked = sent()
+    assert asked["redirect_uri"] == "https://tanzhang.example/v1/me/links/return"
+    token = made(key)
+    assert refused(back(asked["state"], token, signed_in(home, OTHER))) == (403, "link-not-begun")
+    assert refused(back(asked["state"], token, me)) == (403, "link-not-begun")  # a state works once
+    assert refused(back(sent()["state"], made(partner(home, "amap")), me)) == (403, "link-not-begun")
+    late = sent()
+    clock.now += timedelta(minutes=10)
+    assert refused(back(late["state"], made(key), me)) == (403, "link-not-begun")
+    clock.now = NOW
+    done = back(sent()["state"], token, me)
+    assert (done.status_code, done.headers["location"]) == (302, "/mine")
+    assert home.book.balance(uuid.UUID(ME))["co2e_mg"] == 2 * BOX_MG
+    assert refused(back(sent()["state"], token, me)) == (409, "token-used")
+    assert refused(client.get("/v1/me/links/with/amap", headers=me)) == (404, "partner-page-unknown")
 
 
 def test_ending_a_link_or_taking_the_consent_back_gives_back_what_it_brought(

@@ -7,15 +7,18 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, delete, get, post
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from tanzhang.api.access import COOKIE, allow
 from tanzhang.api.conditional import answered
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.routes.me import OWN, AnyRequest
+from tanzhang.api.routes.sign_in import Text, sent_to
 from tanzhang.core.access import Role, Scope
 from tanzhang.service.consents import (
+    begin_link,
     consents,
+    finish_link,
     link_by_token,
     link_token_state,
     links,
@@ -102,6 +105,26 @@ def link(home: TheHome, now: Now, caller: TheCaller, data: JSONBody[LinkAsked]) 
     return link_by_token(home, caller.subject, data.token, since=data.since, carry=data.carry, now=now)
 
 
+@get("/v1/me/links/with/{partner:str}", opt=OWN, sync_to_thread=True, tags=_TAGS, status_code=302)
+def go_to_partner(
+    home: TheHome, now: Now, caller: TheCaller, partner: FromPath[str], return_to: Text = "/"
+) -> Response[None]:
+    """Send the browser to a partner, to link an account there; it comes back to /v1/me/links/return."""
+    return sent_to(begin_link(home, caller.subject, partner, return_to=return_to, now=now))
+
+
+@get("/v1/me/links/return", opt=OWN, sync_to_thread=True, tags=_TAGS, status_code=302)
+def come_back_from_partner(
+    home: TheHome,
+    now: Now,
+    caller: TheCaller,
+    token: Text = "",
+    asked: Annotated[str, QueryParameter(name="state", max_length=4096)] = "",
+) -> Response[None]:
+    """Where a partner sends the browser back to, with ``state`` as it got it and a link token that it made."""
+    return sent_to(finish_link(home, caller.subject, state=asked, token=token, now=now))
+
+
 @delete("/v1/me/links/{name:str}", opt=OWN, sync_to_thread=True, tags=_TAGS, status_code=200)
 def end_link(home: TheHome, now: Now, caller: TheCaller, name: FromPath[str]) -> dict[str, Any]:
     """End a link from today on; what the platform account brought goes back to it, acts of between stay."""
@@ -155,6 +178,8 @@ handlers = [
     see_link_token,
     my_links,
     link,
+    go_to_partner,
+    come_back_from_partner,
     end_link,
     make_merge_token,
     merge,

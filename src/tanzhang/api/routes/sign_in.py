@@ -46,7 +46,7 @@ def sign_in_ways(home: TheHome) -> dict[str, Any]:
 def begin(home: TheHome, now: Now, request: AnyRequest, name: FromPath[str], return_to: Text = "/") -> Response[None]:
     """Send the browser to a provider; it comes back to the callback, and then goes on to path ``return_to``."""
     url, kept = begin_oidc(home, name, _address(request), return_to=return_to, now=now)
-    answer = _to(url)
+    answer = sent_to(url)
     answer.set_cookie(_cookie(BEGUN_COOKIE, kept, int(SIGN_IN_LASTS.total_seconds())))
     return answer
 
@@ -66,7 +66,7 @@ def come_back(
     account, return_to = finish_oidc(
         home, name, state=oidc_state, code=code, kept=kept, account=_signed_in(caller), now=now
     )
-    answer = _to(return_to)
+    answer = sent_to(return_to)
     answer.set_cookie(_cookie(BEGUN_COOKIE, "", 0))
     if _signed_in(caller) is None:
         _open(answer, home, account, request, now)
@@ -108,7 +108,8 @@ def _cookie(name: str, value: str, lasts_s: int) -> Cookie:
     return Cookie(key=name, value=value, path="/", max_age=lasts_s, secure=True, httponly=True, samesite="lax")
 
 
-def _to(url: str) -> Response[None]:
+def sent_to(url: str) -> Response[None]:
+    """Send a browser elsewhere."""
     return Response(None, status_code=_FOUND, headers={"location": url, "cache-control": "no-store"})
 
 

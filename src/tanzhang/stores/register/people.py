@@ -74,6 +74,16 @@ sign_in = sa.Table(
     sa.Column("return_to", TEXT, nullable=False),
     sa.Column("expires_at", TEXT, nullable=False),
 )
+# A person who was sent to a partner to link an account there, and has not come back.
+link_begun = sa.Table(
+    "link_begun",
+    metadata,
+    sa.Column("state", TEXT, primary_key=True),  # hash
+    sa.Column("account", TEXT, nullable=False),
+    sa.Column("partner", TEXT, nullable=False),
+    sa.Column("return_to", TEXT, nullable=False),
+    sa.Column("expires_at", TEXT, nullable=False),
+)
 # What somebody did of which there is a limit, by keyed hash of whoever it was.
 attempt = sa.Table(
     "attempt",
@@ -118,7 +128,7 @@ access_log = sa.Table(
     sa.Column("what", TEXT, nullable=False),
     sa.Index("access_log_account", "account", "id"),
 )
-_OF_ACCOUNT = (person, person_identity, consent, access_log)
+_OF_ACCOUNT = (person, person_identity, consent, access_log, link_begun)
 SEALED: tuple[tuple[sa.Table, str, str], ...] = (
     (person, "account", "display_name"),
     (person_identity, "hash", "sealed"),
@@ -199,11 +209,11 @@ class People:
             con.execute(phone_code.update().where(own).values(tries_left=row.tries_left - 1))
             return "wrong"
 
-    def take(self, state: str, at: str) -> Any | None:
-        """A sign-in that was begun, once, if it is not too old."""
+    def take(self, begun: sa.Table, state: str, at: str) -> Any | None:
+        """What was begun (a row of sign_in or link_begun), once, if it is not too old."""
         with self._book.transaction() as con:
-            row = con.execute(sa.select(sign_in).where(sign_in.c.state == state)).first()
-            con.execute(sign_in.delete().where((sign_in.c.state == state) | (sign_in.c.expires_at <= at)))
+            row = con.execute(sa.select(begun).where(begun.c.state == state)).first()
+            con.execute(begun.delete().where((begun.c.state == state) | (begun.c.expires_at <= at)))
         return row if row is not None and row.expires_at > at else None
 
     def allowed(self, limits: Iterable[tuple[str, int, str]], at: str) -> str | None:
