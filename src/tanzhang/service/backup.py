@@ -229,8 +229,8 @@ def restore(
     """Make a home again from a backup (default: the last) in a new folder. Nothing is signed.
 
     Secret keys come from the backup with its ``passphrase``, or from a folder of ``keys``; without either the home can
-    be read, neither takes reports in nor settles, and ``verify`` says so. ``book`` is the address of an empty schema for a
-    book from PostgreSQL, ``storage`` a new place for files. ``published`` is the newest checkpoint that is known: a
+    be read, neither takes reports in nor settles, and ``verify`` says so. ``book`` is the address of a database for
+    a book from PostgreSQL, ``storage`` a new place for files. ``published`` is the newest checkpoint that is known: a
     backup from before it is refused with ``backup-behind-log``, for a log is never signed twice.
     Raises ``backup-unknown``, ``backup-damaged``, ``home-exists``, ``passphrase-wrong``, ``key-changed``,
     ``book-address-needed``, ``postgres-tools-missing``, ``book-copy-failed``.
