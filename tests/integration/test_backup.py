@@ -159,6 +159,20 @@ def test_keys_in_a_backup_are_locked(home: Home, quick: Path, place: Callable[[s
     assert not (quick / "restored").exists()
 
 
+def test_every_secret_that_a_home_has_goes_with_its_keys(
+    home: Home, quick: Path, place: Callable[[str], str | None]
+) -> None:
+    (home.folder / "keys" / "another.key").write_bytes(b"\x00 of whatever kind")
+    (home.folder / "keys" / "witness.policy").write_text(f"log {home.values['vkey']}\nquorum none\n")
+    backup(home, quick / "backups", now=on(8), passphrase=WORDS)
+    kept = text_of(quick / "backups")
+    assert b"of whatever kind" not in kept
+    assert b"quorum none" in kept
+    restored = again(quick / "backups", quick / "restored", place)
+    file = restored.folder / "keys" / "another.key"
+    assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"\x00 of whatever kind", 0o600)
+
+
 def test_a_changed_backup_is_not_restored_and_every_changed_file_is_named(
     home: Home, quick: Path, place: Callable[[str], str | None]
 ) -> None:

@@ -19,6 +19,14 @@ from tanzhang.core.errors import TanzhangError
 _DEEPEST = 30
 
 
+def logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger whose lines go where those of the standard library's of this name go: nowhere, until that is said."""
+    made: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+        logging.getLogger(name), wrapper_class=structlog.stdlib.BoundLogger
+    )
+    return made
+
+
 def start_logging(stream: TextIO | None = None, level: int = logging.INFO) -> None:
     """Write every logger's lines as JSON, those of libraries from warnings on; ``stream`` is standard error."""
     structlog.configure(

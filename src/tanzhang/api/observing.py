@@ -17,6 +17,7 @@ import structlog
 from litestar import Litestar
 
 from tanzhang.api import metrics, traces
+from tanzhang.api.logs import logger
 from tanzhang.core.access import Caller, Role
 from tanzhang.service import observe
 
@@ -24,7 +25,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 UNMATCHED = "unmatched"
-_log = structlog.stdlib.get_logger("tanzhang.request")
+_log = logger("tanzhang.request")
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Any], Awaitable[None]]

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
+from tanzhang.api.logs import logger
 from tanzhang.core.errors import Problem, TanzhangError
 
 MEDIA_TYPE = "application/problem+json"
@@ -108,7 +108,7 @@ _OF_STATUS = {
     413: ("body-too-large", "send less at once, or use an upload"),
     415: ("media-type-unknown", "use a content type that the OpenAPI document names"),
 }
-_log = structlog.stdlib.get_logger("tanzhang.api")
+_log = logger("tanzhang.api")
 
 
 def status_of(code: str) -> int:

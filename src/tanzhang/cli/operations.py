@@ -60,7 +60,9 @@ def restore(
     with_keys: Annotated[
         bool, typer.Option("--with-keys", help="Take the secret keys out of the backup; its passphrase is asked for.")
     ] = False,
-    keys: Annotated[Path | None, typer.Option("--keys", help="Folder with identity.key and log.key.")] = None,
+    keys: Annotated[
+        Path | None, typer.Option("--keys", help="Folder with the secret keys, such as keys of the home.")
+    ] = None,
     book: Annotated[
         str | None, typer.Option("--book", help="postgresql://user@host/database for a book from PostgreSQL.")
     ] = None,

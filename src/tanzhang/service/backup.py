@@ -34,8 +34,8 @@ from tanzhang.stores.storage import Place, files_under
 from tanzhang.stores.storage import write_durably as write_place
 
 _BULK = ("reports", "records", "links")
+# Of folder keys: what is no secret. Everything else there is one.
 _PUBLIC_KEYS = ("log.vkey", "witness.policy", "witness.use", "storage.url")
-_SECRET_KEYS = ("identity.key", "log.key", "book.url")
 _STATE = ("witnesses.json", "signed.checkpoint")
 CHECKPOINT, SEALED = "checkpoint", "keys.sealed"
 _TRIES = 3
@@ -179,15 +179,18 @@ def _log_files(home: Home, checkpoint: Checkpoint) -> Iterator[tuple[Place, str,
 
 
 def _secret_keys(home: Home) -> bytes:
-    """The secret keys as a tar file; ``key-missing`` if there is none to sign or to recognise people by."""
+    """The secret keys as a tar file; ``key-missing``, ``key-changed`` if those of log and identities are not there."""
     home.signer, home.identity_key  # noqa: B018 - refuses keys that are not this home's
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name in _SECRET_KEYS:
-            file = home.folder / "keys" / name
-            if file.is_file():
-                tar.add(file, name)
+        for file in _secret_files(home.folder / "keys"):
+            tar.add(file, file.name)
     return buffer.getvalue()
+
+
+def _secret_files(keys: Path) -> list[Path]:
+    """Every file of a folder of keys that is a secret."""
+    return [each for each in sorted(keys.iterdir()) if each.is_file() and each.name not in _PUBLIC_KEYS]
 
 
 # -- listing --------------------------------------------------------------------------------------------------
@@ -229,8 +232,8 @@ def restore(
     """Make a home again from a backup (default: the last) in a new folder. Nothing is signed.
 
     Secret keys come from the backup with its ``passphrase``, or from a folder of ``keys``; without either the home can
-    be read, neither takes reports in nor settles, and ``verify`` says so. ``book`` is the address of an empty schema for a
-    book from PostgreSQL, ``storage`` a new place for files. ``published`` is the newest checkpoint that is known: a
+    be read, neither takes reports in nor settles, and ``verify`` says so. ``book`` is the address of a database for
+    a book from PostgreSQL, ``storage`` a new place for files. ``published`` is the newest checkpoint that is known: a
     backup from before it is refused with ``backup-behind-log``, for a log is never signed twice.
     Raises ``backup-unknown``, ``backup-damaged``, ``home-exists``, ``passphrase-wrong``, ``key-changed``,
     ``book-address-needed``, ``postgres-tools-missing``, ``book-copy-failed``.
@@ -280,7 +283,7 @@ def restore(
         "files": len(manifest.files),
         "log_size": manifest.log_size,
         "entries": len(home.log_entries()),
-        "keys": [each for each in _SECRET_KEYS[:2] if (to / "keys" / each).is_file()],
+        "keys": [file.name for file in _secret_files(to / "keys")],
         "missing_overlays": [each for each in manifest.overlays if not Path(each).is_dir()],
     }
 
@@ -303,14 +306,18 @@ def _unsealed(file: Path, passphrase: str) -> dict[str, bytes]:
     """Secret keys by name, out of a backup."""
     data = unseal(file.read_bytes(), passphrase, where=str(file))
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        members = {each.name: tar.extractfile(each) for each in tar if each.name in _SECRET_KEYS}
+        members = {each.name: tar.extractfile(each) for each in tar if _is_name(each.name)}
         return {name: file.read() for name, file in members.items() if file is not None}
 
 
 def _keys_in(folder: Path | None) -> dict[str, bytes]:
     if folder is None:
         return {}
-    return {name: (folder / name).read_bytes() for name in _SECRET_KEYS[:2] if (folder / name).is_file()}
+    return {file.name: file.read_bytes() for file in _secret_files(folder)}
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and "/" not in name and name not in (".", "..", *_PUBLIC_KEYS)
 
 
 def _check_log(home: Home, published: bytes | None) -> None:

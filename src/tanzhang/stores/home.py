@@ -443,7 +443,8 @@ def place_keys(folder: Path, keys: Mapping[str, bytes], book: BookAddress | None
     """Put secret keys into a home that comes back, and the address of its book, if it is on PostgreSQL."""
     for name, data in keys.items():
         if name != _BOOK_ADDRESS:
-            _write_secret(folder / "keys" / name, data.decode("ascii", "replace").removesuffix("\n"), folder)
+            write_durably(folder / "keys" / name, data, up_to=folder)
+            (folder / "keys" / name).chmod(0o600)
     if book is not None:
         _write_secret(folder / "keys" / _BOOK_ADDRESS, book.text, folder)
 

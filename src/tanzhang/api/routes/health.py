@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from litestar import Request, Response, get
 
 from tanzhang.api.access import EVERYBODY
+from tanzhang.api.description import described
 from tanzhang.api.given import TheHome
 from tanzhang.core.errors import TanzhangError
 from tanzhang.stores.book import home as settings
@@ -45,7 +46,7 @@ def _said(check: Any) -> str:
 @get("/openapi.json", opt=EVERYBODY, sync_to_thread=False, include_in_schema=False)
 def document(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """What the service can be asked, as an OpenAPI document."""
-    return request.app.openapi_schema.to_schema()
+    return described(request.app)
 
 
 handlers = [alive, ready, document]
