@@ -21,23 +21,31 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 from tanzhang.api import problems
 from tanzhang.api.access import FRAMEWORK_PATH, Recogniser, check_access, check_declared
-from tanzhang.api.routes import health
+from tanzhang.api.routes import accounts, health
 from tanzhang.core.access import Caller
 from tanzhang.core.errors import TanzhangError
+from tanzhang.service.reading import Reader
 from tanzhang.stores.home import ACCESS_VARIABLE, Home
 
 HOME_VARIABLE = "TANZHANG_HOME"
 """Names the environment variable that tells a server's processes which home they serve."""
 MAX_BODY_BYTES = 64 << 20
-HANDLERS = [*health.handlers]
+HANDLERS = [*health.handlers, *accounts.handlers]
 
 
-def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Litestar:
-    """The application over a home; ``now`` is the clock, the system's by default."""
+def create_app(home: Home, *, now: Callable[[], datetime] | None = None, sorts: bool = False) -> Litestar:
+    """The application over a home; ``now`` is the clock, the system's by default.
+
+    With ``sorts`` what settlement adds is sorted by account in the background, so that reads stay fast.
+    """
     clock = now or (lambda: datetime.now(UTC))
+    reader = Reader(home, sorts=sorts)
 
     def provide_home() -> Home:
         return home
+
+    def provide_reader() -> Reader:
+        return reader
 
     def provide_now() -> datetime:
         return clock()
@@ -51,6 +59,7 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Lite
         guards=[check_access],
         dependencies={
             "home": Provide(provide_home, sync_to_thread=False),
+            "reader": Provide(provide_reader, sync_to_thread=False),
             "now": Provide(provide_now, sync_to_thread=False),
             "caller": Provide(provide_caller, sync_to_thread=False),
         },
@@ -75,4 +84,5 @@ def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Lite
 
 def served() -> Litestar:
     """The application of the home that the environment names: what a server's process loads."""
-    return create_app(Home(Path(os.environ[HOME_VARIABLE]), book_access=os.environ.get(ACCESS_VARIABLE) or None))
+    home = Home(Path(os.environ[HOME_VARIABLE]), book_access=os.environ.get(ACCESS_VARIABLE) or None)
+    return create_app(home, sorts=True)

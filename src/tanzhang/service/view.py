@@ -194,7 +194,7 @@ class View:
 
     def provisional(self, platforms: Sequence[uuid.UUID]) -> list[Record]:
         """What settling the open reports of platform accounts now would make of them, and of those that meet them."""
-        reports = self.open.near([each.bytes for each in platforms])
+        reports = self.open.near([each.bytes for each in platforms], self._with_child)
         if not reports:
             return []
         pending = accepted(reports)
@@ -203,6 +203,15 @@ class View:
         plans = {record.plan for record in (*settled, *(each.record for each in reports))} - {None}
         recipes = {plan: self._recipes[plan] for plan in plans if plan is not None}
         return settle(pending, settled, links, recipes, self._rules)
+
+    def _with_child(self, child: bytes, day: int) -> Iterator[bytes]:
+        """The platform accounts that are booked with one on a day: an account's own, and all that are linked to it."""
+        yield child
+        if self._links is not None:
+            owner = self._links.owner(child, day)
+            yield owner
+            for each in self._links.children(owner):
+                yield uuid.UUID(each["child"]).bytes
 
     @property
     def _rules(self) -> Rules:
