@@ -84,8 +84,8 @@ def pick(home: Home, count: int) -> Picked:
     return found[:count]
 
 
-def pick_open(home: Home, count: int) -> Picked:
-    """Platform account and action of open reports."""
+def pick_open(home: Home, reader: Reader, count: int) -> Picked:
+    """Account and action of open reports."""
     draw = random.Random(7)
     rows = home.book.open_submissions()
     row = max(rows, key=lambda each: each.reports)
@@ -94,7 +94,8 @@ def pick_open(home: Home, count: int) -> Picked:
         [ReportFile(home.storage / row.file, row.seq, date.fromisoformat(row.received_day), after, None)]
     )
     places = draw.sample(range(table.num_rows), min(count, table.num_rows))
-    return [(table["child"][place].as_py(), table["action_id"][place].as_py()) for place in places]
+    actions = [table["action_id"][place].as_py() for place in places]
+    return [(uuid.UUID(reader.record(action)["record"]["account"]), action) for action in actions]
 
 
 def timed(ask: Callable[[Any], Any], wanted: Sequence[Any]) -> dict[str, Any]:
@@ -126,11 +127,12 @@ def measure(home: Home, asked: int) -> dict[str, Any]:
     added = keep(home)
     kept = {"batches": added, "s": round(time.perf_counter() - started, 1)}
     kept["core_s"] = round(time.process_time() - core, 1)
-    picked, waiting = pick(home, asked), pick_open(home, asked)
+    picked = pick(home, asked)
     started, core = time.perf_counter(), time.process_time()
     reader = Reader(home)
     reader.balance(picked[0][0])
     opened = {"s": round(time.perf_counter() - started, 1), "core_s": round(time.process_time() - core, 1)}
+    waiting = pick_open(home, reader, asked)
     accounts, actions = [account for account, _ in picked], [action for _, action in picked]
     few = actions[: max(asked // 20, 1)]
     found = {
