@@ -64,3 +64,13 @@ def test_the_benchmark_of_a_season_runs_on_a_small_one(tmp_path: Path, postgres:
     assert any(f"{found['rows']:,} rows" in line for line in found["lines"])
     assert found["doublings"][1]["rows"] > 1.9 * found["doublings"][0]["rows"]
     assert found["databases"]["rows"] == found["rows"]
+
+
+def test_the_benchmark_of_reads_asks_everything_of_a_small_season() -> None:
+    size = ["--people", "200", "--actions", "1500", "--days", "2", "--asked", "8"]
+    command = [sys.executable, "-m", "benchmarks.reads", *size]
+    found = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert found["batches"] == found["sorted"]["batches"] == 2
+    assert found["open_reports"] > 100
+    assert min(each["asked"] for name, each in found["reader"].items() if "statement" in name) == 8
+    assert found["http_statement"]["asked"] == found["http_statement_open"]["asked"] == 8

@@ -72,8 +72,13 @@ STATUS: Mapping[str, int] = {
     "locked-out": 429,
     "code-not-sent": 503,
     "provider-unreachable": 503,
-    "book-moved": 409,
+    "unknown-account": 404,
+    "account-erased": 410,
     "record-erased": 410,
+    "cursor-unknown": 400,
+    "limit-unknown": 400,
+    "not-settled": 409,
+    "book-moved": 409,
     "already-withdrawn": 409,
     "cursor-malformed": 400,
     "idempotency-answer-forgotten": 409,
@@ -94,7 +99,6 @@ STATUS: Mapping[str, int] = {
     "epoch-unknown": 404,
     "batch-unknown": 404,
     "unknown-id": 404,
-    "cursor-unknown": 400,
     "internal-error": INTERNAL,
 }
 """HTTP status of a code; 422 for every other one: the request was understood and what it says cannot be done."""

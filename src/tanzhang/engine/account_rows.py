@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tanzhang.core.action import INPUT_NAMES
-from tanzhang.core.record import ERASED, Record
+from tanzhang.core.record import ERASED, Record, time_text
 from tanzhang.engine.columns import IDENTITY_BYTES, Bytes, Numbers, fixed_bytes, integers, one_array, said, text_codes
 
 PLACE_BITS = 40
@@ -159,6 +159,49 @@ def record_of(values: tuple[Any, ...], account: uuid.UUID, words: Sequence[Texts
         withdraws=withdraws,
         related=related,
     )
+
+
+def json_of(rows: Rows, account: uuid.UUID, words: Sequence[Texts]) -> list[dict[str, Any]]:
+    """:func:`tanzhang.core.record.to_json` of the records of some rows, in a third of the time."""
+    return [_json(values, str(account), words) for values in rows.tolist()]
+
+
+def _json(values: tuple[Any, ...], account: str, words: Sequence[Texts]) -> dict[str, Any]:
+    at = 1 + len(_IDENTITIES)
+    action, child, group, claim, withdraws, related = (
+        None if each == _NOBODY else _identity_text(each) for each in values[1:at]
+    )
+    started, ended, quantified, granted, taken_back, *inputs = values[at:-2]
+    partner, behaviour, region, variant, evidence, kind, outcome, plan = words[values[-1]]
+    return {
+        "action_id": action,
+        "account": account,
+        "child": child,
+        "partner": partner,
+        "behaviour": behaviour,
+        "region": region,
+        "variant": variant,
+        "evidence": evidence,
+        "kind": kind,
+        "outcome": outcome,
+        "plan": plan,
+        "started": None if started == NO_NUMBER else time_text(started),
+        "ended": time_text(ended),
+        "day": (_FIRST_DAY + timedelta(days=values[-2])).isoformat(),
+        "inputs": {name: str(value) for name, value in zip(INPUT_NAMES, inputs, strict=True) if value != NO_NUMBER},
+        "quantified_mg": None if quantified == NO_NUMBER else str(quantified),
+        "granted_mg": str(granted),
+        "reversed_mg": str(taken_back),
+        "group_id": group,
+        "claim": claim,
+        "withdraws": withdraws,
+        "related": related,
+    }
+
+
+def _identity_text(value: bytes) -> str:
+    text = value.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def halves(accounts: Bytes) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:

@@ -6,18 +6,22 @@ yet is read from the record files themselves.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tanzhang.engine.account_rows import COLUMNS, Words, place_of, rows_of
+from tanzhang.core.methodology import canonical_json
+from tanzhang.engine.account_rows import COLUMNS, Texts, Words, batch_of, place_of, rows_of
 from tanzhang.engine.columns import Numbers
-from tanzhang.stores.by_account import About, ByAccount, Part, Run, together
+from tanzhang.stores.by_account import About, ByAccount, Part, Run, together, without
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import erased_leaves, record_files
 from tanzhang.stores.storage import parquet_file
 
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 _TOGETHER = 1 << 20
 """As many records are sorted in memory at once, some 500 MB."""
 
@@ -73,6 +77,57 @@ def make_again(home: Home, numbers: Iterable[int]) -> None:
             store.without({number: erased_places(home, batches[number]) for number in kept})
 
 
+def differing(home: Home, batches: list[Any], sound: Iterable[int]) -> Iterator[tuple[Path, str]]:
+    """Files of runs that are not what the record files and the book come to, and in what they are not.
+
+    Compared are batches whose record files are ``sound``: all rows by sums over them, all amounts one by one.
+    """
+    whole = set(sound)
+    for run in ByAccount(home.folder, chains(batches)).runs:
+        own = [row for row in batches[run.about.first : run.about.last + 1] if row.seq in whole]
+        hidden = hidden_of(home, run, batches)
+        kept: dict[int, int] = {}
+        made: dict[int, int] = {}
+        try:
+            for part in run.pieces():
+                _add_sums(kept, without(part, hidden), Words(run.about.words))
+        except (OSError, ValueError, IndexError):
+            kept = {}
+        words = Words()
+        booked = [Part.of_postings(home.book.postings(row.seq)) for row in own]
+        for row in own:
+            for part in _record_parts(home, row, words):
+                _add_sums(made, part, words)
+        wrong = [row.seq for row in own if kept.get(row.seq, 0) != made.get(row.seq, 0)]
+        complete = len(own) == run.about.last + 1 - run.about.first
+        if run.path is not None and wrong:
+            yield run.path, f"records of batch {wrong[0]} are not those of its record files"
+        elif run.path is not None and complete and not run.books(together(booked)):
+            yield run.path, "amounts are not those of the postings"
+
+
+def _add_sums(sums: dict[int, int], part: Part, words: Words) -> None:
+    """Add up rows by batch: of each a number that any other account, value or text would change."""
+    texts = np.array([hash_of(each) for each in words.known], dtype=np.uint64)
+    rows = part.rows
+    values = rows.view("<u8").reshape(len(rows), -1).copy()
+    values[:, -1] = rows["day"].astype(np.uint64) ^ texts[rows["texts"]] if len(rows) else 0
+    for name in ("high", "low"):
+        values = np.column_stack([values, np.repeat(part.entries[name], part.entries["rows"])])
+    mixed = np.zeros(len(rows), dtype=np.uint64)
+    for column in values.T:
+        mixed = (mixed ^ column) * _ODD
+        mixed ^= mixed >> np.uint64(29)
+    batch = batch_of(rows["place"])
+    for number in np.unique(batch).tolist():
+        sums[number] = (sums.get(number, 0) + int(mixed[batch == number].sum())) % (1 << 64)
+
+
+def hash_of(texts: Texts) -> int:
+    """64 bits of a digest of texts."""
+    return int.from_bytes(hashlib.sha256(canonical_json(list(texts)).encode()).digest()[:8], "big")
+
+
 def chains(batches: Iterable[Any]) -> list[str]:
     """What binds a run to the book, of each batch."""
     return [row.chain for row in batches]
@@ -100,6 +155,11 @@ def _about(batches: list[Any], words: Words) -> About:
 
 def _parts(home: Home, row: Any, words: Words) -> Iterator[Part]:
     """A batch row group by row group, which are in the order of accounts, then what it booked."""
+    yield from _record_parts(home, row, words)
+    yield Part.of_postings(home.book.postings(row.seq))
+
+
+def _record_parts(home: Home, row: Any, words: Words) -> Iterator[Part]:
     for file in record_files(home.storage, row):
         first = file.first
         with parquet_file(file.path) as parquet:
@@ -107,4 +167,3 @@ def _parts(home: Home, row: Any, words: Words) -> Iterator[Part]:
                 table = parquet.read_row_group(number, columns=list(COLUMNS))
                 yield Part.of_rows(*rows_of(table, place_of(row.seq, first), words))
                 first += table.num_rows
-    yield Part.of_postings(home.book.postings(row.seq))

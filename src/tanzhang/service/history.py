@@ -49,6 +49,7 @@ class History:
         self._batches: list[Any] = home.book.batch_files()
         slices = [-(-row.records // SLICE_ROWS) for row in self._batches]
         self._first_slice = np.concatenate([[0], np.cumsum(slices, dtype=np.int64)])
+        self._in_groups: dict[int, list[Group]] = {}
         self._known = Known(home.folder / KNOWN, _definition(self.rules))
 
     def catch_up(self, *, keep: bool) -> History:
@@ -236,6 +237,9 @@ class History:
 
     def _groups(self, number: int) -> list[Group]:
         """The row groups of a batch, in order."""
+        known = self._in_groups.get(number)
+        if known is not None:
+            return known
         groups: list[Group] = []
         for part in record_files(self._home.storage, self._batches[number]):
             first = part.first
@@ -243,6 +247,7 @@ class History:
                 for place in range(file.num_row_groups):
                     groups.append(Group(number, part.path, place, first))
                     first += file.metadata.row_group(place).num_rows
+        self._in_groups[number] = groups
         return groups
 
     def _open(self, path: Place) -> pq.ParquetFile:

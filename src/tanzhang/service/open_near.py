@@ -7,7 +7,7 @@ size are merged. What was settled of them meanwhile is left out when it is met, 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -23,7 +23,10 @@ from tanzhang.stores.home import Home
 from tanzhang.stores.reports import ReportFile, read_reports
 
 _FIRST_DAY = date(1970, 1, 1)
-_KEYED = ("claim", "action_id")
+_KEYED = ("claim", "action_id", "withdraws")
+MOST = 2_000
+_TOGETHER = 1 << 20
+"""Reports that are sorted at once; some 250 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,13 @@ class _Keyed:
         self.run = Run.packed(About(0, 0, "", (), ()), part)
         self.submissions = np.unique(batch_of(part.rows["place"])).tolist()
         self._keys = {name: _sorted(part.rows[name]) for name in _KEYED}
+
+    def of_child(self, child: bytes) -> Iterator[tuple[bytes, Any]]:
+        """The reports of a platform account."""
+        own = self.run.of_account(child)
+        if own is not None:
+            for row in own[0]:
+                yield child, row
 
     def of_key(self, name: str, wanted: bytes) -> Iterator[tuple[bytes, Any]]:
         """Platform account and row of each report with a claim or reference."""
@@ -91,27 +101,30 @@ class OpenIndex:
             known |= same & {*each.submissions}
             if len(part.rows):
                 kept.append(_Keyed(part))
-        for row in rows:
-            if row.seq not in known:
-                read = _read(home, row, made.words)
-                if read is not None:
-                    kept = _merged([*kept, _Keyed(read)])
+        for part in _sorted_together(_read(home, row, made.words) for row in rows if row.seq not in known):
+            kept = _merged([*kept, _Keyed(part)])
         made._kept = tuple(kept)
         return made
 
-    def near(self, children: Sequence[bytes]) -> list[OpenReport]:
-        """Reports of platform accounts, and those of others that claim the same acts or have the same references."""
+    def near(self, children: Iterable[bytes], with_them: Callable[[bytes, int], Iterable[bytes]]) -> list[OpenReport]:
+        """Reports of platform accounts, those they may stand against, those that these may stand against, and so on.
+
+        ``with_them`` gives the platform accounts whose acts are booked in one account with those of a platform account
+        on a day (days since 1970). Beyond :data:`MOST` reports no more persons are followed.
+        """
         found: dict[int, tuple[bytes, Any]] = {}
-        for child in children:
-            for each in self._kept:
-                own = each.run.of_account(child)
-                if own is not None:
-                    found |= {int(row["place"]): (child, row) for row in own[0] if self._is_open(row)}
-        for _, row in list(found.values()):
-            for name in _KEYED:
-                value = row[name].tobytes()
-                if any(value):
-                    found |= dict(self._with(name, value))
+        asked: set[tuple[str, bytes]] = set()
+        waiting = [("child", child) for child in children]
+        while waiting:
+            name, value = waiting.pop()
+            if (name, value) in asked or (name == "child" and found and len(found) >= MOST):
+                continue
+            asked.add((name, value))
+            for place, (child, row) in self._with(name, value):
+                if place not in found:
+                    found[place] = child, row
+                    waiting += [("child", each) for each in with_them(child, int(row["day"]))]
+                    waiting += _keys_beside(row)
         return [self._report(child, row) for _, (child, row) in sorted(found.items())]
 
     def of_action(self, action: bytes) -> list[OpenReport]:
@@ -120,7 +133,8 @@ class OpenIndex:
 
     def _with(self, name: str, value: bytes) -> Iterator[tuple[int, tuple[bytes, Any]]]:
         for each in self._kept:
-            for child, row in each.of_key(name, value):
+            found = each.of_child(value) if name == "child" else each.of_key(name, value)
+            for child, row in found:
                 if self._is_open(row):
                     yield int(row["place"]), (child, row)
 
@@ -138,6 +152,28 @@ class OpenIndex:
 def accepted(reports: Iterable[OpenReport]) -> list[Accepted]:
     """Open reports as settlement takes them."""
     return [Accepted(each.record, each.received) for each in reports]
+
+
+def _sorted_together(parts: Iterable[Part | None]) -> Iterator[Part]:
+    """Parts of many submissions as few."""
+    waiting: list[Part] = []
+    for part in parts:
+        if part is not None:
+            waiting.append(part)
+            if sum(len(each.rows) for each in waiting) > _TOGETHER:
+                yield together(waiting)
+                waiting = []
+    if waiting:
+        yield together(waiting)
+
+
+def _keys_beside(row: Any) -> Iterator[tuple[str, bytes]]:
+    """By what other reports may stand against one: its claim, its reference, what it takes back, what does so to it."""
+    for name, column in (("claim", "claim"), ("action_id", "action_id"), ("action_id", "withdraws")):
+        value = row[column].tobytes()
+        if any(value):
+            yield name, value
+    yield "withdraws", row["action_id"].tobytes()
 
 
 def _merged(kept: list[_Keyed]) -> list[_Keyed]:

@@ -168,7 +168,7 @@ def _statement(view: View, account: uuid.UUID, recent: int | None) -> dict[str, 
         ],
         "outcomes": dict(sorted(outcomes.items())),
         "children": children,
-        "latest": [to_json(record) for record in own.at(own.newest_first()[:recent])],
+        "latest": own.json(own.newest_first()[:recent]),
         "open": [to_json(record) for record in open_records[:recent]],
     }
 
@@ -231,7 +231,7 @@ def _page(
     if len(order) > limit:
         ended, action, place = _key(own.rows[shown[-1]])
         following = base64.urlsafe_b64encode(_CURSOR.pack(-ended, action, place)).decode().rstrip("=")
-    return {"items": [to_json(record) for record in own.at(shown)], "next": following}
+    return {"items": own.json(shown), "next": following}
 
 
 def _key(row: Any) -> tuple[int, bytes, int]:

@@ -29,6 +29,7 @@ from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.engine.sql import compile_mg
+from tanzhang.service.by_account import differing
 from tanzhang.service.check_totals import Recounted, check_boards, check_epochs, check_tallies
 from tanzhang.service.check_transfers import check_transfers
 from tanzhang.service.history import History
@@ -151,6 +152,7 @@ class _Verification:
             self._roots,
             self._erased,
             self._known,
+            self._by_account,
             self._totals,
             self._postings,
             self._transfers,
@@ -369,6 +371,17 @@ class _Verification:
                         "remove folder 'known' of the home; the next settlement makes it again from the records",
                     )
                 )
+        return check
+
+    def _by_account(self) -> Check:
+        """That a person is shown what was settled and booked."""
+        check = Check("accounts", "kept records and amounts by account against record files and postings")
+        check.count = sum(row.records for row in self.sound)
+        for path, what in differing(self.home, self.batches, [row.seq for row in self.sound]):
+            where = path.relative_to(self.home.folder).as_posix()
+            check.problems.append(
+                _wrong("by-account-differs", what, where, "remove folder 'by-account' of the home; it is made again")
+            )
         return check
 
     def _postings(self) -> Check:

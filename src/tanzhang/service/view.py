@@ -18,9 +18,9 @@ import sqlalchemy as sa
 
 from tanzhang.core.recipe import Recipe
 from tanzhang.core.record import ERASED, Record
-from tanzhang.core.settlement import Rules
+from tanzhang.core.settlement import Rules, caps_of, person_claim_fields
 from tanzhang.engine import meeting
-from tanzhang.engine.account_rows import COLUMNS, ROW, Rows, Words, place_of, records_of, rows_of
+from tanzhang.engine.account_rows import COLUMNS, ROW, Rows, Words, json_of, place_of, records_of, rows_of
 from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, fixed_bytes
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.reference import Link, settle
@@ -37,7 +37,8 @@ from tanzhang.stores.storage import parquet_file
 AT_ONCE = 20_000
 """Records that no run on disk has yet are sorted when they are asked for, up to so many; more are looked through."""
 _COUNTED = (batch, replacement, submission, link, link_file, consumption, erasure)
-_VERSION = sa.select(*(sa.select(sa.func.max(table.c.seq)).scalar_subquery().label(table.name) for table in _COUNTED))
+# Asked with every question, so it is not put together by SQLAlchemy each time.
+_VERSION = str(sa.select(*(sa.select(sa.func.max(table.c.seq)).scalar_subquery() for table in _COUNTED)))
 _DAY_US = 86_400_000_000
 _NOBODY = uuid.UUID(int=0)
 _KEYS = {"action_id": meeting.reference_keys, "withdraws": meeting.taken_back_keys, "claim": meeting.claim_keys}
@@ -45,8 +46,9 @@ _KEYS = {"action_id": meeting.reference_keys, "withdraws": meeting.taken_back_ke
 
 def version_of(home: Home) -> dict[str, int | None]:
     """What tells one state of a book from another: the last row of each table that a view is made of."""
-    (row,) = home.book.query(_VERSION)
-    return dict(row._mapping)
+    with home.book.reading() as con:
+        found = con.exec_driver_sql(_VERSION).one()
+    return {table.name: last for table, last in zip(_COUNTED, found, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,7 @@ class View:
 
     def provisional(self, platforms: Sequence[uuid.UUID]) -> list[Record]:
         """What settling the open reports of platform accounts now would make of them, and of those that meet them."""
-        reports = self.open.near([each.bytes for each in platforms])
+        reports = self.open.near([each.bytes for each in platforms], self._with_child)
         if not reports:
             return []
         pending = accepted(reports)
@@ -207,6 +209,24 @@ class View:
         plans = {record.plan for record in (*settled, *(each.record for each in reports))} - {None}
         recipes = {plan: self._recipes[plan] for plan in plans if plan is not None}
         return settle(pending, settled, links, recipes, self._rules)
+
+    def _is_monthly(self, record: Record) -> bool:
+        """Whether records of the whole month may stand against a report: by a cap or a claim of the month."""
+        recipe = None if record.plan is None else self._recipes[record.plan]
+        if recipe is None:
+            return False
+        return person_claim_fields(recipe) == "month" or any(
+            cap.period == "month" for cap in caps_of(recipe, self._rules)
+        )
+
+    def _with_child(self, child: bytes, day: int) -> Iterator[bytes]:
+        """The platform accounts that are booked with one on a day: an account's own, and all that are linked to it."""
+        yield child
+        if self._links is not None:
+            owner = self._links.owner(child, day)
+            yield owner
+            for each in self._links.children(owner):
+                yield uuid.UUID(each["child"]).bytes
 
     @property
     def _rules(self) -> Rules:
@@ -237,7 +257,7 @@ class View:
                 break
             found |= more
             named += sorted(known - {*named})
-        since = min(_since(each.record) for each in reports)
+        since = min(_since(each.record, self._is_monthly(each.record)) for each in reports)
         accounts = accounts | {record.account.bytes for record in found.values() if record.outcome != ERASED}
         for account in sorted(accounts):
             own = self.records(uuid.UUID(bytes=account))
@@ -340,19 +360,19 @@ class AccountRecords:
         order: Numbers = np.lexsort((self.rows["place"], action, -self.rows["ended"]))
         return order
 
-    def at(self, numbers: Any) -> list[Record]:
-        """The records of some rows."""
-        return records_of(self.rows[numbers], self.account, self.words.known)
+    def json(self, numbers: Any) -> list[dict[str, Any]]:
+        """The records of some rows as JSON members."""
+        return json_of(self.rows[numbers], self.account, self.words.known)
 
 
-def _since(record: Record) -> int:
+def _since(record: Record, is_monthly: bool) -> int:
     """The end before which no record of the same account can stand against a report by time, day or month.
 
     Two days are for days that are local, and acts that last.
     """
-    month = record.day.replace(day=1)
+    first = record.day.replace(day=1) if is_monthly else record.day
     start = record.ended if record.started is None else min(record.started, record.ended)
-    return min(start, _number(month) * _DAY_US) - 2 * _DAY_US
+    return min(start, _number(first) * _DAY_US) - 2 * _DAY_US
 
 
 def _number(day: date) -> int:

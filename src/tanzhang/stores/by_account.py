@@ -15,6 +15,7 @@ made again from the record files and the book, any process may do so, and a file
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -265,6 +266,20 @@ class Run:
         for unit, amounts in zip(UNITS, self.booked, strict=True):
             entries[unit] = amounts[here]
         return Part(entries, self._between(int(self.start[low]), int(self.start[high])))
+
+    def pieces(self) -> Iterator[Part]:
+        """All of it, some accounts at a time."""
+        bounds = [*range(0, len(self.high), _SHORT_MERGE), len(self.high)]
+        for low, high in itertools.pairwise(bounds):
+            yield self.part(low, high)
+
+    def books(self, expected: Part) -> bool:
+        """Whether what is booked is what accounts ``expected`` say, and nothing anywhere else."""
+        entries = expected.entries
+        own = np.any([amounts != 0 for amounts in self.booked], axis=0)
+        wanted = np.any([entries[unit] != 0 for unit in UNITS], axis=0)
+        columns = [(self.high, "high"), (self.low, "low"), *zip(self.booked, UNITS, strict=True)]
+        return all(np.array_equal(column[own], entries[name][wanted]) for column, name in columns)
 
     def _between(self, start: int, stop: int) -> Rows:
         if start == stop:

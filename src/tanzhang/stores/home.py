@@ -6,6 +6,7 @@
     reports/           accepted reports and the verdicts beside them
     records/<batch>/   settled records (stores/records.py)
     known/             keys of settled records, made again if missing (stores/known.py)
+    by-account/        records and amounts by account, made again if missing (stores/by_account.py)
     boards/            rankings, made again if missing (stores/boards.py)
     links/             files of linked accounts
     uploads/           files of partners on their way in (stores/register/uploads.py)

@@ -15,11 +15,11 @@ from tanzhang.web.verify import route as verify
 HANDLERS = [*verify.handlers]
 
 
-def create_app(home: Home, *, now: Callable[[], datetime] | None = None) -> Litestar:
-    """The application over a home; ``now`` is the clock, the system's by default."""
-    return create_api(home, now=now, also=HANDLERS)
+def create_app(home: Home, *, now: Callable[[], datetime] | None = None, sorts: bool = False) -> Litestar:
+    """As :func:`tanzhang.api.app.create_app`, with the pages."""
+    return create_api(home, now=now, sorts=sorts, also=HANDLERS)
 
 
 def served() -> Litestar:
     """The application of the home that the environment names: what a server's process loads."""
-    return create_app(home_served())
+    return create_app(home_served(), sorts=True)

@@ -1,0 +1,74 @@
+"""Runs by account in a home: verified against what they are made of, cleared of who is erased."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from tanzhang.core.errors import TanzhangError
+from tanzhang.service.by_account import keep
+from tanzhang.service.erase import erase
+from tanzhang.service.intake import intake
+from tanzhang.service.reading import Reader
+from tanzhang.stores.by_account import FOLDER, Run
+from tanzhang.stores.home import Home
+
+from ..homes import BOX_MG, account, assert_verified, box, new_home, on, power, problems, settle_on, write
+
+
+@pytest.fixture
+def home(quick: Path) -> Home:
+    home = new_home(quick / "home")
+    for day in (6, 7):
+        events = [box(f"b{day}-{who}", who) for who in ("anna", "bob", "carl")] + [power(f"p{day}", "bob")]
+        intake(home, write(quick / f"{day}.ndjson", events), now=on(day))
+        settle_on(home, day + 1)
+    assert keep(home) == 2
+    return home
+
+
+def run_file(home: Home) -> Path:
+    (path,) = (home.folder / FOLDER).glob("*.run")
+    return path
+
+
+def test_another_amount_in_a_run_is_found(home: Home) -> None:
+    assert_verified(home)
+    path = run_file(home)
+    data = bytearray(path.read_bytes())
+    data[data.index(struct.pack("<q", 2 * BOX_MG))] ^= 1
+    path.write_bytes(data)
+    assert [(each["code"], each["where"]) for each in problems(home)] == [
+        ("by-account-differs", f"{FOLDER}/{path.name}")
+    ]
+
+
+def test_another_byte_among_the_records_of_a_run_is_found(home: Home) -> None:
+    path = run_file(home)
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+    assert [each["code"] for each in problems(home)] == ["by-account-differs"]
+    path.unlink()
+    assert keep(home) == 2
+    assert_verified(home)
+
+
+def test_who_is_erased_is_gone_from_runs_and_from_readers_that_know_the_old_ones(home: Home) -> None:
+    anna, bob = account(home, "cainiao", "anna"), account(home, "cainiao", "bob")
+    reader = Reader(home)
+    others = reader.statement(bob)
+    places = [each["action_id"] for each in reader.statement(anna)["latest"]]
+    erase(home, [anna], now=on(9))
+    with pytest.raises(TanzhangError, match="account-erased"):
+        reader.statement(anna)
+    assert reader.balance(anna) == {"co2e_mg": 2 * BOX_MG}
+    assert reader.statement(bob) == others
+    run = Run.open(run_file(home))
+    assert run is not None
+    kept = [row["action_id"].tobytes().hex() for part in run.pieces() for row in part.rows]
+    assert len(kept) == 6
+    assert not {each.replace("-", "") for each in places} & set(kept)
+    assert_verified(home)
