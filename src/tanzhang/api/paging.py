@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -13,6 +10,7 @@ from litestar import Request, Response
 from litestar.params import QueryParameter
 
 from tanzhang.core.errors import refuse
+from tanzhang.service.cursors import cursor_of, malformed, place_after
 
 MOST_ITEMS, USUAL_ITEMS = 200, 50
 
@@ -47,41 +45,14 @@ def page_of(items: Sequence[dict[str, Any]], size: int, key: str) -> Page:
     return Page(shown, cursor_of(shown[-1][key]) if len(items) > size else None)
 
 
-def cursor_of(key: int | str) -> str:
-    """The cursor of what comes after a key."""
-    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
-
-
 def text_after(cursor: str | None) -> str:
     """The text that a cursor goes on after, empty without a cursor; ``cursor-malformed``."""
-    found = "" if cursor is None else _read(cursor)
-    if not isinstance(found, str):
-        raise _malformed()
-    return found
+    return "" if cursor is None else str(place_after(cursor, str)[0])
 
 
 def number_after(cursor: str | None) -> int | None:
     """The number that a cursor goes on after; ``cursor-malformed``."""
-    found = None if cursor is None else _read(cursor)
-    if found is not None and (not isinstance(found, int) or abs(found) >= 1 << 63):
-        raise _malformed()
-    return found
-
-
-def _read(cursor: str) -> Any:
-    try:
-        return json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError):
-        raise _malformed() from None
-
-
-def _malformed() -> Exception:
-    return refuse(
-        "cursor-malformed",
-        "this is not a cursor of this list",
-        where="query: cursor",
-        remedy="send 'next' of the page before as it was given, or no cursor for the first page",
-    )
+    return None if cursor is None else int(place_after(cursor, int)[0])
 
 
 def tagged(request: Request[Any, Any, Any], version: object, body: dict[str, Any]) -> Response[Any]:
@@ -109,12 +80,9 @@ def ledger_place(cursor: str | None, batches: int) -> tuple[int, int]:
     """As of how many batches a list of totals is given, and its first item; the beginning without a cursor."""
     if cursor is None:
         return batches, 0
-    numbers = text_after(cursor).split(" ")
-    if len(numbers) != 2 or not all(each.isascii() and each.isdigit() and len(each) < 12 for each in numbers):
-        raise _malformed()
-    asked, first = map(int, numbers)
-    if asked > batches:
-        raise _malformed()
+    asked, first = place_after(cursor, int, int)
+    if not 0 <= asked <= batches or first < 0:
+        raise malformed()
     return asked, first
 
 

@@ -75,7 +75,6 @@ STATUS: Mapping[str, int] = {
     "unknown-account": 404,
     "account-erased": 410,
     "record-erased": 410,
-    "cursor-unknown": 400,
     "limit-unknown": 400,
     "not-settled": 409,
     "book-moved": 409,

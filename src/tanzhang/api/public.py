@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +10,8 @@ import msgspec
 from litestar import Request, Response
 
 from tanzhang.api.problems import problem_response
-from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.core.errors import TanzhangError
+from tanzhang.service.cursors import cursor_of, place_after
 
 FOR_GOOD = "public, max-age=31536000, immutable"
 A_MOMENT = "public, max-age=5"
@@ -48,33 +47,13 @@ def on_public_refusal(_: Request[Any, Any, Any], error: TanzhangError) -> Respon
 
 
 def page_of(items: Sequence[Any], cursor: str | None, limit: int) -> tuple[Sequence[Any], str | None]:
-    """The items of a page and the cursor of the next one; ``cursor-unknown``. The list may grow at its end only."""
-    start = 0 if cursor is None else _position(cursor)
+    """The items of a page and the cursor of the next one; ``cursor-malformed``. The list may grow at its end only."""
+    start = 0 if cursor is None else max(place_after(cursor, int)[0], 0)
     stop = min(start + limit, len(items))
-    return items[start:stop], _cursor(stop) if stop < len(items) else None
+    return items[start:stop], cursor_of(stop) if stop < len(items) else None
 
 
 def _names(header: str, etag: str) -> bool:
     """Whether ``If-None-Match`` names a tag; the comparison is the weak one (RFC 9110, section 13.1.2)."""
     named = [each.strip().removeprefix("W/") for each in header.split(",")]
     return etag in named or named == ["*"]
-
-
-def _cursor(position: int) -> str:
-    return base64.urlsafe_b64encode(f"p{position}".encode()).decode().rstrip("=")
-
-
-def _position(cursor: str) -> int:
-    try:
-        text = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4)).decode("ascii")
-        position = int(text.removeprefix("p"))
-        if _cursor(position) == cursor and position >= 0:
-            return position
-    except (ValueError, binascii.Error):
-        pass
-    raise refuse(
-        "cursor-unknown",
-        "this cursor was not given out here",
-        where="query: cursor",
-        remedy="send member 'next' of the page before as it is, or leave it out to begin",
-    )

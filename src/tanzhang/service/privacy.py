@@ -21,6 +21,7 @@ from tanzhang.core.access import Role, secret_hash
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.engine.personal import KEY_BYTES, PersonalKeys, personal_keys
 from tanzhang.service.consents import consents, links
+from tanzhang.service.cursors import cursor_of, place_after
 from tanzhang.service.erase import erase
 from tanzhang.service.export import export_account
 from tanzhang.service.joining import own_accounts
@@ -44,15 +45,10 @@ def note_look(home: Home, account: uuid.UUID | str, *, role: str, who: str, what
 
 def looks(home: Home, account: str, *, cursor: str | None = None, limit: int = 50) -> dict[str, Any]:
     """Who looked at a person's data, the latest first. ``cursor-malformed``."""
-    before = None
-    if cursor is not None:
-        if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-            remedy = "send what 'next' of the page before said, or nothing for the first page"
-            raise refuse("cursor-malformed", "the cursor is no number", where="query: cursor", remedy=remedy)
-        before = int(cursor)
+    before = None if cursor is None else int(place_after(cursor, int)[0])
     rows = home.people.looks(account, before, limit + 1)
     items = [{"at": row.at, "role": row.role, "who": row.who, "what": row.what} for row in rows[:limit]]
-    return {"items": items, "next": str(rows[limit - 1].id) if len(rows) > limit else None}
+    return {"items": items, "next": cursor_of(rows[limit - 1].id) if len(rows) > limit else None}
 
 
 # -- a copy ---------------------------------------------------------------------------------------------------
@@ -215,10 +211,15 @@ def _after(day: str) -> str:
 
 
 def note_operator(home: Home, account: uuid.UUID, what: str, *, now: datetime) -> None:
-    """Keep that the operator looked at an account from the command line, if a person can see that it was so."""
+    """Keep that the operator looked at an account from the command line."""
+    note_staff(home, account, role=Role.OPERATOR, who=getpass.getuser(), what=what, now=now)
+
+
+def note_staff(home: Home, account: uuid.UUID, *, role: Role, who: str, what: str, now: datetime) -> None:
+    """Keep that one of the staff looked at an account, if there is a person who can see that it was so."""
     whose = home.joinings.root(str(account))
     if home.people.row(person, account=whose) is not None:
-        note_look(home, whose, role=Role.OPERATOR, who=getpass.getuser(), what=what, now=now)
+        note_look(home, whose, role=role, who=who, what=what, now=now)
 
 
 # -- keys -----------------------------------------------------------------------------------------------------

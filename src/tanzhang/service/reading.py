@@ -7,12 +7,12 @@ mixes what was before a settlement with what came after it, and new batches show
 
 from __future__ import annotations
 
-import base64
-import struct
+import itertools
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, TypeVar
 
@@ -20,14 +20,14 @@ import numpy as np
 
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.record import ERASED, UNIT_OF_KIND, Record, to_json
-from tanzhang.engine.account_rows import BEHAVIOUR, KIND, NO_NUMBER, OUTCOME
+from tanzhang.engine.account_rows import BEHAVIOUR, KIND, OUTCOME, batch_of
 from tanzhang.service.by_account import keep
+from tanzhang.service.cursors import cursor_of, malformed, place_after
 from tanzhang.service.view import AccountRecords, Found, View, version_of
 from tanzhang.stores.home import Home
 
 RECENT = 20
 MOST = 500
-_CURSOR = struct.Struct(">q16sq")
 _TRIES = 3
 Answer = TypeVar("Answer")
 
@@ -53,22 +53,27 @@ class Reader:
 
     def records(
         self,
-        account: uuid.UUID,
-        *,
+        *accounts: uuid.UUID,
+        kind: str | None = None,
         since: date | None = None,
         until: date | None = None,
         cursor: str | None = None,
         limit: int = RECENT,
     ) -> dict[str, Any]:
-        """The settled records of an account with local days ``[since, until)``, the latest first, a page at a time.
+        """The settled records of accounts with local days ``[since, until)``, the latest first, a page at a time.
 
-        ``next`` is the cursor of the page that follows, None after the last one. What is settled between two pages
-        and ended later is not on the second one. Raises ``cursor-unknown``, ``limit-unknown``.
+        ``kind`` is reduction or emission, None for both. ``next`` is the cursor of the page that follows, None after
+        the last one. What is settled between two pages and ended later is not on the second one. Raises
+        ``cursor-malformed``, ``limit-unknown``.
         """
         if not 1 <= limit <= MOST:
             raise refuse("limit-unknown", f"{limit} is no page", where="limit", remedy=f"ask for 1 to {MOST} records")
-        after = None if cursor is None else _cursor(cursor)
-        return self._asked(lambda view: _page(view.records(account), since, until, after, limit))
+        wanted = _Wanted(kind, _number(since, -(2**31)), _number(until, 2**31 - 1), _after(cursor), limit)
+        return self._asked(lambda view: _page([view.records(each) for each in accounts], wanted))
+
+    def settled(self, action: uuid.UUID) -> Settled | None:
+        """The record of an action and where it is; None while it is not settled. ``record-erased``."""
+        return self._asked(lambda view: _settled(view, action))
 
     def record(self, action: uuid.UUID) -> dict[str, Any]:
         """What became of an action: ``settled`` with its record and batch, or ``open`` with its provisional record.
@@ -214,24 +219,58 @@ def _summed(own: AccountRecords) -> list[tuple[str, str, str, int, int]]:
     ]
 
 
-def _page(
-    own: AccountRecords, since: date | None, until: date | None, after: tuple[int, bytes, int] | None, limit: int
-) -> dict[str, Any]:
-    _check_known(own, False)
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A record, its batch and its number there."""
+
+    batch: int
+    number: int
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which records a page has: days are numbers since 1970, ``after`` is the key of the last one before it."""
+
+    kind: str | None
+    first: int
+    stop: int
+    after: tuple[int, bytes, int] | None
+    limit: int
+
+
+def _page(accounts: Sequence[AccountRecords], wanted: _Wanted) -> dict[str, Any]:
+    found: list[tuple[tuple[int, bytes, int], AccountRecords, int]] = []
+    for own in accounts:
+        keyed = ((_key(own.rows[number]), own, number) for number in _chosen(own, wanted))
+        after = (each for each in keyed if wanted.after is None or each[0] > wanted.after)
+        found += itertools.islice(after, wanted.limit + 1)
+    found.sort(key=lambda each: each[0])
+    shown = found[: wanted.limit]
+    items = [
+        {"batch": str(int(batch_of(own.rows["place"][number]))), **own.json([number])[0]} for _, own, number in shown
+    ]
+    if len(found) <= wanted.limit:
+        return {"items": items, "next": None}
+    ended, action, place = shown[-1][0]
+    return {"items": items, "next": cursor_of(ended, action.hex(), place)}
+
+
+def _chosen(own: AccountRecords, wanted: _Wanted) -> list[int]:
+    """Which rows of an account a list has, in its order."""
     order = own.newest_first()
     day = own.rows["day"][order]
-    first = -(2**31) if since is None else since.toordinal() - date(1970, 1, 1).toordinal()
-    stop = 2**31 - 1 if until is None else until.toordinal() - date(1970, 1, 1).toordinal()
-    order = order[(day >= first) & (day < stop)]
-    if after is not None:
-        keys = [_key(own.rows[number]) for number in order.tolist()]
-        order = order[sum(key <= (-after[0], after[1], after[2]) for key in keys) :]
-    shown = order[:limit]
-    following = None
-    if len(order) > limit:
-        ended, action, place = _key(own.rows[shown[-1]])
-        following = base64.urlsafe_b64encode(_CURSOR.pack(-ended, action, place)).decode().rstrip("=")
-    return {"items": own.json(shown), "next": following}
+    order = order[(day >= wanted.first) & (day < wanted.stop)]
+    if wanted.kind is not None:
+        texts = own.rows["texts"][order]
+        numbers = [number for number in np.unique(texts).tolist() if own.words.known[number][KIND] == wanted.kind]
+        order = order[np.isin(texts, numbers)]
+    chosen: list[int] = order.tolist()
+    return chosen
+
+
+def _number(day: date | None, otherwise: int) -> int:
+    return otherwise if day is None else day.toordinal() - date(1970, 1, 1).toordinal()
 
 
 def _key(row: Any) -> tuple[int, bytes, int]:
@@ -239,14 +278,22 @@ def _key(row: Any) -> tuple[int, bytes, int]:
     return -int(row["ended"]), row["action_id"].tobytes(), int(row["place"])
 
 
-def _cursor(text: str) -> tuple[int, bytes, int]:
+def _after(cursor: str | None) -> tuple[int, bytes, int] | None:
+    if cursor is None:
+        return None
+    ended, action, place = place_after(cursor, int, str, int)
     try:
-        ended, action, place = _CURSOR.unpack(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (ValueError, struct.error):
-        ended, action, place = NO_NUMBER, b"", 0
-    if ended == NO_NUMBER:
-        raise refuse("cursor-unknown", "the cursor is none of ours", where="cursor", remedy="begin without a cursor")
-    return ended, action, place
+        return ended, bytes.fromhex(action), place
+    except ValueError:
+        raise malformed() from None
+
+
+def _settled(view: View, action: uuid.UUID) -> Settled | None:
+    found = view.find(action)
+    if found is None:
+        return None
+    _check_not_erased(action, found)
+    return Settled(found.batch, found.number, view.record(found))
 
 
 def _state(view: View, action: uuid.UUID) -> dict[str, Any]:

@@ -7,8 +7,6 @@ is not missed while it does. What another report holds is never told: not whose 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +23,7 @@ from tanzhang.core.errors import refuse
 from tanzhang.core.record import ERASED
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.screen import RAW_COLUMNS
+from tanzhang.service.cursors import cursor_of, place_after
 from tanzhang.service.history import History
 from tanzhang.service.moments import received_at
 from tanzhang.stores.book import plan
@@ -213,7 +212,7 @@ def own_rows(
     ``next`` is the cursor of what follows, None at the end. Rows of requests whose answers the programme no longer
     keeps, and rows of files, are not among them. Raises ``cursor-malformed``.
     """
-    first, position = _place(cursor)
+    first, position = (0, 0) if cursor is None else place_after(cursor, int, int)
     refused = None if verdict is None else verdict == "refused"
     moment = None if since is None else received_at(since)
     most = max(1, min(limit, MOST_LISTED))
@@ -237,7 +236,7 @@ def own_rows(
                 first, position = deliveries[-1].id + 1, 0
                 place = first, position
     _add_states(home, found)
-    return {"items": found, "next": None if place is None else _cursor(*place)}
+    return {"items": found, "next": None if place is None else cursor_of(*place)}
 
 
 _AT_ONCE = 20
@@ -249,25 +248,6 @@ def _add_states(home: Home, rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         if row["verdict"] == "accepted" and (found := stand.get(uuid.UUID(row["action"]))) is not None:
             row |= _became(found)
-
-
-def _cursor(number: int, position: int) -> str:
-    return base64.urlsafe_b64encode(f"{number}.{position}".encode()).decode().rstrip("=")
-
-
-def _place(cursor: str | None) -> tuple[int, int]:
-    if cursor is None:
-        return 0, 0
-    try:
-        number, _, position = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(".")
-        place = int(number), int(position)
-        if not all(0 <= each < 2**63 for each in place):
-            raise ValueError
-        return place
-    except (ValueError, binascii.Error):
-        raise refuse(
-            "cursor-malformed", "this is no cursor of ours", where="query: cursor", remedy="use 'next' as it was given"
-        ) from None
 
 
 # -- taking back and correcting ----------------------------------------------------------------------------------

@@ -76,6 +76,6 @@ def test_records_come_in_pages_the_latest_first(served: tuple[Home, TestClient[L
     assert [each["ended"] for each in found] == sorted((each["ended"] for each in found), reverse=True)
     assert client.get(address, params={"since": "2025-06-06"}).json() == {"items": [], "next": None}
     assert len(client.get(address, params={"until": "2025-06-06"}).json()["items"]) == 7
-    for wrong, code in (({"cursor": "!"}, "cursor-unknown"), ({"limit": "0"}, "limit-unknown")):
+    for wrong, code in (({"cursor": "!"}, "cursor-malformed"), ({"limit": "0"}, "limit-unknown")):
         answer = client.get(address, params=wrong)
         assert (answer.status_code, answer.json()["code"]) == (400, code)

@@ -184,7 +184,7 @@ def test_epochs_and_batches_are_what_the_log_has(home: Home, client: TestClient[
     for path, code in (
         ("/v1/epochs/2025-06-08", "epoch-unknown"),
         ("/v1/batches/2", "batch-unknown"),
-        ("/v1/epochs?cursor=x", "cursor-unknown"),
+        ("/v1/epochs?cursor=x", "cursor-malformed"),
     ):
         assert client.get(path).json()["code"] == code
 

@@ -11,11 +11,12 @@ from litestar.params import FromPath, QueryParameter
 from tanzhang.api.access import allow
 from tanzhang.api.actors import partner_meant
 from tanzhang.api.given import TheCaller, TheHome
-from tanzhang.api.paging import Cursor, Limit, cursor_of, ledger_place, size_of, tag_known, tagged
+from tanzhang.api.paging import Cursor, Limit, ledger_place, size_of, tag_known, tagged
 from tanzhang.core.access import Role, Scope
 from tanzhang.core.errors import refuse
 from tanzhang.service import ledger as service
 from tanzhang.service.city import partner_ledger
+from tanzhang.service.cursors import cursor_of
 from tanzhang.stores.home import Home
 
 _READING = allow(Role.PARTNER, Role.ENTERPRISE, Role.OPERATOR, Role.AUDITOR, scope=Scope.LEDGER)
@@ -64,7 +65,7 @@ def ledger(
         "outcomes": {name: str(records) for name, records in found["outcomes"].items()},
         "not_kept": str(found["not_kept"]),
         "items": rows[first : first + size],
-        "next": cursor_of(f"{batches} {first + size}") if more else None,
+        "next": cursor_of(batches, first + size) if more else None,
     }
     return tagged(request, version, said)
 

@@ -12,7 +12,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from tanzhang.api.access import EVERYBODY, allow
 from tanzhang.api.conditional import answered
-from tanzhang.api.given import Now, TheCaller, TheHome
+from tanzhang.api.given import Now, TheCaller, TheHome, TheReader
 from tanzhang.core.access import Role
 from tanzhang.core.errors import refuse
 from tanzhang.service.accounts import action_named
@@ -35,20 +35,20 @@ Limit = Annotated[int, QueryParameter(ge=1, le=MOST_AT_ONCE, description="How ma
 
 
 @get("/v1/me", opt=OWN, sync_to_thread=True, tags=_TAGS)
-def me(home: TheHome, now: Now, caller: TheCaller, request: AnyRequest) -> Response[Any]:
+def me(reader: TheReader, now: Now, caller: TheCaller, request: AnyRequest) -> Response[Any]:
     """The account, what it holds by unit in mg, the accounts that are part of it, this month's grade."""
-    return answered(request, overview(home, UUID(caller.subject), now=now))
+    return answered(request, overview(reader, UUID(caller.subject), now=now))
 
 
 @get("/v1/me/statement", opt=OWN, sync_to_thread=True, tags=_TAGS)
-def my_statement(home: TheHome, caller: TheCaller, request: AnyRequest) -> Response[Any]:
+def my_statement(reader: TheReader, caller: TheCaller, request: AnyRequest) -> Response[Any]:
     """Of each own account: confirmed and provisional amounts, totals by behaviour, the latest and the open acts."""
-    return answered(request, own_statement(home, UUID(caller.subject)))
+    return answered(request, own_statement(reader, UUID(caller.subject)))
 
 
 @get("/v1/me/records", opt=OWN, sync_to_thread=True, tags=_TAGS)
 def my_records(
-    home: TheHome,
+    reader: TheReader,
     caller: TheCaller,
     request: AnyRequest,
     kind: FromQuery[Literal["reduction", "emission"] | None] = None,
@@ -56,32 +56,32 @@ def my_records(
     limit: Limit = 50,
 ) -> Response[Any]:
     """Settled records, the latest day first; ``kind=emission`` are the entries of the footprint."""
-    return answered(request, own_records(home, UUID(caller.subject), kind=kind, cursor=cursor, limit=limit))
+    return answered(request, own_records(reader, UUID(caller.subject), kind=kind, cursor=cursor, limit=limit))
 
 
 @get("/v1/me/records/{action:str}", opt=OWN, sync_to_thread=True, tags=_TAGS)
-def my_record(home: TheHome, caller: TheCaller, request: AnyRequest, action: FromPath[str]) -> Response[Any]:
+def my_record(reader: TheReader, caller: TheCaller, request: AnyRequest, action: FromPath[str]) -> Response[Any]:
     """One record, by id or PARTNER:REFERENCE, with the steps of its computation and the plan it was computed by."""
-    return answered(request, own_record(home, UUID(caller.subject), action_named(home, action)))
+    return answered(request, own_record(reader, UUID(caller.subject), action_named(reader.home, action)))
 
 
 @get("/v1/me/records/{action:str}/receipt", opt=OWN, sync_to_thread=True, tags=_TAGS)
-def my_receipt(home: TheHome, caller: TheCaller, action: FromPath[str]) -> Response[bytes]:
+def my_receipt(reader: TheReader, caller: TheCaller, action: FromPath[str]) -> Response[bytes]:
     """The receipt of a record, a file that proves it offline and for good."""
-    named = action_named(home, action)
-    check_own(home, UUID(caller.subject), named)
-    return _file(create_receipt(home, named), f"{named}.tlog-proof")
+    named = action_named(reader.home, action)
+    check_own(reader, UUID(caller.subject), named)
+    return _file(create_receipt(reader.home, named, reader=reader), f"{named}.tlog-proof")
 
 
 @get("/v1/me/records/{action:str}/qr", opt=OWN, sync_to_thread=True, tags=_TAGS)
-def my_receipt_qr(home: TheHome, caller: TheCaller, action: FromPath[str]) -> dict[str, str]:
+def my_receipt_qr(reader: TheReader, caller: TheCaller, action: FromPath[str]) -> dict[str, str]:
     """A QR code of a receipt as SVG: of the receipt itself (``holds: receipt``), or of its digest if it is too large.
 
     A digest proves nothing by itself: it shows that a receipt file somebody brings is this one.
     """
-    named = action_named(home, action)
-    check_own(home, UUID(caller.subject), named)
-    return receipt_qr(create_receipt(home, named))
+    named = action_named(reader.home, action)
+    check_own(reader, UUID(caller.subject), named)
+    return receipt_qr(create_receipt(reader.home, named, reader=reader))
 
 
 @get("/v1/me/grade", opt=OWN, sync_to_thread=True, tags=_TAGS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator
 from typing import Annotated, Any, cast
 
@@ -20,8 +18,9 @@ from tanzhang.api.problems import problem_response
 from tanzhang.api.routes.actions import FOR_REPORTS, form_of, partner_of, tagged
 from tanzhang.api.taking_in import TakingIn
 from tanzhang.api.waiting import in_thread
-from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.core.errors import TanzhangError
 from tanzhang.service import upload as service
+from tanzhang.service.cursors import cursor_of, place_after
 from tanzhang.stores.bodies import NDJSON_TYPE
 from tanzhang.stores.storage import Place, open_binary
 
@@ -226,23 +225,13 @@ def list_uploads(
 ) -> Response[bytes]:
     """The partner's uploads; 100 at most."""
     most = max(1, min(limit, _MOST_LISTED))
-    found = service.list_of(home, partner_of(caller), after=_place(cursor), limit=most + 1)
+    after = ("", "") if cursor is None else place_after(cursor, str, str)
+    found = service.list_of(home, partner_of(caller), after=after, limit=most + 1)
     following = None
     if len(found) > most:
         found = found[:most]
-        last = f"{found[-1]['created_at']} {found[-1]['id']}"
-        following = base64.urlsafe_b64encode(last.encode()).decode()
+        following = cursor_of(found[-1]["created_at"], found[-1]["id"])
     return tagged(request, {"items": found, "next": following})
-
-
-def _place(cursor: str | None) -> tuple[str, str]:
-    try:
-        moment, _, name = base64.urlsafe_b64decode(cursor or "").decode().partition(" ")
-    except (ValueError, binascii.Error):
-        raise refuse(
-            "cursor-malformed", "this is no cursor of ours", where="query: cursor", remedy="use 'next' as it was given"
-        ) from None
-    return moment, name
 
 
 @delete(
