@@ -64,3 +64,15 @@ def test_the_benchmark_of_a_season_runs_on_a_small_one(tmp_path: Path, postgres:
     assert any(f"{found['rows']:,} rows" in line for line in found["lines"])
     assert found["doublings"][1]["rows"] > 1.9 * found["doublings"][0]["rows"]
     assert found["databases"]["rows"] == found["rows"]
+
+
+def test_the_benchmark_of_the_service_finds_everything_that_was_acknowledged() -> None:
+    """The benchmark itself compares what was acknowledged with the book."""
+    size = ["--rows", "2000", "--singles", "100", "--generators", "1", "--connections", "8", "--sqlite-only"]
+    command = [sys.executable, "-m", "benchmarks.service", *size]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = json.loads(answer.stdout)["sqlite"]
+    assert found["requests_of_1000"]["statuses"] == {"202": 2}
+    assert found["singles"]["statuses"] == {"202": 100}
+    assert found["naive"]["singles"]["statuses"].keys() == {"202"}
+    assert found["ratio"]["requests_of_1000"] > 0

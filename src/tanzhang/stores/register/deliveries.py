@@ -46,7 +46,7 @@ delivery = sa.Table(
     sa.Column("rows_before", sa.BigInteger, nullable=False),  # in that inbox
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("accepted", sa.BigInteger, nullable=False),
-    sa.Column("answer", sa.LargeBinary),  # deflated JSON; forgotten when the programme's time for repeats is over
+    sa.Column("answer", sa.LargeBinary),  # JSON, deflated unless short; forgotten when the time for repeats is over
     sa.UniqueConstraint("partner", "key"),
     sa.Index("delivery_inbox", "inbox"),
     sa.Index("delivery_partner", "partner", "id"),  # a partner's own, in order
@@ -192,7 +192,7 @@ class Deliveries:
         """Other answers for some deliveries, in somebody's transaction; one that was forgotten stays so."""
         for number, answer in answers.items():
             kept = (delivery.c.id == number) & delivery.c.answer.is_not(None)
-            con.execute(delivery.update().where(kept).values(answer=zlib.compress(answer, 1)))
+            con.execute(delivery.update().where(kept).values(answer=deflated(answer)))
 
     def gathered(self, numbers: Sequence[int], rows_before: Sequence[int], row: Any, next_close: date) -> int:
         """Acknowledge the file that reports of the inbox were gathered in as a submission; returns its number.
@@ -238,9 +238,17 @@ class Deliveries:
         return int(row.n)
 
 
+_SHORT = 1_000
+
+
+def deflated(answer: bytes) -> bytes:
+    """An answer as it is kept. A short one stays as it is: making room to pack it costs more than all else it does."""
+    return answer if len(answer) < _SHORT else zlib.compress(answer, 1)
+
+
 def inflated(answer: bytes) -> bytes:
-    """An answer as it was given, from how it is kept."""
-    return zlib.decompress(answer)
+    """An answer as it was given, from how it is kept: JSON begins with a brace, and what is packed never does."""
+    return answer if answer.startswith(b"{") else zlib.decompress(answer)
 
 
 def _earlier(con: sa.Connection, keys: Sequence[tuple[str, str | None]]) -> dict[tuple[str, str], Repeat]:
@@ -265,7 +273,7 @@ def _row(each: Delivered, number: int) -> dict[str, Any]:
         "rows_before": each.rows_before,
         "rows": each.rows,
         "accepted": each.accepted,
-        "answer": zlib.compress(each.answer, 1),
+        "answer": deflated(each.answer),
     }
 
 
