@@ -120,11 +120,14 @@ class Receiver:
         ]
         delivered, reports, plans = self._screened([requests[place] for place in new], now)
         if delivered and not dry_run:
-            bodies = home.deliveries.keep(delivered, reports, received_day(home, now).isoformat(), plans)
+            faster = home.deliveries.keep(delivered, reports, received_day(home, now).isoformat(), plans)
         else:
-            bodies = [each.answer for each in delivered]
-        for place, each, body in zip(new, delivered, bodies, strict=True):
-            answers[place] = Answer(body, repeated=body is not each.answer)
+            faster = [None] * len(delivered)
+        for place, each, other in zip(new, delivered, faster, strict=True):
+            if other is None:
+                answers[place] = Answer(each.answer)
+            else:
+                answers[place] = _repeat(requests[place], other.request_digest, other.answer)
         for place, request in enumerate(requests):  # one that came twice in this very group
             if answers[place] is None and request.key is not None:
                 first = seen[request.partner, request.key]

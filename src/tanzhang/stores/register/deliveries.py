@@ -89,11 +89,11 @@ class Deliveries:
 
     def keep(
         self, delivered: Sequence[Delivered], reports: pa.Table, received_day: str, plans: Mapping[str, str]
-    ) -> list[bytes]:
+    ) -> list[Repeat | None]:
         """Acknowledge requests that came in together, with the rows accepted of all of them (column ``row`` from 1).
 
-        Returns the answer to each: the first one where another process was faster with the same key; then none of the
-        request's rows is kept twice. When this returns, everything survives a power cut.
+        Returns for each what another process kept that was faster with the same key, for that request or another one;
+        then none of its rows is kept here. When this returns, everything survives a power cut.
         """
         with self._book.transaction() as con:
             known = _earlier(con, [(each.partner, each.key) for each in delivered if each.key is not None])
@@ -110,12 +110,7 @@ class Deliveries:
                 }
                 number = con.execute(inbox.insert().values(values).returning(inbox.c.id)).scalar_one()
                 con.execute(delivery.insert(), [_row(each, number) for each in new])
-        return [
-            each.answer
-            if each.key is None or (each.partner, each.key) not in known
-            else (known[each.partner, each.key].answer or b"")
-            for each in delivered
-        ]
+        return [None if each.key is None else known.get((each.partner, each.key)) for each in delivered]
 
     def waiting(self) -> list[tuple[str, list[int]]]:
         """Received day and ids of what waits in the inbox, a day's at a time, in order."""
