@@ -74,3 +74,15 @@ def test_the_benchmark_of_reads_asks_everything_of_a_small_season() -> None:
     assert found["open_reports"] > 100
     assert min(each["asked"] for name, each in found["reader"].items() if "statement" in name) == 8
     assert found["http_statement"]["asked"] == found["http_statement_open"]["asked"] == 8
+
+
+def test_the_benchmark_of_the_service_finds_everything_that_was_acknowledged() -> None:
+    """The benchmark itself compares what was acknowledged with the book."""
+    size = ["--rows", "2000", "--singles", "100", "--generators", "1", "--connections", "8", "--sqlite-only"]
+    command = [sys.executable, "-m", "benchmarks.service", *size]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = json.loads(answer.stdout)["sqlite"]
+    assert found["requests_of_1000"]["statuses"] == {"202": 2}
+    assert found["singles"]["statuses"] == {"202": 100}
+    assert found["naive"]["singles"]["statuses"].keys() == {"202"}
+    assert found["ratio"]["requests_of_1000"] > 0

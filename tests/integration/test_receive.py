@@ -127,15 +127,17 @@ def test_a_process_that_was_slower_with_the_same_key_keeps_nothing_and_gives_the
     screened = slow._screened
 
     def meanwhile(*arguments: Any) -> Any:
-        fast.receive([once], now=on(6))
+        fast.receive([once, request(box("b3"), key="taken")], now=on(6))
         return screened(*arguments)
 
     monkeypatch.setattr(slow, "_screened", meanwhile)
-    (late, other) = slow.receive([once, request(box("b2"))], now=on(6))
+    (late, other, reused) = slow.receive([once, request(box("b2")), request(box("b4"), key="taken")], now=on(6))
     assert late.repeated
+    assert reused.error is not None
+    assert reused.error.code == "idempotency-key-reused"
     assert answered(late)["accepted"] == answered(other)["accepted"] == 1
     settle_on(home, 9)
-    assert balance(home, "cainiao", "anna") == 2 * BOX_MG
+    assert balance(home, "cainiao", "anna") == 3 * BOX_MG
     assert_verified(home)
 
 

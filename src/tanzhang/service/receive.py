@@ -31,7 +31,7 @@ from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.observe import step, stepped, tell_rows
 from tanzhang.stores.events import raw_table, read_events
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.deliveries import Delivered
+from tanzhang.stores.register.deliveries import DayFull, Delivered, Repeat
 
 if TYPE_CHECKING:
     import duckdb
@@ -127,24 +127,26 @@ class Receiver:
             if answers[place] is None and (request.key is None or seen.get((request.partner, request.key)) == place)
         ]
         for place in new:
-            error = too_fast(home, requests[place].partner, len(requests[place].events))
+            error = too_fast(home, requests[place].partner, requests[place].rows)
             if error is not None:
                 answers[place] = Answer(error=error)
         new = [place for place in new if answers[place] is None]
         delivered, reports, plans, codes = self._screened([requests[place] for place in new], now)
-        bodies: Sequence[bytes | None] = [each.answer for each in delivered]
+        kept: Sequence[Repeat | DayFull | None] = [None] * len(delivered)
         if delivered and not dry_run:
             limits = rows_a_day(self._programme, (each.partner for each in delivered))
             with step("commit"):
-                bodies = home.deliveries.keep(delivered, reports, received_day(home, now).isoformat(), plans, limits)
-            fresh = [each for each, body in zip(delivered, bodies, strict=True) if body is each.answer]
+                kept = home.deliveries.keep(delivered, reports, received_day(home, now).isoformat(), plans, limits)
+            fresh = [each for each, other in zip(delivered, kept, strict=True) if other is None]
             accepted = sum(each.accepted for each in fresh)
             tell_rows(accepted, sum(each.rows for each in fresh) - accepted, codes)
-        for place, each, body in zip(new, delivered, bodies, strict=True):
-            if body is None:
-                answers[place] = Answer(error=day_is_full(self._programme, each.partner))
+        for place, each, other in zip(new, delivered, kept, strict=True):
+            if other is None:
+                answers[place] = Answer(each.answer)
+            elif isinstance(other, Repeat):
+                answers[place] = _repeat(requests[place], other.request_digest, other.answer)
             else:
-                answers[place] = Answer(body, repeated=body is not each.answer)
+                answers[place] = Answer(error=day_is_full(self._programme, each.partner))
         for place, request in enumerate(requests):  # one that came twice in this very group
             if answers[place] is None and request.key is not None:
                 first = seen[request.partner, request.key]

@@ -239,7 +239,7 @@ def own_rows(
     return {"items": found, "next": None if place is None else cursor_of(*place)}
 
 
-_AT_ONCE = 20
+_AT_ONCE = 10  # an answer may hold as many verdicts as a request rows
 
 
 def _add_states(home: Home, rows: Sequence[dict[str, Any]]) -> None:

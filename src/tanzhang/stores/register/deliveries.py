@@ -49,7 +49,7 @@ delivery = sa.Table(
     sa.Column("rows_before", sa.BigInteger, nullable=False),  # in that inbox
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("accepted", sa.BigInteger, nullable=False),
-    sa.Column("answer", sa.LargeBinary),  # deflated JSON; forgotten when the programme's time for repeats is over
+    sa.Column("answer", sa.LargeBinary),  # JSON, deflated unless short; forgotten when the time for repeats is over
     sa.Column("signature", TEXT),  # JSON: what the partner signed, where it did (service/signatures.py)
     sa.UniqueConstraint("partner", "key"),
     sa.Index("delivery_inbox", "inbox"),
@@ -80,6 +80,11 @@ class Repeat:
     answer: bytes | None
 
 
+@dataclass(frozen=True, slots=True)
+class DayFull:
+    """That a partner sent as many rows as it may on a day."""
+
+
 class Deliveries:
     """The deliveries of a home."""
 
@@ -99,12 +104,12 @@ class Deliveries:
         received_day: str,
         plans: Mapping[str, str],
         limits: Mapping[str, int] | None = None,
-    ) -> list[bytes | None]:
+    ) -> list[Repeat | DayFull | None]:
         """Acknowledge requests that came in together, with the rows accepted of all of them (column ``row`` from 1).
 
-        Returns the answer to each: the first one where another process was faster with the same key; then none of the
-        request's rows is kept twice; None where the partner sent as many rows as it may on this day (``limits``, rows
-        by partner), and nothing is kept. When this returns, everything survives a power cut.
+        Returns for each None if it is kept; what another process kept that was faster with the same key, for that
+        request or another one; or that the partner sent as many rows as it may on this day (``limits``, rows by
+        partner). When this returns, everything that is kept survives a power cut.
         """
         full: set[int] = set()
         with self._book.transaction() as con:
@@ -130,11 +135,7 @@ class Deliveries:
                 number = con.execute(inbox.insert().values(values).returning(inbox.c.id)).scalar_one()
                 con.execute(delivery.insert(), [_row(each, number) for each in own])
         return [
-            None
-            if each.rows_before in full
-            else each.answer
-            if each.key is None or (each.partner, each.key) not in known
-            else (known[each.partner, each.key].answer or b"")
+            DayFull() if each.rows_before in full else None if each.key is None else known.get((each.partner, each.key))
             for each in delivered
         ]
 
@@ -238,7 +239,7 @@ class Deliveries:
         """Other answers for some deliveries, in somebody's transaction; one that was forgotten stays so."""
         for number, answer in answers.items():
             kept = (delivery.c.id == number) & delivery.c.answer.is_not(None)
-            con.execute(delivery.update().where(kept).values(answer=zlib.compress(answer, 1)))
+            con.execute(delivery.update().where(kept).values(answer=deflated(answer)))
 
     def gathered(
         self, numbers: Sequence[int], rows_before: Sequence[int], row: Any, next_close: date, *, at_once: bool
@@ -286,9 +287,17 @@ class Deliveries:
         return int(row.n)
 
 
+_SHORT = 1_000
+
+
+def deflated(answer: bytes) -> bytes:
+    """An answer as it is kept. A short one stays as it is: making room to pack it costs more than all else it does."""
+    return answer if len(answer) < _SHORT else zlib.compress(answer, 1)
+
+
 def inflated(answer: bytes) -> bytes:
-    """An answer as it was given, from how it is kept."""
-    return zlib.decompress(answer)
+    """An answer as it was given, from how it is kept: JSON begins with a brace, and what is packed never does."""
+    return answer if answer.startswith(b"{") else zlib.decompress(answer)
 
 
 def _earlier(con: sa.Connection, keys: Sequence[tuple[str, str | None]]) -> dict[tuple[str, str], Repeat]:
@@ -313,7 +322,7 @@ def _row(each: Delivered, number: int) -> dict[str, Any]:
         "rows_before": each.rows_before,
         "rows": each.rows,
         "accepted": each.accepted,
-        "answer": zlib.compress(each.answer, 1),
+        "answer": deflated(each.answer),
         "signature": each.signature,
     }
 
