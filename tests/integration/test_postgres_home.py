@@ -121,7 +121,7 @@ def test_roles_as_the_document_grants_them_can_do_their_work_and_no_more(quick: 
     """docs/postgresql.md: the owner sets up, a clerk settles, an auditor reads; a clerk cannot lift a guard."""
     document = (Path(__file__).parents[2] / "docs" / "postgresql.md").read_text(encoding="utf-8")
     grants = document.partition("```sql\n")[2].partition("```")[0]
-    assert grants.count("GRANT") == 6
+    assert grants.count("GRANT") == 7
     database = postgres.database()
     address = postgres.address(database, "tanzhang_beijing")
     home = new_home(quick / "home", book=address)

@@ -10,6 +10,7 @@ import base64
 import time
 from datetime import datetime, timedelta
 from functools import cache
+from threading import BoundedSemaphore
 from typing import Any
 
 import pyotp
@@ -33,6 +34,7 @@ FREE_FAILURES, FIRST_LOCK, LONGEST_LOCK = 5, timedelta(seconds=30), timedelta(ho
 """From this failure in a row on a name is locked: first for so long, twice as long each time, at most for so long."""
 _STEP_S = 30
 _hasher = PasswordHasher()
+_hashing = BoundedSemaphore(4)  # each takes 64 MiB
 
 
 def invite(
@@ -103,7 +105,9 @@ def accept(home: Home, token: str, password: str, *, now: datetime) -> None:
             where="#/password",
             remedy="use several words",
         )
-    number = home.staff.accept(secret_hash(token), _hasher.hash(password), received_at(now))
+    # Looked at first, since hashing costs more than strangers should be able to ask for.
+    known = home.staff.is_invited(secret_hash(token), received_at(now))
+    number = home.staff.accept(secret_hash(token), _hashed(password), received_at(now)) if known else None
     if number is None:
         raise refuse(
             "invitation-ended",
@@ -149,7 +153,7 @@ def sign_in(
     if not home.staff.succeeded(row.id, step):
         raise _count_failure(home, row, address, now)
     if _hasher.check_needs_rehash(row.password_hash):
-        home.staff.change(row.id, {"password_hash": _hasher.hash(password)})
+        home.staff.change(row.id, {"password_hash": _hashed(password)})
     token = open_session(home, Role(row.role), row.id, partner=row.partner, agent=agent, now=now)
     return token, _described(row)
 
@@ -248,14 +252,20 @@ def _described(row: Any) -> dict[str, Any]:
 
 def _is_right(password_hash: str, password: str) -> bool:
     try:
-        return _hasher.verify(password_hash, password[:LONGEST_PASSWORD])
+        with _hashing:
+            return _hasher.verify(password_hash, password[:LONGEST_PASSWORD])
     except (VerificationError, InvalidHashError):
         return False
 
 
+def _hashed(password: str) -> str:
+    with _hashing:
+        return _hasher.hash(password)
+
+
 @cache
 def _nobodys_hash() -> str:
-    return _hasher.hash(new_token())
+    return _hashed(new_token())
 
 
 def _count_failure(home: Home, row: Any, address: str, now: datetime) -> TanzhangError:

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -248,6 +249,22 @@ def test_a_process_that_died_while_sending_loses_no_message(home: Home, receiver
     assert deliver_due(Home(home.folder), NOW) == 0, "another one does not send what is being sent"
     assert deliver_due(Home(home.folder), NOW + service.CLAIMED) == 1
     assert len(receiver.received) == 1
+
+
+def test_processes_that_deliver_at_once_send_each_message_once(home: Home, receiver: Receiver) -> None:
+    names = [hook(home, receiver)["id"] for _ in range(3)]
+    messages = [service.test_message(home, name, now=NOW) for name in names for _ in range(12)]
+    receiver.pause_s = 0.005
+
+    def deliver(own: Home) -> int:
+        tried = 0
+        while found := deliver_due(own, NOW):
+            tried += found
+        return tried
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sum(pool.map(deliver, [home, Home(home.folder)])) == len(messages)
+    assert sorted(headers["webhook-id"] for headers, _ in receiver.received) == sorted(messages)
 
 
 def test_old_messages_are_forgotten_and_waiting_ones_not(home: Home, receiver: Receiver) -> None:

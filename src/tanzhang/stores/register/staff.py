@@ -65,6 +65,11 @@ class Staff:
             con.execute(invitation.insert(), dict(invited))
             also(con)
 
+    def is_invited(self, token_hash: str, at: str) -> bool:
+        """Whether an invitation can be used."""
+        rows = self._book.query(sa.select(invitation).where(invitation.c.token_hash == token_hash))
+        return bool(rows) and rows[0].used_at is None and rows[0].expires_at > at
+
     def accept(self, token_hash: str, password_hash: str, at: str) -> str | None:
         """Whose invitation this was, who has a password from now on; None if it is none (any more)."""
         with self._book.transaction() as con:
