@@ -65,6 +65,7 @@ def begin_oidc(home: Home, name: str, address: str, *, return_to: str = "/", now
     """
     issuer, redirect = _issuer(home, name)
     check_return(return_to)
+    home.people.forget_old(received_at(now - _DAY), received_at(now))
     most, since = settings_of(home).most_begun_per_address_an_hour, received_at(now - _HOUR)
     over = home.people.allowed([(_address(home, "begun", address), most, since)], received_at(now))
     if over is not None:
