@@ -21,6 +21,7 @@ from tanzhang.service.erase import erase
 from tanzhang.service.intake import intake
 from tanzhang.service.receive import Receiver, Request
 from tanzhang.stores.backups import Backups
+from tanzhang.stores.book import Book
 from tanzhang.stores.home import Home
 from tanzhang.stores.witnesses import Use, set_policy
 
@@ -305,3 +306,37 @@ def test_the_commands_back_up_and_bring_back(quick: Path) -> None:
     )
     said = run("restore", "--from", quick / "b", "--to", quick / "r", "--with-keys")
     assert (said["status"], said["keys"]) == ("restored", ["identity.key", "log.key"])
+
+
+def test_a_backup_that_dies_is_none_and_the_next_one_is_whole(
+    home: Home, quick: Path, place: Callable[[str], str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dying(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Backups, "share", dying)
+        with pytest.raises(KeyboardInterrupt):
+            backup(home, quick / "backups", now=on(8), passphrase=WORDS)
+    assert Backups(quick / "backups").names() == []
+    with pytest.raises(TanzhangError, match="backup-unknown"):
+        restore(quick / "backups", quick / "restored")
+    backup(home, quick / "backups", now=on(8), passphrase=WORDS)
+    assert_verified(again(quick / "backups", quick / "restored", place))
+
+
+def test_a_restore_that_dies_leaves_no_home(
+    home: Home, quick: Path, place: Callable[[str], str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dying(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    backup(home, quick / "backups", now=on(8), passphrase=WORDS)
+    with monkeypatch.context() as patched:
+        patched.setattr(Book, "load", dying)
+        with pytest.raises(KeyboardInterrupt):
+            again(quick / "backups", quick / "restored", place)
+    with pytest.raises(TanzhangError, match="home-missing"):
+        Home(quick / "restored")
+    with pytest.raises(TanzhangError, match="home-exists"):  # what is left is not written over
+        again(quick / "backups", quick / "restored", place)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
@@ -66,7 +67,21 @@ def sealed_totals(home: Home) -> dict[str, Any]:
 
     ``totals`` are exact and those of the epoch's trees; ``cells`` add up what epochs were sealed with, and ``hidden``
     says how many of them were left out for being of few accounts. Before the first epoch there is nothing to show.
+    What an epoch seals never changes, so it is computed once for each.
     """
+    index = home.epochs.latest()
+    kept = _sealed.get(home)
+    if kept is None or kept[0] != index:
+        with home.book.snapshot():
+            kept = _sealed[home] = home.epochs.latest(), _sealed_totals(home)
+    return kept[1]
+
+
+_sealed: WeakKeyDictionary[Home, tuple[int | None, dict[str, Any]]] = WeakKeyDictionary()
+_catalogues: WeakKeyDictionary[Home, dict[str, Any]] = WeakKeyDictionary()
+
+
+def _sealed_totals(home: Home) -> dict[str, Any]:
     latest = latest_epoch(home)
     if latest is None:
         totals, covered = [], 0
@@ -208,8 +223,14 @@ def _no_epoch(day: date | None) -> TanzhangError:
 def catalogue_shown(home: Home) -> dict[str, Any]:
     """The catalogue that the programme computes by: its digest, its methodologies, and every factor with its values.
 
-    Each value has its source and status; a factor without a value says what is missing.
+    Each value has its source and status; a factor without a value says what is missing. Made once for a home.
     """
+    if home not in _catalogues:
+        _catalogues[home] = _catalogue_shown(home)
+    return _catalogues[home]
+
+
+def _catalogue_shown(home: Home) -> dict[str, Any]:
     catalogue = home.catalogue
     factors = []
     for name in catalogue.factor_ids():

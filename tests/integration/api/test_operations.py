@@ -261,7 +261,7 @@ def test_two_processes_count_as_one_and_send_their_spans(quick: Path) -> None:
     command = [sys.executable, "-m", "tanzhang", "serve", "--home", quick / "home", "--port", str(port)]
     with subprocess.Popen([*command, "--workers", "2"], env=os.environ | watched, stderr=subprocess.PIPE) as process:
         try:
-            for _ in range(200):
+            for _ in range(600):
                 try:
                     httpx.get(f"{url}/healthz")
                     break
@@ -273,7 +273,7 @@ def test_two_processes_count_as_one_and_send_their_spans(quick: Path) -> None:
             for answer in answers:
                 (line,) = re.findall(r'^tanzhang_requests_total{.*route="/v1/epochs",status="200"} (.*)$', answer, re.M)
                 assert float(line) == 20
-            for _ in range(100):
+            for _ in range(300):
                 if any(b"/v1/epochs" in body for body in Collector.bodies):
                     break
                 time.sleep(0.1)

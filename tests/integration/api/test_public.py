@@ -140,6 +140,9 @@ def test_the_city_total_is_that_of_the_epoch_it_names(home: Home, client: TestCl
     assert totals["reduction"] == str(12 * BOX_MG)
     for kind, unit in (("reduction", "co2e_mg"), ("emission", "footprint_mg")):
         assert totals[kind] == said["epoch"]["trees"][unit]["total"]
+    assert client.get("/v1/city").json() == said
+    close(home, now=on(12))
+    assert client.get("/v1/city").json()["epoch"]["day"] == "2025-06-11"
     sealed = json.loads(client.get(f"/log/entries/{said['epoch']['entry']}").content)
     assert sealed["trees"] == said["epoch"]["trees"]
 

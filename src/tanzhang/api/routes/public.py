@@ -214,7 +214,8 @@ def batch(home: TheHome, request: Request[Any, Any, Any], number: NumberParamete
 @get("/v1/catalogue", **_public(CatalogueShown, "Methodologies, factors and their status."))
 def catalogue(home: TheHome, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Every methodology and every factor the programme may compute by, each value with its source and status."""
-    return public_json(request, public.catalogue_shown(home), keep=AN_HOUR)
+    shown = public.catalogue_shown(home)
+    return public_json(request, shown, keep=AN_HOUR)
 
 
 @get("/v1/catalogue/{identifier:str}", **_public(dict[str, Any], "All that the catalogue has under an id."))

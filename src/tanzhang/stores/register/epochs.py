@@ -64,6 +64,11 @@ class Epochs:
         statement = sa.select(entry.c.seq, entry.c.text).where(entry.c.kind == KIND).order_by(entry.c.seq)
         return self._book.query(statement)
 
+    def latest(self) -> int | None:
+        """Index in the log of the last epoch; None before the first."""
+        (row,) = self._book.query(sa.select(sa.func.max(entry.c.seq).label("seq")).where(entry.c.kind == KIND))
+        return None if row.seq is None else int(row.seq)
+
     def key(self) -> bytes:
         """The key of the secrets of accounts that the next epoch has first; ``book-damaged``."""
         rows = self._book.query(sa.select(epoch_key.c.key))
