@@ -105,9 +105,12 @@ class Service:
 
 
 def _children(pid: int) -> list[int]:
-    with suppress(FileNotFoundError):
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
+    """The processes that a process has started, by whichever of its threads."""
+    found: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found += [int(each) for each in file.read_text().split()]
+    return found
 
 
 @contextmanager
@@ -297,7 +300,9 @@ def test_a_worker_ends_with_the_server_that_started_it(quick: Path, request: pyt
     home = new_home("sqlite", quick, request)
     with serving(home, processes=1) as service:
         found: list[int] = []
-        while not found:
+        for _ in range(200):
+            if found:
+                break
             found = [pid for pid in _children(service.main.pid) if b"\0work\0" in _command(pid)]
             time.sleep(0.02)
         (working,) = found
