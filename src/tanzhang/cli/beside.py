@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ def worker_beside(folder: str, *, wanted: bool = True) -> Iterator[None]:
     if not wanted:
         yield
         return
-    command = [sys.executable, "-m", "tanzhang", "work", "--home", folder, "--with-parent"]
+    command = [sys.executable, "-m", "tanzhang", "work", "--home", folder, "--with-parent", str(os.getpid())]
     ending = threading.Event()
     lock = threading.Lock()
     running: list[subprocess.Popen[bytes]] = []

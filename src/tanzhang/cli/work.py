@@ -23,8 +23,9 @@ def work(
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Do every chore now, once, and end.")] = False,
     with_parent: Annotated[
-        bool, typer.Option("--with-parent", hidden=True, help="End when the process that started this one ends.")
-    ] = False,
+        int | None,
+        typer.Option("--with-parent", hidden=True, help="Process whose child this is, and with which it ends."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Settle, publish, close days, tidy: what is due, until it is stopped. Any number of these may work at once."""
@@ -48,8 +49,8 @@ def work(
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, finish)
-        parent = os.getppid()
-        worker.run(alive=lambda: not with_parent or os.getppid() == parent)
+        # The number is given: a server that died while this was starting is nobody's parent any more.
+        worker.run(alive=lambda: with_parent is None or os.getppid() == with_parent)
 
 
 def _show(result: dict[str, Any]) -> None:

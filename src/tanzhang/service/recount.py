@@ -6,11 +6,14 @@ Sealing counts them by other means (:mod:`tanzhang.service.totals`), so that one
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from tanzhang.core.record import UNIT_OF_KIND
+from tanzhang.engine.columns import run_starts
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.tally import AMOUNTS, COUNTS, DIMENSIONS, in_order
 from tanzhang.stores.book import system_account
@@ -25,6 +28,22 @@ def recounted_totals(con: duckdb.DuckDBPyConnection, records: str, erased: str |
     ``erased`` is what the book keeps of those that were erased, which are not among ``records``.
     """
     return totals_of(con, _all_sums_sql(records, erased))
+
+
+def totals_by_batch(con: duckdb.DuckDBPyConnection, records: str) -> dict[int, dict[str, Any]]:
+    """:func:`recounted_totals` of every batch of a relation with column ``batch``, of which nothing was erased."""
+    found: dict[int, dict[str, Any]] = {}
+    sums = con.execute(
+        "SELECT batch, kind, outcome, count(*)::VARCHAR, sum(granted_mg), sum(reversed_mg) "
+        f"FROM {records} GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    for number, kind, outcome, count, granted_mg, reversed_mg in sums:
+        own = found.setdefault(number, {"outcomes": {}, "granted": {}, "reversed": {}})
+        own["outcomes"][outcome] = str(int(own["outcomes"].get(outcome, 0)) + int(count))
+        unit = UNIT_OF_KIND[kind]
+        for name, amount_mg in (("granted", granted_mg), ("reversed", reversed_mg)):
+            own[name][unit] = str(int(own[name].get(unit, 0)) + int(amount_mg))
+    return found
 
 
 def record_sums_sql(records: str) -> str:
@@ -49,6 +68,24 @@ def recounted_tally(con: duckdb.DuckDBPyConnection, records: str) -> pa.Table:
     return tally_from(con, f"({record_sums_sql(records)})")
 
 
+def tallies_by_batch(con: duckdb.DuckDBPyConnection, records: str) -> dict[int, pa.Table]:
+    """The tally of every batch of a relation with column ``batch``; memory is that of all their cells."""
+    amounts = ", ".join(f"sum({name})::BIGINT AS {name}" for name in (*COUNTS, *AMOUNTS))
+    dimensions = ", ".join(DIMENSIONS)
+    sums = record_sums_sql(records).replace("SELECT ", "SELECT batch, ", 1)
+    cells = con.sql(f"SELECT batch, {dimensions}, {amounts} FROM ({sums}) GROUP BY ALL ORDER BY batch").to_arrow_table()
+    return {number: in_order(own) for number, own in _by_batch(cells)}
+
+
+def _by_batch(rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    """The rows of each batch, without column ``batch``, by which they are in order."""
+    number = np.asarray(rows["batch"].combine_chunks())
+    starts = run_starts(number) if len(number) else np.zeros(0, dtype=np.int64)
+    own = rows.drop_columns(["batch"])
+    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(number)], strict=False):
+        yield int(number[start]), own.slice(start, stop - start)
+
+
 def tally_from(con: duckdb.DuckDBPyConnection, sums: str) -> pa.Table:
     """:func:`recounted_tally` from the sums of a batch, or of its parts."""
     amounts = ", ".join(f"sum({name})::BIGINT AS {name}" for name in (*COUNTS, *AMOUNTS))
@@ -66,6 +103,8 @@ def erased_totals(con: duckdb.DuckDBPyConnection, before: str | None, sums: str)
 
 def erased_tally(con: duckdb.DuckDBPyConnection, totals: str | None) -> dict[tuple[str, str, str], tuple[int, ...]]:
     """Partner, kind and outcome -> records, granted and reversed mg of erased records, from what the book keeps."""
+    if totals is None:
+        return {}
     names = "partner, kind, outcome, records, granted_mg, reversed_mg"
     found = con.execute(f"SELECT {names} FROM ({erased_sums_sql(totals)})").fetchall()
     return {(partner, kind, outcome): tuple(map(int, sums)) for partner, kind, outcome, *sums in found}
@@ -138,17 +177,39 @@ def account_postings_sql(records: str) -> str:
     return f"SELECT account, {_UNIT} AS unit, {_NET} AS amount FROM {records} GROUP BY ALL HAVING amount <> 0"
 
 
-def double_entry(con: duckdb.DuckDBPyConnection, accounts: str, sums: str) -> pa.Table:
-    """:func:`recounted_postings` from postings of accounts and sums, of a batch or of its parts."""
-    partners = [text for (text,) in con.execute(f"SELECT DISTINCT partner FROM {sums}").fetchall()]
+def postings_by_batch(con: duckdb.DuckDBPyConnection, records: str) -> dict[int, pa.Table]:
+    """:func:`recounted_postings` of every batch of a relation with column ``batch``, of which nothing was erased."""
+    net = f"{_UNIT} AS unit, {_NET} AS amount FROM {records} GROUP BY ALL HAVING amount <> 0"
+    booked = con.sql(
+        f"""
+        SELECT * FROM (
+            SELECT batch, account, {net}
+            UNION ALL
+            SELECT batch, {_system_accounts(con, records)} AS account, unit, -amount AS amount
+            FROM (SELECT batch, partner, {net})
+        ) ORDER BY batch, unit, account
+        """
+    ).to_arrow_table()
+    return dict(_by_batch(booked))
+
+
+def _system_accounts(con: duckdb.DuckDBPyConnection, rows: str) -> str:
+    """The counter-account of a row's partner, as SQL."""
+    partners = [text for (text,) in con.execute(f"SELECT DISTINCT partner FROM {rows}").fetchall()]
     own = " ".join(
         f"WHEN {quote(name)} THEN {quote(str(system_account(f'partner:{name}')))}::UUID" for name in partners
     )
+    return f"CASE partner {own} END"
+
+
+def double_entry(con: duckdb.DuckDBPyConnection, accounts: str, sums: str) -> pa.Table:
+    """:func:`recounted_postings` from postings of accounts and sums, of a batch or of its parts."""
+    own = _system_accounts(con, sums)
     return con.sql(
         f"""
         SELECT account, unit, amount FROM {accounts}
         UNION ALL
-        SELECT CASE partner {own} END AS account, {_UNIT} AS unit, -{_NET} AS amount FROM {sums}
+        SELECT {own} AS account, {_UNIT} AS unit, -{_NET} AS amount FROM {sums}
         GROUP BY ALL HAVING amount <> 0
         ORDER BY unit, account
         """

@@ -35,11 +35,13 @@ from tanzhang.service.check_transfers import check_transfers
 from tanzhang.service.history import History
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.recount import (
-    erased_sums_sql,
     erased_tally,
+    postings_by_batch,
     recounted_postings,
     recounted_tally,
     recounted_totals,
+    tallies_by_batch,
+    totals_by_batch,
 )
 from tanzhang.stores.book import (
     consumption,
@@ -62,11 +64,29 @@ if TYPE_CHECKING:
 
 _RESTORE = "restore it from a backup; everything up to the last checkpoint can be compared with the published log"
 _FEW = 5
+_COUNTED_TOGETHER = 200_000
 _HOLDS = f"outcome IN ({', '.join(quote(outcome) for outcome in HOLDERS)})"
 
 
 def _wrong(code: str, message: str, where: str, remedy: str = _RESTORE) -> Problem:
     return Problem(code, message, where, remedy)
+
+
+def _together(rows: list[Any]) -> Iterator[list[Any]]:
+    """Batches of few records, of which none is erased, so many at a time as are counted together; others alone."""
+    group: list[Any] = []
+    held = 0
+    for row in rows:
+        if row.totals is not None:
+            yield [row]
+            continue
+        if group and held + row.records > _COUNTED_TOGETHER:
+            yield group
+            group, held = [], 0
+        group.append(row)
+        held += row.records
+    if group:
+        yield group
 
 
 def _manifest(row: Any) -> dict[str, Any]:
@@ -309,15 +329,13 @@ class _Verification:
         content = " OR ".join(
             f"{name} IS NOT NULL" for name in (*RECORD_COLUMNS, "seed") if name not in (*LEFT, "outcome")
         )
+        left: dict[int, tuple[int, int]] = {}
+        if self.sound:
+            counts = f"SELECT batch, count(*), count(*) FILTER ({content}) FROM left_over GROUP BY 1"
+            left = {number: (count, full) for number, count, full in self.con.execute(counts).fetchall()}
         for row in self.sound:
-            files = ", ".join(quote(str(file.path)) for file in record_files(self.home.storage, row))
-            ((count, full),) = self.con.execute(
-                f"SELECT count(*), count(*) FILTER ({content}) FROM read_parquet([{files}]) "
-                f"WHERE outcome = {quote(ERASED)}"
-            ).fetchall()
-            ((said_so,),) = self.con.execute(
-                f"SELECT coalesce(sum(records), 0) FROM ({erased_sums_sql(row.totals)})"
-            ).fetchall()
+            count, full = left.get(row.seq, (0, 0))
+            said_so = sum(records for records, _, _ in erased_tally(self.con, row.totals).values())
             check.count += count
             if full or not count == row.erased == said_so:
                 message = (
@@ -340,9 +358,12 @@ class _Verification:
 
     def _totals(self) -> Check:
         check = Check("totals", "outcomes and amounts of each batch against its manifest")
+        whole = totals_by_batch(self.con, "sound") if self.sound else {}
         for row in self.sound:
             manifest = _manifest(row)
-            totals = recounted_totals(self.con, self._file(row), row.totals)
+            totals = whole.get(row.seq)
+            if totals is None or row.totals is not None:
+                totals = recounted_totals(self.con, self._file(row), row.totals)
             check.count += 1
             said = {name: manifest.get(name) for name in totals}
             if (said, manifest.get("records"), manifest.get("batch")) != (totals, str(row.records), str(row.seq)):
@@ -387,8 +408,10 @@ class _Verification:
     def _postings(self) -> Check:
         """Postings against the records they book, batch by batch, and the zero sum of every unit."""
         check = Check("postings", "postings against the sums of the records; every unit sums to zero")
-        for row in self.sound:
-            self._booked(check, row)
+        for rows in _together(self.sound):
+            recounted = postings_by_batch(self.con, self._records_of(rows)) if len(rows) > 1 else {}
+            for row in rows:
+                self._booked(check, row, recounted.get(row.seq))
         strays = self.book.query(
             sa.select(posting.c.batch, sa.func.sum(posting.c.accounts))
             .where(posting.c.batch.not_in([row.seq for row in self.batches]))
@@ -412,8 +435,12 @@ class _Verification:
 
     def _tallies(self) -> Check:
         """Counts and amounts by day, behaviour, region and partner, on which pages of totals rest."""
+        own = tallies_by_batch(self.con, "sound") if self.sound else {}
         recounted = {
-            row.seq: Recounted(recounted_tally(self.con, self._file(row)), erased_tally(self.con, row.totals))
+            row.seq: Recounted(
+                own[row.seq] if row.seq in own else recounted_tally(self.con, self._file(row)),
+                erased_tally(self.con, row.totals),
+            )
             for row in self.sound
         }
         count, problems = check_tallies(self.book, [row.seq for row in self.batches], recounted)
@@ -425,7 +452,7 @@ class _Verification:
             return Check("rankings", "not counted: records of a batch are missing or changed")
         return Check("rankings", "kept boards against the records", *check_boards(self.home, self.con))
 
-    def _booked(self, check: Check, batch_row: Any) -> None:
+    def _booked(self, check: Check, batch_row: Any, wanted: pa.Table | None) -> None:
         """A batch's pages against what its records sum to, page by page and account by account.
 
         What is booked in accounts of which no record is left has to be what the erased records came to.
@@ -440,7 +467,8 @@ class _Verification:
             check.problems += error.problems
             return
         self.con.register("booked", booked)
-        wanted = recounted_postings(self.con, self._file(batch_row), batch_row.totals, booked="booked")
+        if wanted is None:
+            wanted = recounted_postings(self.con, self._file(batch_row), batch_row.totals, booked="booked")
         check.count += wanted.num_rows
         if not booked.equals(wanted):
             self.con.register("wanted", wanted)
@@ -461,6 +489,14 @@ class _Verification:
         said_pages = [{name: getattr(row, name) for name in right_pages[0]} for row in found] if right_pages else []
         if said_pages != right_pages:
             check.problems.append(_wrong("posting-mismatch", "a page does not say what it holds", where))
+
+    def _records_of(self, rows: list[Any]) -> str:
+        """The records of some batches, with their batch."""
+        named = ", ".join(quote(str(file.path)) for row in rows for file in record_files(self.home.storage, row))
+        return (
+            f"(SELECT * FROM read_parquet([{named}], filename = true) JOIN batch_files USING (filename) "
+            f"WHERE outcome <> {quote(ERASED)})"
+        )
 
     def _file(self, row: Any) -> str:
         named = ", ".join(quote(str(file.path)) for file in record_files(self.home.storage, row))
@@ -578,7 +614,7 @@ class _Verification:
         self._unsettled(check, consumed)
         sound = {row.seq for row in self.sound}
         complete = len(sound) == len(self.batches)
-        counts: list[str] = []
+        sound_files: list[tuple[str, str | None]] = []
         disposed = 0
         for row in self.submissions:
             if row.file is None:
@@ -597,9 +633,14 @@ class _Verification:
                     f"{consumed.get(row.seq, 0)} settled"
                 )
                 check.problems.append(_wrong("reports-lost", message, row.file))
-            counts.append(f"SELECT action_id, count(*) AS n FROM {file} WHERE {settled} GROUP BY 1")
-        if complete and counts and self.sound:
-            reported = f"SELECT action_id, sum(n) AS n FROM ({' UNION ALL '.join(counts)}) GROUP BY 1"
+            sound_files.append((str(self.home.storage / row.file), through.get(row.seq, (None,))[0]))
+        if complete and sound_files and self.sound:
+            self.con.register("until", pa.table([*map(list, zip(*sound_files, strict=True))], ["filename", "last"]))
+            named = ", ".join(quote(name) for name, _ in sound_files)
+            reported = (
+                f"SELECT action_id, count(*) AS n FROM read_parquet([{named}], filename = true, union_by_name = true) "
+                "JOIN until USING (filename) WHERE close_day <= last::DATE GROUP BY 1"
+            )
             recorded = "SELECT action_id, count(*) AS n FROM sound GROUP BY 1"
             missing = self.con.execute(
                 f"SELECT coalesce(a.action_id, b.action_id), coalesce(a.n, 0), coalesce(b.n, 0) FROM ({reported}) a "
