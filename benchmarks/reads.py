@@ -165,7 +165,7 @@ def over_http(home: Home, accounts: Sequence[uuid.UUID]) -> dict[str, Any]:
     with serving(home) as port:
 
         def client(own: Sequence[uuid.UUID]) -> list[float]:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
             spent = []
             for account in own:
                 before = time.perf_counter()

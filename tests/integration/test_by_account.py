@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tanzhang.core.errors import TanzhangError
-from tanzhang.service.by_account import keep
+from tanzhang.service import view
+from tanzhang.service.by_account import is_kept, keep
 from tanzhang.service.erase import erase
 from tanzhang.service.intake import intake
 from tanzhang.service.reading import Reader
@@ -72,3 +75,47 @@ def test_who_is_erased_is_gone_from_runs_and_from_readers_that_know_the_old_ones
     assert len(kept) == 6
     assert not {each.replace("-", "") for each in places} & set(kept)
     assert_verified(home)
+
+
+@pytest.mark.parametrize("by_another", [False, True])
+def test_a_reader_that_looks_through_files_goes_over_to_runs_as_soon_as_there_are_some(
+    home: Home, quick: Path, monkeypatch: pytest.MonkeyPatch, by_another: bool
+) -> None:
+    monkeypatch.setattr(view, "AT_ONCE", 0)
+    anna = account(home, "cainiao", "anna")
+    run_file(home).unlink()
+    asked = []
+    looked_through = view.View._looked_up
+    monkeypatch.setattr(view.View, "_looked_up", lambda *given: (asked.append(1), looked_through(*given))[1])
+    reader = Reader(home, sorts=not by_another)
+    before = reader.statement(anna)
+    assert asked == [1]
+    if by_another:
+        keep(home)
+        reader.sort()
+    until = time.monotonic() + 30
+    while len(asked) > 0 and time.monotonic() < until:
+        asked.clear()
+        assert reader.statement(anna) == before
+        time.sleep(0.05)
+    assert asked == []
+    assert is_kept(home)
+
+
+def test_many_threads_ask_one_reader_while_batches_are_settled_and_sorted(home: Home, quick: Path) -> None:
+    reader, bob = Reader(home), account(home, "cainiao", "bob")
+
+    def seen(_: int) -> int:
+        said = reader.statement(bob)
+        total = int(said["confirmed"]["reduction_mg"]) + int(said["provisional"]["reduction_mg"])
+        assert total == BOX_MG * (len(said["latest"]) + len(said["open"]))
+        return total
+
+    with ThreadPoolExecutor(4) as pool:
+        for day in (8, 9, 10):
+            asked = pool.map(seen, range(20))
+            intake(home, write(quick / f"{day}.ndjson", [box(f"b{day}", "bob")]), now=on(day))
+            settle_on(home, day + 1)
+            keep(home)
+            assert {*asked} <= {BOX_MG * number for number in range(2, 6)}
+    assert seen(0) == 5 * BOX_MG

@@ -7,6 +7,7 @@ identity that is missing is zero bytes, a number that is missing :data:`NO_NUMBE
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -48,9 +49,10 @@ _FIRST_DAY = date(1970, 1, 1)
 
 
 class Words:
-    """The texts that rows name by number."""
+    """The texts that rows name by number; several threads may add to it."""
 
     def __init__(self, known: Sequence[Texts] = ()) -> None:
+        self._adding = threading.Lock()
         self.known: list[Texts] = list(known)
         self._number = {texts: number for number, texts in enumerate(self.known)}
 
@@ -58,8 +60,11 @@ class Words:
         """The number of some texts, a new one if they were not known."""
         found = self._number.get(texts)
         if found is None:
-            found = self._number[texts] = len(self.known)
-            self.known.append(texts)
+            with self._adding:
+                found = self._number.get(texts)
+                if found is None:
+                    self.known.append(texts)
+                    found = self._number[texts] = len(self.known) - 1
         return found
 
     def numbers(self, records: pa.Table) -> npt.NDArray[np.uint32]:

@@ -48,6 +48,12 @@ def keep(home: Home, *, wait: bool = True) -> int:
     return added
 
 
+def is_kept(home: Home) -> bool:
+    """Whether every batch is in a run on disk."""
+    batches = home.book.batches()
+    return ByAccount(home.folder, chains(batches)).last + 1 == len(batches)
+
+
 def _groups(batches: list[Any]) -> Iterator[list[Any]]:
     """Consecutive batches that are sorted in memory together, not merged one by one."""
     group: list[Any] = []

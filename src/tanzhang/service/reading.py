@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,13 +22,15 @@ import numpy as np
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.record import ERASED, UNIT_OF_KIND, Record, to_json
 from tanzhang.engine.account_rows import BEHAVIOUR, KIND, OUTCOME, batch_of
-from tanzhang.service.by_account import keep
+from tanzhang.service.by_account import is_kept, keep
 from tanzhang.service.cursors import cursor_of, malformed, place_after
 from tanzhang.service.view import AccountRecords, Found, View, version_of
 from tanzhang.stores.home import Home
 
 RECENT = 20
 MOST = 500
+LOOKS_AGAIN_S = 1.0
+"""After so long a process looks again whether another one has sorted what it has not."""
 _TRIES = 3
 Answer = TypeVar("Answer")
 
@@ -42,6 +45,7 @@ class Reader:
         self._sorts = sorts
         self._renewing, self._sorting = threading.Lock(), threading.Lock()
         self._sorted_anew = False
+        self._sort_again = 0.0
 
     def balance(self, account: uuid.UUID) -> dict[str, int]:
         """Unit -> what is booked in an account, of the units it has any of."""
@@ -93,8 +97,9 @@ class Reader:
     def sort(self) -> None:
         """Sort what settlement added by account and keep it, unless another process is at it."""
         with self._sorting:
-            if keep(self.home, wait=False):
-                self._sorted_anew = True
+            keep(self.home, wait=False)
+            self._sort_again = time.monotonic() + LOOKS_AGAIN_S
+            self._sorted_anew = is_kept(self.home)
 
     def _asked(self, ask: Callable[[View], Answer]) -> Answer:
         """The answer of a view that is of now. Files that were replaced while it was asked make it ask again."""
@@ -102,7 +107,11 @@ class Reader:
             try:
                 return ask(self._now())
             except FileNotFoundError:
-                self._view = View(self.home)
+                pass
+            except TanzhangError as error:
+                if error.code != "record-file-changed":
+                    raise
+            self._view = View(self.home)
         return ask(self._now())
 
     def _now(self) -> View:
@@ -114,7 +123,8 @@ class Reader:
                 self._sorted_anew = False
                 self._view = self._view.following()
             view = self._view
-        if self._sorts and not view.is_sorted and not self._sorting.locked():
+        wanted = self._sorts and not view.is_sorted and self._sort_again < time.monotonic()
+        if wanted and not self._sorting.locked():
             threading.Thread(target=self.sort, name="sort by account", daemon=True).start()
         return view
 

@@ -178,15 +178,17 @@ class View:
             for row in self._unsorted
             for file in record_files(self.home.storage, row)
         }
+        import duckdb
+
         named = ", ".join(map(quote, files))
-        table = (
-            self.home.connect()
-            .sql(
-                f"SELECT filename, file_row_number, {', '.join(COLUMNS)} FROM read_parquet([{named}], filename = true, "
-                f"file_row_number = true) WHERE account = {quote(str(account))}::UUID"
-            )
-            .to_arrow_table()
+        query = (
+            f"SELECT filename, file_row_number, {', '.join(COLUMNS)} FROM read_parquet([{named}], filename = true, "
+            f"file_row_number = true) WHERE account = {quote(str(account))}::UUID"
         )
+        try:
+            table = self.home.connect().sql(query).to_arrow_table()
+        except duckdb.IOException as error:  # replaced since the book was asked
+            raise FileNotFoundError(str(error)) from error
         _, rows = rows_of(table, 0, self._words)
         first = np.array([files[name] for name in table["filename"].to_pylist()], dtype=np.int64)
         rows["place"] = first + np.asarray(table["file_row_number"])
