@@ -328,6 +328,7 @@ def test_sessions_are_listed_and_ended_by_their_person_alone(home: Home, client:
 
 def test_a_person_sees_which_of_the_staff_looked(home: Home, client: TestClient[Litestar]) -> None:
     me = signed_in(home, ME)
+    home.people.add(person, {"account": ME, "created_at": "2025-06-01T00:00:00"})
     linked(home, client, me, "anna")
     token = open_session(home, Role.OPERATOR, "desk 4", now=NOW)
     staff = {"cookie": f"{COOKIE}={token}"}
