@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +29,8 @@ def work(
 ) -> None:
     """Settle, publish, close days, tidy: what is due, until it is stopped. Any number of these may work at once."""
     with answering(as_json):
+        from tanzhang.api.logs import start_logging
+        from tanzhang.api.traces import start_tracing
         from tanzhang.service.work import AT_ONCE_EVERY_S, Worker, chores
 
         home_of(home)  # what is wrong with it is said here
@@ -40,7 +41,8 @@ def work(
             if any(each["result"] == "failed" for each in done):
                 raise typer.Exit(1)
             return
-        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+        start_logging()
+        start_tracing()
 
         def finish(number: int, _frame: Any) -> None:
             signal.signal(number, signal.SIG_DFL)

@@ -21,6 +21,7 @@ from tanzhang.core.claim import CHILD, identity
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.service.joining import LINK, MERGE, described, join, own_accounts, part
 from tanzhang.service.moments import received_at, received_day
+from tanzhang.service.outbox import telling
 from tanzhang.service.sign_in import check_return, pseudonym_for, settings_of
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.joinings import joining
@@ -121,11 +122,13 @@ def link_by_token(
     """
     row = _token(home, token, LINK, now)
     at = received_at(now)
+    tell = telling(home, "linked", row.partner, {"token_sha256": row.token_hash}, now=now)
 
     def also(con: sa.Connection, name: str) -> None:
         _use(con, row, account, name, at)
         begin = con.execute(sa.select(joining.c.valid_from).where(joining.c.id == name)).scalar_one()
         con.execute(consent.insert(), _consent(account, LINK, row.partner, name, begin, at))
+        tell(con)
 
     return join(
         home,

@@ -15,6 +15,7 @@ import io
 import json
 import secrets
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ from tanzhang.service.gather import gather
 from tanzhang.service.history import History, recipes_of
 from tanzhang.service.links import links_relation
 from tanzhang.service.moments import received_at, received_day
+from tanzhang.service.outbox import telling
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.recount import erased_totals, plain_sums_sql
 from tanzhang.stores.boards import drop as drop_boards
@@ -145,6 +147,7 @@ class _Erasing:
     replaced: list[dict[str, Any]] = field(default_factory=list)
     leftovers: list[tuple[str, str]] = field(default_factory=list)
     shared: list[str] = field(default_factory=list)
+    by_partner: Counter[str] = field(default_factory=Counter)
 
     def name_persons(self, accounts: list[uuid.UUID]) -> None:
         """Table ``erasing``: these accounts, and the platform accounts that are or were linked to no other."""
@@ -239,6 +242,8 @@ class _Erasing:
         for number in self.home.joinings.forget(con, persons, received_at(self.now), today):
             append(con, replacement, self._leg(number))
         self.home.people.forget(con, persons)
+        for partner, records in sorted(self.by_partner.items()):
+            telling(self.home, "erased", partner, {"records": str(records)}, now=self.now)(con)
         self.home.deliveries.rewrite(con, answers)
         self.home.epochs.forget(con, leaves, [leaf for own in leaves.values() for leaf in own])
 
@@ -308,7 +313,10 @@ class _Erasing:
             leaves = leaves.plus(own)
             sums.append(table)
             self.leftovers.append(("file", f"{row.folder}/{file.path.name}"))
-        self.con.register("own_sums", pa.concat_tables(sums))
+        erased = pa.concat_tables(sums)
+        for each in pc.value_counts(erased["partner"].cast(pa.string())).to_pylist():
+            self.by_partner[each["values"]] += each["counts"]
+        self.con.register("own_sums", erased)
         totals = erased_totals(self.con, row.totals, plain_sums_sql("own_sums"))
         self.con.unregister("own_sums")
         listed, digest = write_erased_parts(storage / row.folder, files, leaves, self.token, home=storage)

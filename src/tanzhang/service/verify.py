@@ -19,8 +19,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError
-from tanzhang.core.recipe import read_recipe
-from tanzhang.core.record import ERASED, HOLDERS
+from tanzhang.core.record import ERASED
 from tanzhang.engine.columns import Bytes, fixed_bytes
 from tanzhang.engine.erase import LEFT
 from tanzhang.engine.hashing import merkle_root, subtree_roots
@@ -28,8 +27,8 @@ from tanzhang.engine.kernel import quote
 from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import RECORD_COLUMNS
-from tanzhang.engine.sql import compile_mg
 from tanzhang.service.by_account import differing
+from tanzhang.service.check_records import check_grants, check_once, check_quantities
 from tanzhang.service.check_totals import Recounted, check_boards, check_epochs, check_tallies
 from tanzhang.service.check_transfers import check_transfers
 from tanzhang.service.history import History
@@ -65,7 +64,6 @@ if TYPE_CHECKING:
 _RESTORE = "restore it from a backup; everything up to the last checkpoint can be compared with the published log"
 _FEW = 5
 _COUNTED_TOGETHER = 200_000
-_HOLDS = f"outcome IN ({', '.join(quote(outcome) for outcome in HOLDERS)})"
 
 
 def _wrong(code: str, message: str, where: str, remedy: str = _RESTORE) -> Problem:
@@ -521,79 +519,23 @@ class _Verification:
     def _quantities(self) -> Check:
         """Every record's milligrams, recomputed from the plan it names and its inputs."""
         check = Check("quantities", "milligrams recomputed from inputs and plan")
-        if not self.sound:
-            return check
-        cases, broken = [], []
-        for digest, document in self.book.plans().items():
-            try:
-                cases.append(f"WHEN {quote(digest)} THEN {compile_mg(read_recipe(document))}")
-            except (TanzhangError, ValueError, KeyError, TypeError):
-                broken.append(digest)
-        amount = f"CASE plan {' '.join(cases)} END" if cases else "NULL"
-        readable = f"coalesce(plan NOT IN ({', '.join(map(quote, broken))}), true)" if broken else "true"
-        ((check.count,),) = self.con.execute(f"SELECT count(*) FROM sound WHERE {readable}").fetchall()
-        self._report(
-            check,
-            "quantity-mismatch",
-            f"SELECT batch, action_id, quantified_mg || ' mg recorded, ' || coalesce(({amount})::VARCHAR, 'none') || "
-            f"' mg computed' FROM sound WHERE {readable} AND quantified_mg IS DISTINCT FROM {amount}",
-        )
+        if self.sound:
+            check.count, check.problems = check_quantities(self.con, self.book.plans())
         return check
 
     def _once(self) -> Check:
         """One claim, one credited record; one reference, one decided record."""
         check = Check("counted once", "no claim credited twice, no reference decided twice")
-        if not self.sound:
-            return check
-        taken_back = (
-            "(SELECT withdraws FROM sound WHERE withdraws IS NOT NULL AND outcome NOT IN ('repeat', 'conflict'))"
-        )
-        holders = (
-            f"(SELECT * FROM sound WHERE {_HOLDS} AND granted_mg > 0 AND action_id NOT IN {taken_back} "
-            "UNION ALL SELECT * FROM left_over) WHERE true"
-        )
-        ((check.count,),) = self.con.execute(f"SELECT count(*) FROM {holders}").fetchall()
-        self._report(
-            check,
-            "claim-twice",
-            f"SELECT max(batch), max(action_id), 'claim credited ' || count(*) || ' times' FROM {holders} "
-            "AND claim IS NOT NULL GROUP BY claim HAVING count(*) > 1",
-        )
-        self._report(
-            check,
-            "reference-twice",
-            "SELECT max(batch), action_id, 'decided ' || count(*) || ' times' FROM (SELECT * FROM sound UNION ALL "
-            "SELECT * FROM left_over) WHERE outcome NOT IN ('repeat', 'conflict') AND action_id IS NOT NULL "
-            "GROUP BY action_id HAVING count(*) > 1",
-        )
+        if self.sound:
+            check.count, check.problems = check_once(self.con)
         return check
 
     def _grants(self) -> Check:
         """Nothing granted beyond what was quantified, to a loser, or taken back more than once or in part."""
         check = Check("grants", "granted within quantified, losers at zero, reversals equal to what was granted")
-        if not self.sound:
-            return check
-        ((check.count,),) = self.con.execute("SELECT count(*) FROM sound").fetchall()
-        self._report(
-            check,
-            "grant-mismatch",
-            "SELECT batch, action_id, outcome || ' with ' || granted_mg || ' mg granted' FROM sound "
-            f"WHERE granted_mg < 0 OR granted_mg > coalesce(quantified_mg, 0) OR (NOT {_HOLDS} AND granted_mg <> 0) "
-            "OR (outcome = 'granted' AND granted_mg <> quantified_mg)",
-        )
-        self._report(
-            check,
-            "reversal-mismatch",
-            "SELECT max(r.batch), r.withdraws, sum(r.reversed_mg) || ' mg taken back of ' || "
-            "coalesce(max(t.granted_mg), 0) || ' granted' FROM sound r LEFT JOIN sound t ON r.withdraws = t.action_id "
-            "AND t.outcome NOT IN ('repeat', 'conflict') WHERE r.reversed_mg <> 0 GROUP BY r.withdraws "
-            "HAVING sum(r.reversed_mg) <> coalesce(max(t.granted_mg), 0)",
-        )
+        if self.sound:
+            check.count, check.problems = check_grants(self.con)
         return check
-
-    def _report(self, check: Check, code: str, query: str) -> None:
-        for number, action, message in self.con.execute(f"{query} LIMIT {_FEW}").fetchall():
-            check.problems.append(_wrong(code, str(message), f"batch {number}, action {action}"))
 
     def _conservation(self) -> Check:
         """Every accepted report is in exactly one batch or still open; no record without its report."""

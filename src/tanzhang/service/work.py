@@ -26,8 +26,11 @@ from tanzhang.core.errors import TanzhangError
 from tanzhang.service.epoch import close
 from tanzhang.service.log import tidy as tidy_log
 from tanzhang.service.moments import received_at
+from tanzhang.service.privacy import erase_due
 from tanzhang.service.retention import tidy
 from tanzhang.service.settle import settle
+from tanzhang.service.upload import expire
+from tanzhang.service.webhooks import deliver_due
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.chores import is_due
 
@@ -102,6 +105,15 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
         Chore("tidy", Daily(timedelta(hours=3, minutes=30)), _tidy, final=True),
         Chore("tidy_log", Every(timedelta(hours=1)), _tidy_log),
         Chore("forget", Every(timedelta(hours=1)), _forget, outside=True),
+        Chore("erase", Every(timedelta(hours=1)), _erase_due, final=True),
+        Chore(
+            "webhooks",
+            Every(timedelta(seconds=2)),
+            _deliver,
+            lease=timedelta(minutes=2),
+            wanted=_has_told,
+            outside=True,
+        ),
     )
 
 
@@ -149,8 +161,22 @@ def _tidy_log(home: Home, _now: datetime) -> Said:
 
 
 def _forget(home: Home, now: datetime) -> Said:
-    count = home.access.forget_sessions(received_at(now))
-    return {"sessions": count} if count else None
+    said = {"sessions": home.access.forget_sessions(received_at(now)), "uploads": expire(home, now=now)}
+    return {name: count for name, count in said.items() if count} or None
+
+
+def _erase_due(home: Home, now: datetime) -> Said:
+    done = erase_due(home, now=now)
+    return {"persons": done["persons"]} if done["persons"] else None
+
+
+def _has_told(home: Home) -> bool:
+    return home.webhooks.waits()
+
+
+def _deliver(home: Home, now: datetime) -> Said:
+    tried = deliver_due(home, now)
+    return {"tried": tried} if tried else None
 
 
 def steady() -> float:

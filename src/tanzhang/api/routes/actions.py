@@ -13,6 +13,7 @@ from litestar.params import FromPath, FromQuery, HeaderParameter
 from tanzhang.api.access import allow
 from tanzhang.api.documented import BINARY, EVENT, EVENTS, LINES, ROWS, WITHDRAWAL, answered, operation_with, refused
 from tanzhang.api.given import TheCaller, TheHome
+from tanzhang.api.partner_requests import signature_of
 from tanzhang.api.problems import UNPROCESSABLE, problem_response
 from tanzhang.api.waiting import KEY_HEADER, REPLAYED_HEADER, given_key, in_thread, media_type, taken_in
 from tanzhang.core.access import Caller, Role, Scope
@@ -121,7 +122,7 @@ async def report_one(
     kind, key = media_type(request), given_key(idempotency_key)
 
     def read(data: bytes) -> Reports:
-        return Reports(partner_of(caller), [read_event(data, kind)], key, data)
+        return Reports(partner_of(caller), [read_event(data, kind)], key, data, signature=signature_of(request))
 
     return one_verdict(await taken_in(request, partner_of(caller), read, dry_run=dry_run), dry_run=dry_run)
 
@@ -153,7 +154,7 @@ async def report_many(
 
     def read(data: bytes) -> Reports:
         body = read_body(data, kind, most_rows=MOST_ROWS)
-        return Reports(partner_of(caller), body.events, key, data, body.table)
+        return Reports(partner_of(caller), body.events, key, data, body.table, signature_of(request))
 
     answer = await taken_in(request, partner_of(caller), read, dry_run=dry_run)
     return given(answer.body, 200 if dry_run else 202, answer)
@@ -281,7 +282,7 @@ async def withdraw(
     def read(data: bytes) -> Reports:
         asked = form_of(data, Withdrawal)
         event = withdrawal_of(home, partner, reference, subject=asked.subject, own=asked.id, time=asked.time)
-        return Reports(partner, [event], key, event)
+        return Reports(partner, [event], key, event, signature=signature_of(request))
 
     return one_verdict(await taken_in(request, partner, read, dry_run=dry_run, slow=True), dry_run=dry_run)
 
@@ -316,7 +317,7 @@ async def correct(
 
     def read(data: bytes) -> Reports:
         event = correction_of(home, partner, reference, read_event(data, kind))
-        return Reports(partner, [event], key, event)
+        return Reports(partner, [event], key, event, signature=signature_of(request))
 
     return one_verdict(await taken_in(request, partner, read, dry_run=dry_run, slow=True), dry_run=dry_run)
 

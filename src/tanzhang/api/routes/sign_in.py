@@ -11,6 +11,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from tanzhang.api.access import COOKIE, allow
 from tanzhang.api.given import Now, TheCaller, TheHome
+from tanzhang.api.proxies import client_address
 from tanzhang.core.access import Caller, Role
 from tanzhang.core.errors import refuse
 from tanzhang.service.access import SESSION_LASTS, csrf_token, open_session
@@ -45,7 +46,7 @@ def sign_in_ways(home: TheHome) -> dict[str, Any]:
 @get("/v1/sign-in/oidc/{name:str}", opt=_ANYBODY, sync_to_thread=True, tags=["sign-in"], status_code=_FOUND)
 def begin(home: TheHome, now: Now, request: AnyRequest, name: FromPath[str], return_to: Text = "/") -> Response[None]:
     """Send the browser to a provider; it comes back to the callback, and then goes on to path ``return_to``."""
-    url, kept = begin_oidc(home, name, _address(request), return_to=return_to, now=now)
+    url, kept = begin_oidc(home, name, client_address(request), return_to=return_to, now=now)
     answer = sent_to(url)
     answer.set_cookie(_cookie(BEGUN_COOKIE, kept, int(SIGN_IN_LASTS.total_seconds())))
     return answer
@@ -77,7 +78,7 @@ def come_back(
 def phone(home: TheHome, now: Now, request: AnyRequest, data: JSONBody[PhoneAsked]) -> dict[str, Any]:
     """Have a code of six digits sent to a phone."""
     _check_json(request)
-    return send_code(home, data.phone, _address(request), now=now)
+    return send_code(home, data.phone, client_address(request), now=now)
 
 
 @post("/v1/sign-in/phone/verify", opt=_ANYBODY, sync_to_thread=True, tags=["sign-in"], status_code=200)
@@ -86,7 +87,7 @@ def verify_phone(
 ) -> Response[dict[str, Any]]:
     """Sign in with the code that came to a phone; ``csrf`` is what changes have to carry as ``X-CSRF-Token``."""
     _check_json(request)
-    account = check_code(home, data.phone, data.code, _address(request), account=_signed_in(caller), now=now)
+    account = check_code(home, data.phone, data.code, client_address(request), account=_signed_in(caller), now=now)
     answer: Response[dict[str, Any]] = Response({"account": account, "csrf": None})
     if _signed_in(caller) is None:
         token = _open(answer, home, account, request, now)
@@ -122,11 +123,6 @@ def _check_json(request: AnyRequest) -> None:
             where="header: Content-Type",
             remedy="send Content-Type: application/json",
         )
-
-
-def _address(request: AnyRequest) -> str:
-    """Whose limits count: a proxy in front has to say so, or all who come through it share them."""
-    return request.client.host if request.client is not None else ""
 
 
 handlers = [sign_in_ways, begin, come_back, phone, verify_phone]

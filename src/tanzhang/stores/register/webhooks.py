@@ -133,6 +133,10 @@ class Webhooks:
             made = message.insert().values(_message(name, kind, body, at)).returning(message.c.id)
             return int(con.execute(made).scalar_one())
 
+    def waits(self) -> bool:
+        """Whether any message is still to be delivered."""
+        return bool(self._book.query(sa.select(message.c.id).where(message.c.state == WAITING).limit(1)))
+
     def claim(self, at: str, until: str, most: int, most_of_one: int) -> list[Any]:
         """Messages that are due, with their webhooks' members; nobody else claims them before ``until``."""
         due = (message.c.state == WAITING) & (message.c.due_at <= at)

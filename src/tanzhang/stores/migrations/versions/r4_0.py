@@ -19,6 +19,17 @@ NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     """Make the tables."""
     op.create_table(
+        "access_log",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("at", TEXT, nullable=False),
+        sa.Column("role", TEXT, nullable=False),
+        sa.Column("who", TEXT, nullable=False),
+        sa.Column("what", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("access_log_account", "access_log", ["account", "id"], unique=False)
+    op.create_table(
         "api_key",
         sa.Column("id", TEXT, nullable=False),
         sa.Column("partner", TEXT, nullable=False),
@@ -28,9 +39,31 @@ def upgrade() -> None:
         sa.Column("created_at", TEXT, nullable=False),
         sa.Column("expires_at", TEXT, nullable=True),
         sa.Column("revoked_at", TEXT, nullable=True),
+        sa.Column("last_used_on", TEXT, nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("api_key_partner", "api_key", ["partner"], unique=False)
+    op.create_table(
+        "attempt",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("bucket", TEXT, nullable=False),
+        sa.Column("at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("attempt_bucket", "attempt", ["bucket", "at"], unique=False)
+    op.create_table(
+        "audit",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("at", TEXT, nullable=False),
+        sa.Column("role", TEXT, nullable=False),
+        sa.Column("actor", TEXT, nullable=False),
+        sa.Column("origin", TEXT, nullable=False),
+        sa.Column("act", TEXT, nullable=False),
+        sa.Column("subject", TEXT, nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        info={"append_only": True},
+    )
     op.create_table(
         "batch",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
@@ -47,6 +80,34 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("entry"),
     )
+    op.create_table(
+        "chore",
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("worker", TEXT, nullable=False),
+        sa.Column("taken_at", TEXT, nullable=False),
+        sa.Column("next_at", TEXT, nullable=False),
+        sa.Column("ended_at", TEXT, nullable=True),
+        sa.Column("took_ms", sa.BigInteger(), nullable=True),
+        sa.Column("result", TEXT, nullable=True),
+        sa.Column("said", TEXT, nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "consent",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("scope", TEXT, nullable=False),
+        sa.Column("purpose", TEXT, nullable=False),
+        sa.Column("partner", TEXT, nullable=True),
+        sa.Column("joining", TEXT, nullable=True),
+        sa.Column("valid_from", TEXT, nullable=False),
+        sa.Column("valid_until", TEXT, nullable=True),
+        sa.Column("given_at", TEXT, nullable=False),
+        sa.Column("revoked_at", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("consent_account", "consent", ["account"], unique=False)
     op.create_table(
         "consumption",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
@@ -69,10 +130,12 @@ def upgrade() -> None:
         sa.Column("rows", sa.BigInteger(), nullable=False),
         sa.Column("accepted", sa.BigInteger(), nullable=False),
         sa.Column("answer", sa.LargeBinary(), nullable=True),
+        sa.Column("signature", TEXT, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("partner", "key"),
     )
     op.create_index("delivery_inbox", "delivery", ["inbox"], unique=False)
+    op.create_index("delivery_partner", "delivery", ["partner", "id"], unique=False)
     op.create_table(
         "entry",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
@@ -95,6 +158,12 @@ def upgrade() -> None:
         sa.Column("last", sa.LargeBinary(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("entry", "first"),
+    )
+    op.create_table(
+        "erase_again",
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("after", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("account"),
     )
     op.create_table(
         "erasure",
@@ -131,9 +200,44 @@ def upgrade() -> None:
         sa.Column("reports", sa.LargeBinary(), nullable=True),
         sa.Column("submission", sa.Integer(), nullable=True),
         sa.Column("rows_before", sa.BigInteger(), nullable=True),
+        sa.Column("at_once", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("inbox_submission", "inbox", ["submission"], unique=False)
+    op.create_table(
+        "join_token",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("token_hash", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("partner", TEXT, nullable=True),
+        sa.Column("source", TEXT, nullable=False),
+        sa.Column("created_at", TEXT, nullable=False),
+        sa.Column("expires_at", TEXT, nullable=False),
+        sa.Column("used_at", TEXT, nullable=True),
+        sa.Column("joining", TEXT, nullable=True),
+        sa.Column("account", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("token_hash"),
+    )
+    op.create_index("join_token_source", "join_token", ["source"], unique=False)
+    op.create_table(
+        "joining",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("source", TEXT, nullable=False),
+        sa.Column("target", TEXT, nullable=False),
+        sa.Column("partner", TEXT, nullable=True),
+        sa.Column("carries", sa.Integer(), nullable=False),
+        sa.Column("valid_from", TEXT, nullable=False),
+        sa.Column("moved", TEXT, nullable=False),
+        sa.Column("flows", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("ended_at", TEXT, nullable=True),
+        sa.Column("valid_until", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("joining_source", "joining", ["source"], unique=False)
+    op.create_index("joining_target", "joining", ["target"], unique=False)
     op.create_table(
         "leftover",
         sa.Column("kind", TEXT, nullable=False),
@@ -151,6 +255,17 @@ def upgrade() -> None:
         sa.Column("chain", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("seq"),
     )
+    op.create_index("link_account", "link", ["account"], unique=False)
+    op.create_index("link_child", "link", ["child"], unique=False)
+    op.create_table(
+        "link_begun",
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("partner", TEXT, nullable=False),
+        sa.Column("return_to", TEXT, nullable=False),
+        sa.Column("expires_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("state"),
+    )
     op.create_table(
         "link_file",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
@@ -163,6 +278,55 @@ def upgrade() -> None:
         sa.Column("chain", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("fingerprint"),
+    )
+    op.create_table(
+        "partner_day",
+        sa.Column("partner", TEXT, nullable=False),
+        sa.Column("day", TEXT, nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("partner", "day"),
+    )
+    op.create_table(
+        "partner_version",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("partner", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("recorded_at", TEXT, nullable=False),
+        sa.Column("role", TEXT, nullable=False),
+        sa.Column("actor", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("partner", "version"),
+        info={"append_only": True},
+    )
+    op.create_table(
+        "person",
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("created_at", TEXT, nullable=False),
+        sa.Column("display_name", TEXT, nullable=True),
+        sa.Column("erase_after", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("account"),
+    )
+    op.create_table(
+        "person_identity",
+        sa.Column("hash", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("issuer", TEXT, nullable=False),
+        sa.Column("sealed", TEXT, nullable=False),
+        sa.Column("origin", TEXT, nullable=False),
+        sa.Column("added_at", TEXT, nullable=False),
+        sa.Column("used_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("hash"),
+    )
+    op.create_index("person_identity_account", "person_identity", ["account"], unique=False)
+    op.create_table(
+        "phone_code",
+        sa.Column("phone", TEXT, nullable=False),
+        sa.Column("code", TEXT, nullable=False),
+        sa.Column("expires_at", TEXT, nullable=False),
+        sa.Column("tries_left", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("phone"),
     )
     op.create_table(
         "plan",
@@ -220,6 +384,61 @@ def upgrade() -> None:
     )
     op.create_index("session_subject", "session", ["role", "subject"], unique=False)
     op.create_table(
+        "sign_in",
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("provider", TEXT, nullable=False),
+        sa.Column("nonce", TEXT, nullable=False),
+        sa.Column("verifier", TEXT, nullable=False),
+        sa.Column("return_to", TEXT, nullable=False),
+        sa.Column("expires_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("state"),
+    )
+    op.create_table(
+        "signature_nonce",
+        sa.Column("key", TEXT, nullable=False),
+        sa.Column("nonce", TEXT, nullable=False),
+        sa.Column("seen_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("key", "nonce"),
+    )
+    op.create_index("signature_nonce_seen", "signature_nonce", ["seen_at"], unique=False)
+    op.create_table(
+        "signing_key",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("partner", TEXT, nullable=False),
+        sa.Column("algorithm", TEXT, nullable=False),
+        sa.Column("public_key", TEXT, nullable=True),
+        sa.Column("created_at", TEXT, nullable=False),
+        sa.Column("revoked_at", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("signing_key_partner", "signing_key", ["partner"], unique=False)
+    op.create_table(
+        "staff",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("role", TEXT, nullable=False),
+        sa.Column("partner", TEXT, nullable=True),
+        sa.Column("position", TEXT, nullable=True),
+        sa.Column("password_hash", TEXT, nullable=True),
+        sa.Column("code_secret", sa.Integer(), nullable=False),
+        sa.Column("codes", sa.Boolean(), nullable=False),
+        sa.Column("code_step", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("locked_until", TEXT, nullable=True),
+        sa.Column("created_at", TEXT, nullable=False),
+        sa.Column("disabled_at", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("name"),
+    )
+    op.create_table(
+        "staff_invitation",
+        sa.Column("token_hash", TEXT, nullable=False),
+        sa.Column("staff", TEXT, nullable=False),
+        sa.Column("expires_at", TEXT, nullable=False),
+        sa.Column("used_at", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("token_hash"),
+    )
+    op.create_table(
         "submission",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("partner", TEXT, nullable=True),
@@ -250,10 +469,82 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("last", "first"),
     )
     op.create_table(
+        "transfer",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("batches", sa.Integer(), nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("transfer_account", "transfer", ["account"], unique=False)
+    op.create_table(
         "unsettled",
         sa.Column("submission", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("reports", sa.BigInteger(), nullable=False),
         sa.Column("next_close_day", TEXT, nullable=False),
         sa.Column("settled_through", TEXT, nullable=True),
+        sa.Column("at_once", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("submission"),
     )
+    op.create_table(
+        "upload",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("partner", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("ending", TEXT, nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", TEXT, nullable=False),
+        sa.Column("received", sa.BigInteger(), nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("created_at", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.Column("submission", NUMBER, nullable=True),
+        sa.Column("answer", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("upload_partner", "upload", ["partner", "created_at"], unique=False)
+    op.create_index("upload_state", "upload", ["state"], unique=False)
+    op.create_table(
+        "webhook",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("partner", TEXT, nullable=False),
+        sa.Column("url", TEXT, nullable=False),
+        sa.Column("types", TEXT, nullable=False),
+        sa.Column("secret", sa.Integer(), nullable=False),
+        sa.Column("secret_changed_at", TEXT, nullable=False),
+        sa.Column("created_at", TEXT, nullable=False),
+        sa.Column("disabled_at", TEXT, nullable=True),
+        sa.Column("disabled_why", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("webhook_partner", "webhook", ["partner"], unique=False)
+    op.create_table(
+        "webhook_attempt",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("message", NUMBER, nullable=False),
+        sa.Column("at", TEXT, nullable=False),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("error", TEXT, nullable=True),
+        sa.Column("took_ms", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("webhook_attempt_of", "webhook_attempt", ["message"], unique=False)
+    op.create_table(
+        "webhook_message",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("webhook", TEXT, nullable=False),
+        sa.Column("type", TEXT, nullable=False),
+        sa.Column("body", TEXT, nullable=False),
+        sa.Column("created_at", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("due_at", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("webhook_message_due", "webhook_message", ["state", "due_at"], unique=False)
+    op.create_index("webhook_message_of", "webhook_message", ["webhook", "id"], unique=False)
