@@ -64,3 +64,17 @@ def test_the_benchmark_of_a_season_runs_on_a_small_one(tmp_path: Path, postgres:
     assert any(f"{found['rows']:,} rows" in line for line in found["lines"])
     assert found["doublings"][1]["rows"] > 1.9 * found["doublings"][0]["rows"]
     assert found["databases"]["rows"] == found["rows"]
+
+
+def test_the_benchmark_of_small_batches_settles_and_verifies_each():
+    command = [sys.executable, "-m", "benchmarks.small_batches", "--batches", "3", "--rows", "4"]
+    answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert answer["on_disk"]["records"]["files"] == 6
+    assert set(answer["asked_ms"]) == {"receipt", "account", "verify"}
+
+
+def test_the_benchmark_of_sustained_work_completes_what_comes_in():
+    command = [sys.executable, "-m", "benchmarks.sustained", "--seconds", "2", "--group", "200", "--every", "0.2"]
+    answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert answer["completed"] > 0
+    assert answer["accepted"] == answer["completed"] + answer["waiting_at_the_end"]
