@@ -86,3 +86,17 @@ def test_the_benchmark_of_the_service_finds_everything_that_was_acknowledged() -
     assert found["singles"]["statuses"] == {"202": 100}
     assert found["naive"]["singles"]["statuses"].keys() == {"202"}
     assert found["ratio"]["requests_of_1000"] > 0
+
+
+def test_the_benchmark_of_small_batches_settles_and_verifies_each() -> None:
+    command = [sys.executable, "-m", "benchmarks.small_batches", "--batches", "3", "--rows", "4"]
+    answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert answer["on_disk"]["records"]["files"] == 6
+    assert set(answer["asked_ms"]) == {"receipt", "account", "verify"}
+
+
+def test_the_benchmark_of_sustained_work_completes_what_comes_in() -> None:
+    command = [sys.executable, "-m", "benchmarks.sustained", "--seconds", "2", "--group", "200", "--every", "0.2"]
+    answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert answer["completed"] > 0
+    assert answer["accepted"] == answer["completed"] + answer["waiting_at_the_end"]
