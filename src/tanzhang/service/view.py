@@ -226,10 +226,10 @@ class View:
             return []
         pending = accepted(reports)
         links, accounts = self._owners(reports)
-        settled = self._near(reports, accounts)
-        plans = {record.plan for record in (*settled, *(each.record for each in reports))} - {None}
+        past = self._near(reports, accounts)
+        plans = {record.plan for record in (*past, *(each.record for each in reports))} - {None}
         recipes = {plan: self._recipes[plan] for plan in plans if plan is not None}
-        return settle(pending, settled, links, recipes, self._rules)
+        return settle(pending, past, links, recipes, self._rules)
 
     def _is_monthly(self, record: Record) -> bool:
         """Whether records of the whole month may stand against a report: by a cap or a claim of the month."""
