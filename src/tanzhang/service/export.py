@@ -21,7 +21,8 @@ from tanzhang.core.methodology import canonical_json
 from tanzhang.core.recipe import compute, read_recipe
 from tanzhang.core.record import Record, to_json
 from tanzhang.engine.kernel import quote
-from tanzhang.service.accounts import read_records, statement
+from tanzhang.service.accounts import read_records
+from tanzhang.service.reading import Reader
 from tanzhang.service.receipt import create_receipt
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import record_files
@@ -45,9 +46,10 @@ def export_account(
     """
     if path.exists():
         raise refuse("export-exists", f"{path} is there already", where="--out", remedy="name a new file")
+    reader = Reader(home)
     with home.book.snapshot():
-        parts, answer = _parts(home, account, now)
-        proofs = _receipts(home, answer["decided"]) if receipts else {}
+        parts, answer = _parts(reader, account, now)
+        proofs = _receipts(reader, answer["decided"]) if receipts else {}
     try:
         with zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED) as archive:
             for name in _PARTS:
@@ -68,9 +70,9 @@ def _entry(name: str, now: datetime) -> zipfile.ZipInfo:
     return entry
 
 
-def _parts(home: Home, account: uuid.UUID, now: datetime) -> tuple[dict[str, str], dict[str, Any]]:
+def _parts(reader: Reader, account: uuid.UUID, now: datetime) -> tuple[dict[str, str], dict[str, Any]]:
     """The texts of the archive by name, and what is in them."""
-    said = statement(home, account, recent=None)
+    home, said = reader.home, reader.statement(account, recent=None)
     plans = home.book.plans()
     placed = _records(home, account)
     records = [explained(number, place, record, plans) for number, place, record in placed]
@@ -140,8 +142,8 @@ def _postings(home: Home, account: uuid.UUID) -> list[dict[str, str]]:
     ]
 
 
-def _receipts(home: Home, actions: Iterable[uuid.UUID]) -> dict[uuid.UUID, bytes]:
-    return {action: create_receipt(home, action) for action in actions}
+def _receipts(reader: Reader, actions: Iterable[uuid.UUID]) -> dict[uuid.UUID, bytes]:
+    return {action: create_receipt(reader.home, action, reader=reader) for action in actions}
 
 
 def _json(value: Any) -> str:

@@ -47,6 +47,15 @@ class _Keyed:
         self.submissions = np.unique(batch_of(part.rows["place"])).tolist()
         self._keys = {name: _sorted(part.rows[name]) for name in _KEYED}
 
+    def withdrawn_among(self, keys: Any) -> list[int]:
+        """Which of the first halves of references some report takes back."""
+        known, _ = self._keys["withdraws"]
+        if not len(known):
+            return []
+        place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+        found: list[int] = np.flatnonzero(known[place] == keys).tolist()
+        return found
+
     def of_child(self, child: bytes) -> Iterator[tuple[bytes, Any]]:
         """The reports of a platform account."""
         own = self.run.of_account(child)
@@ -106,8 +115,12 @@ class OpenIndex:
         made._kept = tuple(kept)
         return made
 
-    def near(self, children: Iterable[bytes], with_them: Callable[[bytes, int], Iterable[bytes]]) -> list[OpenReport]:
+    def near(
+        self, children: Iterable[bytes], settled: Rows, with_them: Callable[[bytes, int], Iterable[bytes]]
+    ) -> list[OpenReport]:
         """Reports of platform accounts, those they may stand against, those that these may stand against, and so on.
+
+        Among them are those that take back one of some ``settled`` records.
 
         ``with_them`` gives the platform accounts whose acts are booked in one account with those of a platform account
         on a day (days since 1970). Beyond :data:`MOST` reports no more persons are followed.
@@ -115,6 +128,7 @@ class OpenIndex:
         found: dict[int, tuple[bytes, Any]] = {}
         asked: set[tuple[str, bytes]] = set()
         waiting = [("child", child) for child in children]
+        waiting += [("withdraws", action) for action in self._taken_back(settled)]
         while waiting:
             name, value = waiting.pop()
             if (name, value) in asked or (name == "child" and found and len(found) >= MOST):
@@ -126,6 +140,14 @@ class OpenIndex:
                     waiting += [("child", each) for each in with_them(child, int(row["day"]))]
                     waiting += _keys_beside(row)
         return [self._report(child, row) for _, (child, row) in sorted(found.items())]
+
+    def _taken_back(self, settled: Rows) -> Iterator[bytes]:
+        """References of records that some report may take back."""
+        actions = rows_bytes(settled["action_id"], IDENTITY_BYTES)
+        keys, _ = halves(actions)
+        for each in self._kept:
+            for number in each.withdrawn_among(keys):
+                yield actions[number].tobytes()
 
     def of_action(self, action: bytes) -> list[OpenReport]:
         """The open reports of a reference."""

@@ -24,7 +24,7 @@ from tanzhang.core.record import ERASED, UNIT_OF_KIND, Record, to_json
 from tanzhang.engine.account_rows import BEHAVIOUR, KIND, OUTCOME, batch_of
 from tanzhang.service.by_account import is_kept, keep
 from tanzhang.service.cursors import cursor_of, malformed, place_after
-from tanzhang.service.view import AccountRecords, Found, View, version_of
+from tanzhang.service.view import AccountRecords, Found, Passed, View, version_of
 from tanzhang.stores.home import Home
 
 RECENT = 20
@@ -44,7 +44,7 @@ class Reader:
         self._view = View(home)
         self._sorts = sorts
         self._renewing, self._sorting = threading.Lock(), threading.Lock()
-        self._sorted_anew = False
+        self._sorted_anew = self._whole = False
         self._sort_again = 0.0
 
     def balance(self, account: uuid.UUID) -> dict[str, int]:
@@ -106,12 +106,12 @@ class Reader:
         for _ in range(_TRIES - 1):
             try:
                 return ask(self._now())
-            except FileNotFoundError:
+            except (FileNotFoundError, Passed):
                 pass
             except TanzhangError as error:
                 if error.code != "record-file-changed":
                     raise
-            self._view = View(self.home)
+            self._view, self._whole = View(self.home), True
         return ask(self._now())
 
     def _now(self) -> View:
@@ -121,7 +121,7 @@ class Reader:
         with self._renewing:
             if self._view is view or self._sorted_anew:
                 self._sorted_anew = False
-                self._view = self._view.following()
+                self._view = self._view.following(whole=self._whole)
             view = self._view
         wanted = self._sorts and not view.is_sorted and self._sort_again < time.monotonic()
         if wanted and not self._sorting.locked():
@@ -138,7 +138,7 @@ def _statement(view: View, account: uuid.UUID, recent: int | None) -> dict[str, 
     own = view.records(account)
     children = view.children(account)
     platforms = {account, *(uuid.UUID(each["child"]) for each in children)}
-    open_records = [each for each in view.provisional(sorted(platforms)) if each.account == account]
+    open_records = [each for each in view.provisional(sorted(platforms), own.rows) if each.account == account]
     transferred = view.transferred(account)
     _check_known(own, bool(children or open_records or transferred))
     outcomes: Counter[str] = Counter()

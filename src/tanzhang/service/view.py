@@ -6,6 +6,7 @@ settlement shows in all of it or in none.
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,10 @@ class Found:
         return place_of(self.batch, self.number)
 
 
+class Passed(Exception):  # noqa: N818 - no error: the book has moved on, and one asks again
+    """A view can no longer be asked for what it has not read yet."""
+
+
 class View:
     """One state of a home, to be asked about single accounts and actions. Made by :meth:`following`."""
 
@@ -78,12 +83,13 @@ class View:
         self._words = Words()
         self._unsorted: list[Any] = []
         self._links: ConsentIndex | None = None
-        self.open = OpenIndex()
+        self._open: OpenIndex | None = None
+        self._reading_open = threading.Lock()
         self.history: History | None = None
         self._recipes: dict[str, Recipe] = {}
 
-    def following(self) -> View:
-        """The home as it is now."""
+    def following(self, *, whole: bool = False) -> View:
+        """The home as it is now. Open reports are read when they are asked for first, or at once if ``whole``."""
         home = self.home
         made = View(home)
         with home.book.snapshot():
@@ -101,7 +107,9 @@ class View:
             stale = changed & {"link", "link_file", "replacement", "erasure"} or self._links is None
             made._links = ConsentIndex(home) if stale else self._links
             stale = changed & {"batch", "submission", "consumption", "replacement"}
-            made.open = self.open.following(home) if stale else self.open
+            made._open = self._open
+            if stale and (whole or self._open is not None):
+                made._open = (self._open or OpenIndex()).following(home)
         return made
 
     def _take_runs(self, before: Sequence[tuple[Run, Any, Numbers]]) -> None:
@@ -127,6 +135,17 @@ class View:
     def is_sorted(self) -> bool:
         """Whether every batch is in a run on disk."""
         return not self._unsorted and all(run.path is not None for run, _, _ in self._runs)
+
+    @property
+    def open(self) -> OpenIndex:
+        """The open reports; :class:`Passed` if they were not read and are others by now."""
+        with self._reading_open:
+            if self._open is None:
+                with self.home.book.snapshot():
+                    if version_of(self.home) != self.version:
+                        raise Passed
+                    self._open = OpenIndex().following(self.home)
+            return self._open
 
     # -- accounts ---------------------------------------------------------------------------------------------
 
@@ -200,17 +219,21 @@ class View:
 
     # -- provisional ------------------------------------------------------------------------------------------
 
-    def provisional(self, platforms: Sequence[uuid.UUID]) -> list[Record]:
-        """What settling the open reports of platform accounts now would make of them, and of those that meet them."""
-        reports = self.open.near([each.bytes for each in platforms], self._with_child)
+    def provisional(self, platforms: Sequence[uuid.UUID], settled: Rows | None = None) -> list[Record]:
+        """What settling the open reports of platform accounts now would make of them, and of those that meet them.
+
+        ``settled`` are records of the account that a report of anybody may take back.
+        """
+        own = np.zeros(0, dtype=ROW) if settled is None else settled
+        reports = self.open.near([each.bytes for each in platforms], own, self._with_child)
         if not reports:
             return []
         pending = accepted(reports)
         links, accounts = self._owners(reports)
-        settled = self._near(reports, accounts)
-        plans = {record.plan for record in (*settled, *(each.record for each in reports))} - {None}
+        past = self._near(reports, accounts)
+        plans = {record.plan for record in (*past, *(each.record for each in reports))} - {None}
         recipes = {plan: self._recipes[plan] for plan in plans if plan is not None}
-        return settle(pending, settled, links, recipes, self._rules)
+        return settle(pending, past, links, recipes, self._rules)
 
     def _is_monthly(self, record: Record) -> bool:
         """Whether records of the whole month may stand against a report: by a cap or a claim of the month."""
