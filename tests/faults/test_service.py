@@ -7,15 +7,17 @@ counted: what was acknowledged has exactly one record, what was not has at most 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,21 +27,23 @@ from typing import Any
 import httpx
 import pytest
 
+from tanzhang.core.access import Scope
 from tanzhang.core.claim import ACTION, identity
 from tanzhang.core.errors import TanzhangError
+from tanzhang.service.access import issue_key
 from tanzhang.service.settle import settle
 from tanzhang.stores.home import Home
 
 from ..homes import Event, assert_verified, at_once_home, event, outcomes
 from ..postgres import Server
-from .taking import PATH
 
 ROOT = Path(__file__).parents[2]
 
 
 def send(client: httpx.Client, events: list[Event], key: str) -> httpx.Response:
     """Report some events of one partner: the one place that knows the route."""
-    return client.post(PATH, json=events, headers={"Idempotency-Key": key})
+    headers = {"Idempotency-Key": key, "Content-Type": "application/cloudevents-batch+json"}
+    return client.post("/v1/actions:batch", content=json.dumps(events), headers=headers)
 
 
 def new_home(kind: str, quick: Path, request: pytest.FixtureRequest) -> Home:
@@ -63,19 +67,28 @@ class Service:
     home: Path
     port: int
     processes: int
-    environment: Mapping[str, str]
+    key: str
+    file_bytes: int | None = None  # bounds every file that is written, as a disk that fills up does
     main: subprocess.Popen[bytes] = field(init=False)
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10, headers=headers)
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.faults.taking", str(self.home), str(self.port), str(self.processes)]
+        served = ["--home", str(self.home), "--port", str(self.port), "--workers", str(self.processes)]
         quiet = subprocess.DEVNULL
         self.main = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **self.environment}, stdout=quiet, stderr=quiet
+            [sys.executable, "-m", "tanzhang", "serve", *served],
+            cwd=ROOT,
+            stdout=quiet,
+            stderr=quiet,
+            preexec_fn=self._bound if self.file_bytes else None,
         )
+
+    def _bound(self) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.file_bytes or 0, self.file_bytes or 0))
 
     def start_worker(self) -> None:
         command = [sys.executable, "-m", "tanzhang", "work", "--home", str(self.home), "--every", "0.2"]
@@ -114,13 +127,12 @@ def _children(pid: int) -> list[int]:
 
 
 @contextmanager
-def serving(
-    home: Home, *, processes: int, workers: int = 0, environment: Mapping[str, str] | None = None
-) -> Iterator[Service]:
+def serving(home: Home, *, processes: int, workers: int = 0, file_bytes: int | None = None) -> Iterator[Service]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    service = Service(home.folder, port, processes, environment or {})
+    key = issue_key(home, "cainiao", [Scope.REPORT], now=datetime.now(UTC))["key"]
+    service = Service(home.folder, port, processes, key, file_bytes)
     service.start()
     try:
         for _ in range(workers):
@@ -274,7 +286,7 @@ def test_cut_connections_to_the_database_lose_and_double_nothing(quick: Path, re
 def test_a_full_disk_acknowledges_nothing_and_loses_nothing(quick: Path, request: pytest.FixtureRequest) -> None:
     home = new_home("sqlite", quick, request)
     size = (home.folder / "book.sqlite").stat().st_size
-    with serving(home, processes=1, environment={"FILE_BYTES": str(size + 200_000)}) as service:
+    with serving(home, processes=1, file_bytes=size + 200_000) as service:
         taken: set[str] = set()
         with service.client() as client:
             for number in range(2_000):
@@ -288,7 +300,7 @@ def test_a_full_disk_acknowledges_nothing_and_loses_nothing(quick: Path, request
         time.sleep(0.5)
         assert not callers.acknowledged
         service.end()
-        service.environment = {}  # somebody made room; callers still ask
+        service.file_bytes = None  # somebody made room; callers still ask
         service.start()
         faults(service, callers, 0, lambda: None, random.Random(1))
     callers.acknowledged |= taken
