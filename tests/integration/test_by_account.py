@@ -59,6 +59,14 @@ def test_another_byte_among_the_records_of_a_run_is_found(home: Home) -> None:
     assert_verified(home)
 
 
+def test_runs_of_which_everybody_is_erased_verify(home: Home) -> None:
+    everybody = [account(home, "cainiao", who) for who in ("anna", "bob", "carl")]
+    erase(home, [*everybody, account(home, "alipay", "bob")], now=on(9))
+    assert_verified(home)
+    keep(home)
+    assert_verified(home)
+
+
 def test_who_is_erased_is_gone_from_runs_and_from_readers_that_know_the_old_ones(home: Home) -> None:
     anna, bob = account(home, "cainiao", "anna"), account(home, "cainiao", "bob")
     reader = Reader(home)

@@ -114,10 +114,12 @@ def differing(home: Home, batches: list[Any], sound: Iterable[int]) -> Iterator[
 
 def _add_sums(sums: dict[int, int], part: Part, words: Words) -> None:
     """Add up rows by batch: of each a number that any other account, value or text would change."""
-    texts = np.array([hash_of(each) for each in words.known], dtype=np.uint64)
     rows = part.rows
+    if not len(rows):  # everybody of it is erased
+        return
+    texts = np.array([hash_of(each) for each in words.known], dtype=np.uint64)
     values = rows.view("<u8").reshape(len(rows), -1).copy()
-    values[:, -1] = rows["day"].astype(np.uint64) ^ texts[rows["texts"]] if len(rows) else 0
+    values[:, -1] = rows["day"].astype(np.uint64) ^ texts[rows["texts"]]
     for name in ("high", "low"):
         values = np.column_stack([values, np.repeat(part.entries[name], part.entries["rows"])])
     mixed = np.zeros(len(rows), dtype=np.uint64)
