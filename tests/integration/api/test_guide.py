@@ -37,7 +37,7 @@ def commands(page: str) -> list[tuple[str, str]]:
 
 
 def answered(page: str, folder: Path, **variables: str) -> None:
-    """Run the commands of a page in one shell in a folder; each has to answer as the page shows, ``...`` is anything."""
+    """Run the commands of a page in one shell in a folder; each has to answer as it shows, ``...`` is anything."""
     shown = commands((ROOT / "docs" / page).read_text(encoding="utf-8"))
     assert len(shown) >= 15
     marker = "--- end of command ---"
