@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 from tests.postgres import running_server
 
+from tanzhang.engine.tally import SCHEMA as TALLY
 from tanzhang.stores.book import Book, BookAddress, batch
 
 
@@ -41,7 +42,7 @@ def measure(postings: int, batches: int) -> dict[str, Any]:
             for name, book in books.items():
                 heads = book.heads()
                 start = time.perf_counter()
-                book.commit_batch(batch_row, number, [], table, bytes(32), heads)
+                book.commit_batch(batch_row, number, [], table, TALLY.empty_table(), bytes(32), heads)
                 spent[name].append(time.perf_counter() - start)
         own = uuid.UUID(bytes=table["account"][postings // 2].as_py())
         balance_ms = {name: round(1000 * seconds_of(book, own), 1) for name, book in books.items()}

@@ -139,7 +139,7 @@ def test_without_a_passphrase_no_secret_key_is_in_a_backup(
     said = backup(home, quick / "backups", now=on(8))
     assert said["keys"] == "by reference"
     kept = text_of(quick / "backups")
-    for name in ("identity.key", "log.key"):
+    for name in ("identity.key", "log.key", "personal.key"):
         assert (home.folder / "keys" / name).read_bytes().strip() not in kept
     restored = again(quick / "backups", quick / "blind", place, passphrase=None)
     assert {each["code"] for each in problems(restored)} == {"key-missing"}  # all else is right
@@ -305,7 +305,7 @@ def test_the_commands_back_up_and_bring_back(quick: Path) -> None:
         "passphrase-missing"
     )
     said = run("restore", "--from", quick / "b", "--to", quick / "r", "--with-keys")
-    assert (said["status"], said["keys"]) == ("restored", ["identity.key", "log.key"])
+    assert (said["status"], said["keys"]) == ("restored", ["identity.key", "log.key", "personal.key"])
 
 
 def test_a_backup_that_dies_is_none_and_the_next_one_is_whole(

@@ -125,7 +125,7 @@ def test_files_in_a_bucket_or_in_another_folder_are_those_of_the_home_byte_for_b
     assert set(bucket.names()) - mark == set(usual["files"])
     for home in (apart, remote):
         kept = {path.relative_to(home.folder).as_posix() for path in home.folder.rglob("*") if path.is_file()}
-        keys = {f"keys/{name}" for name in ("identity.key", "log.key", "log.vkey", "storage.url")}
+        keys = {f"keys/{name}" for name in ("identity.key", "log.key", "log.vkey", "personal.key", "storage.url")}
         kept = {name for name in kept if not name.startswith(("book.sqlite-", "known/"))}
         assert kept == keys | {".lock", "book.sqlite"}
     assert all((quick / "files" / name).stat().st_mode & 0o77 == 0 for name in ("reports", "records", "links"))

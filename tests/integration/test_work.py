@@ -65,7 +65,9 @@ def test_a_day_of_work_settles_at_once_then_the_day_then_closes_it(home: Home) -
     watch = Watch(NOON)
     working = worker(home, watch)
     first = results(working.round(home, chores()))
-    assert first == dict.fromkeys(("settle", "epoch", "publish", "tidy_log", "forget"), "nothing") | {"tidy": "done"}
+    assert first == dict.fromkeys(("settle", "epoch", "publish", "tidy_log", "forget", "erase"), "nothing") | {
+        "tidy": "done"
+    }
     early = box("b1")
     early["time"] = "2025-06-05T11:00:00+08:00"
     send(home, early, ride("r1"))
@@ -76,7 +78,7 @@ def test_a_day_of_work_settles_at_once_then_the_day_then_closes_it(home: Home) -
     watch.pass_by(hours=12)  # one minute after midnight has come, ten minutes after not
     watch.now = on(5, 16) + timedelta(minutes=2)
     assert results(working.round(home, chores())) == dict.fromkeys(
-        ("settle", "publish", "tidy_log", "forget"), "nothing"
+        ("settle", "publish", "tidy_log", "forget", "erase"), "nothing"
     )
     watch.pass_by(minutes=10)
     assert results(working.round(home, chores()))["epoch"] == "done"

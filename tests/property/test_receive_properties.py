@@ -85,7 +85,7 @@ def test_what_is_kept_of_the_rows_is_the_same_table(receivers: list[Receiver], r
     tables: list[pa.Table] = []
     plans = []
     for each in receivers:
-        _, table, documents = each._screened(requests, on(6))
+        _, table, documents, _ = each._screened(requests, on(6))
         tables.append(table)
         plans.append(documents)
     assert tables[0].equals(tables[1])

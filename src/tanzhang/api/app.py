@@ -138,7 +138,7 @@ def create_app(
                 "taking_in": taking_in,
             }
         ),
-        on_startup=[taking_in.resume],
+        on_startup=[reception.open, taking_in.resume],
         on_shutdown=[reception.close, taking_in.close],
     )
     check_declared(app)

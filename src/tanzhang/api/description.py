@@ -63,6 +63,10 @@ def described(app: Litestar) -> dict[str, Any]:
     return found
 
 
+ALSO_ANSWERS = "also_answers"
+"""Key of a route's ``opt``: media types that it answers in beside the one of its handler."""
+
+
 def _describe(document: dict[str, Any], app: Litestar) -> None:
     components = document.setdefault("components", {})
     components.setdefault("schemas", {})["Problem"] = PROBLEM
@@ -75,9 +79,8 @@ def _describe(document: dict[str, Any], app: Litestar) -> None:
     }
     for operation in operations.values():
         responses = operation["responses"]
-        operation["responses"] = {code: each for code, each in responses.items() if code < "400"} | {
-            "default": _REFUSED
-        }
+        own = {code: each for code, each in responses.items() if code < "400" or MEDIA_TYPE in each.get("content", {})}
+        operation["responses"] = own | {"default": _REFUSED}
     for path, handler in routes_of(app):
         roles, scope = allowed_by(handler)
         for method in handler.http_methods:
@@ -85,6 +88,8 @@ def _describe(document: dict[str, Any], app: Litestar) -> None:
             if operation is None:
                 continue
             operation["x-roles"] = sorted(roles)
+            for kind in handler.opt.get(ALSO_ANSWERS, ()):
+                operation["responses"]["200"]["content"][kind] = {"schema": {"type": "string"}}
             if scope is not None:
                 operation["x-scope"] = scope.value
             if Role.STRANGER not in roles:

@@ -33,7 +33,8 @@ class TakingIn:
             wait([future], wait_s)
 
     def resume(self) -> None:
-        """Go on with what a process left that died."""
+        """Go on with what a process left that died, also after :meth:`close`."""
+        self._pool = ThreadPoolExecutor(1)
         for name in left_over(self._home):
             self.begin(name)
 

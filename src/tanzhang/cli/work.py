@@ -27,7 +27,10 @@ def work(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Settle, publish, close days, tidy: what is due, until it is stopped. Any number of these may work at once."""
+    """Do what a home needs, when it is due, until stopped.
+
+    Any number of these may work at once: they settle, publish, close days, tidy, deliver.
+    """
     with answering(as_json):
         from tanzhang.api.logs import start_logging
         from tanzhang.api.traces import start_tracing

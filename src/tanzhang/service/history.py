@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -272,7 +273,7 @@ class KeptHistory:
     """
 
     def __init__(self, home: Home) -> None:
-        self._home = home
+        self._home: Home = weakref.proxy(home)  # which holds this: nobody else would let go of either
         self._version: tuple[int, int] | None = None
         self._history: History | None = None
 

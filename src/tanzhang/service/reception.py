@@ -130,6 +130,11 @@ class Reception:
                 self._thread.start()
             self._changed.notify()
 
+    def open(self) -> None:
+        """Take requests in again after :meth:`close`."""
+        with self._changed:
+            self._closed, self._thread = False, None
+
     def close(self) -> None:
         """Refuse what waits with ``shutting-down`` and end, once the group that is being taken in is answered."""
         with self._changed:

@@ -70,7 +70,7 @@ def ledger(
     return tagged(request, version, said)
 
 
-@get("/v1/ledger/export", opt=_READING, sync_to_thread=True, tags=_TAGS)
+@get("/v1/ledger/export", opt=_READING, sync_to_thread=True, tags=_TAGS, media_type="text/csv")
 def export(
     home: TheHome,
     caller: TheCaller,
@@ -85,7 +85,12 @@ def export(
     return _file(data, f"ledger-{partner}.csv")
 
 
-@get("/v1/ledger/statements/{month:str}", opt=_READING, sync_to_thread=True, tags=_TAGS)
+@get(
+    "/v1/ledger/statements/{month:str}",
+    opt={**_READING, "also_answers": ("text/csv",)},
+    sync_to_thread=True,
+    tags=_TAGS,
+)
 def statement(
     home: TheHome,
     caller: TheCaller,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from io import BufferedReader
 from pathlib import Path, PurePath
@@ -30,8 +30,13 @@ class LocalStorage:
         return place.open("rb")
 
     def files_under(self, folder: Path) -> list[tuple[PurePath, int]]:
-        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-        return [(path.relative_to(folder), path.stat().st_size) for path in files]
+        found: list[tuple[PurePath, int]] = []
+        for path in sorted(folder.rglob("*")):
+            with suppress(FileNotFoundError):  # written or removed at this moment
+                size = path.stat().st_size
+                if path.is_file():
+                    found.append((path.relative_to(folder), size))
+        return found
 
     def files_written_before(self, folder: Path, moment: datetime) -> list[PurePath]:
         old = moment.timestamp()
