@@ -1,4 +1,4 @@
-"""Answers that a client may have already: an ETag over what is answered, 304 where it is the same."""
+"""Answers that a client may have already: entity tags, the conditions that name them, and 304 where nothing changed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,52 @@ from typing import Any
 import msgspec
 from litestar import Request, Response
 
-_NOT_MODIFIED = 304
+NOT_MODIFIED = 304
 
 
-def answered(request: Request[Any, Any, Any], content: Any) -> Response[Any]:
-    """JSON for its owner alone, or 304 if the client names its ETag in ``If-None-Match``."""
-    data = msgspec.json.encode(content)
-    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+def tag_of(data: bytes) -> str:
+    """The entity tag of bytes that are answered as they are."""
+    return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+
+
+def names_tag(request: Request[Any, Any, Any], tag: str) -> bool:
+    """Whether ``If-None-Match`` names a tag, or any; the comparison is the weak one (RFC 9110, section 13.1.2)."""
+    named = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
+    return tag in named or "*" in named
+
+
+def private_json(request: Request[Any, Any, Any], said: Any, status: int = 200) -> Response[bytes]:
+    """JSON for its owner alone, or 304 if the client has it already."""
+    data = msgspec.json.encode(said)
+    tag = tag_of(data)
     headers = {"etag": tag, "cache-control": "private, no-cache"}
-    known = [each.strip().removeprefix("W/") for each in request.headers.get("If-None-Match", "").split(",")]
-    if tag in known or "*" in known:
-        return Response(None, status_code=_NOT_MODIFIED, headers=headers)
-    return Response(data, headers={**headers, "content-type": "application/json"})
+    if names_tag(request, tag):
+        return Response(b"", status_code=NOT_MODIFIED, headers=headers)
+    return Response(data, status_code=status, headers={**headers, "content-type": "application/json"})
+
+
+def versioned(request: Request[Any, Any, Any], version: object, body: dict[str, Any]) -> Response[Any]:
+    """An answer with the entity tag of its version; 304 without a body to whoever has it already."""
+    headers = {"etag": version_tag(version)}
+    if version_known(request, version):
+        return Response(None, status_code=NOT_MODIFIED, headers=headers)
+    return Response(body, headers=headers)
+
+
+def version_tag(version: object) -> str:
+    """The entity tag of a version."""
+    return f'"{version}"'
+
+
+def version_known(request: Request[Any, Any, Any], version: object) -> bool:
+    """Whether the caller has this version already, as header If-None-Match says."""
+    return names_tag(request, version_tag(version))
+
+
+def version_seen(request: Request[Any, Any, Any]) -> int | None:
+    """The version that header If-Match names; None without it, -1 for what never was one."""
+    sent = request.headers.get("if-match")
+    if sent is None or sent.strip() == "*":
+        return None
+    text = sent.strip().strip('"')
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1

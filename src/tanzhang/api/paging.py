@@ -1,4 +1,4 @@
-"""Lists page by page, and answers with a version: cursors, entity tags and their conditions, all opaque to callers."""
+"""Lists page by page; cursors are opaque to callers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response
 from litestar.params import QueryParameter
 
 from tanzhang.core.errors import refuse
@@ -55,20 +54,6 @@ def number_after(cursor: str | None) -> int | None:
     return None if cursor is None else int(place_after(cursor, int)[0])
 
 
-def tagged(request: Request[Any, Any, Any], version: object, body: dict[str, Any]) -> Response[Any]:
-    """An answer with the entity tag of its version; 304 without a body to whoever has it already."""
-    tag = f'"{version}"'
-    if tag_known(request, version):
-        return Response(None, status_code=304, headers={"etag": tag})
-    return Response(body, headers={"etag": tag})
-
-
-def tag_known(request: Request[Any, Any, Any], version: object) -> bool:
-    """Whether the caller has this version already, as header If-None-Match says."""
-    known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
-    return f'"{version}"' in known or "*" in known
-
-
 def number_named(text: str, what: str) -> int:
     """The number that names something in a path; ``not-found`` for what is none."""
     if not (text.isascii() and text.isdigit() and len(text) < 19):
@@ -84,12 +69,3 @@ def ledger_place(cursor: str | None, batches: int) -> tuple[int, int]:
     if not 0 <= asked <= batches or first < 0:
         raise malformed()
     return asked, first
-
-
-def version_seen(request: Request[Any, Any, Any]) -> int | None:
-    """The version that header If-Match names; None without it, -1 for what never was one."""
-    sent = request.headers.get("if-match")
-    if sent is None or sent.strip() == "*":
-        return None
-    text = sent.strip().strip('"')
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1

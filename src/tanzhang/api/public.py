@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from litestar import Request, Response
 
+from tanzhang.api.conditional import NOT_MODIFIED, names_tag, tag_of
 from tanzhang.api.problems import problem_response
 from tanzhang.core.errors import TanzhangError
 from tanzhang.service.cursors import cursor_of, place_after
@@ -29,10 +29,10 @@ def public_answer(
 
     ``tag`` is what changes whenever the body does, by default a hash of the body. ``keep`` is its ``Cache-Control``.
     """
-    etag = f'"{tag or hashlib.sha256(body).hexdigest()[:32]}"'
+    etag = tag_of(body) if tag is None else f'"{tag}"'
     headers = {**OPEN, "cache-control": keep, "etag": etag}
-    if _names(request.headers.get("If-None-Match", ""), etag):
-        return Response(b"", status_code=304, headers=headers)
+    if names_tag(request, etag):
+        return Response(b"", status_code=NOT_MODIFIED, headers=headers)
     return Response(body, headers={**headers, "content-type": content_type, "x-content-type-options": "nosniff"})
 
 
@@ -51,9 +51,3 @@ def page_of(items: Sequence[Any], cursor: str | None, limit: int) -> tuple[Seque
     start = 0 if cursor is None else max(place_after(cursor, int)[0], 0)
     stop = min(start + limit, len(items))
     return items[start:stop], cursor_of(stop) if stop < len(items) else None
-
-
-def _names(header: str, etag: str) -> bool:
-    """Whether ``If-None-Match`` names a tag; the comparison is the weak one (RFC 9110, section 13.1.2)."""
-    named = [each.strip().removeprefix("W/") for each in header.split(",")]
-    return etag in named or named == ["*"]

@@ -41,9 +41,6 @@ class Scope(StrEnum):
     """Register and test webhooks, and read their delivery log."""
 
 
-SCOPES = frozenset(Scope)
-
-
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks. ``subject`` is the id of the key, account or member of staff; ``partner`` whose key or staff it is.

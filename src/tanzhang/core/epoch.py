@@ -44,11 +44,6 @@ def next_epoch_key(key: bytes) -> bytes:
     return sha256(b"tanzhang next epoch key" + key).digest()
 
 
-def account_secret(key: bytes, account: uuid.UUID) -> bytes:
-    """What all salts of an account come from, made once, in the first epoch that has the account."""
-    return sha256(key + account.bytes).digest()[:SECRET_BYTES]
-
-
 def account_commitment(account: uuid.UUID) -> bytes:
     """32 bytes that stand for one account and no other."""
     return sha256(COMMITMENT_PREFIX + account.bytes).digest()

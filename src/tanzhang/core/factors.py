@@ -13,8 +13,6 @@ from fractions import Fraction
 from tanzhang.core import region as regions
 from tanzhang.core.errors import TanzhangError, refuse
 
-STATUSES = ("published", "provisional", "draft", "gap")
-
 
 @dataclass(frozen=True, slots=True)
 class Period:

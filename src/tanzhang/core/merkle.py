@@ -187,15 +187,6 @@ def verify_consistency(size1: int, size2: int, root1: bytes, root2: bytes, proof
         raise _no_consistency("the proof does not lead to the new root")
 
 
-def root_from_subtrees(size: int, subtree_roots: Sequence[bytes]) -> bytes:
-    """Root of ``size`` leaves from the roots of their aligned subtrees of 256 leaves, the last possibly smaller.
-
-    Raises: TanzhangError ``subtree-mismatch`` if the number of subtrees does not fit the size.
-    """
-    _check_subtrees(size, subtree_roots)
-    return root(subtree_roots)
-
-
 def proof_from_subtrees(
     index: int, size: int, own_subtree_leaf_hashes: Sequence[bytes], subtree_roots: Sequence[bytes]
 ) -> list[bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from tanzhang.core.errors import Problem
+from tanzhang.core.errors import Problem, refuse
 from tanzhang.core.methodology import Cap, Methodology
 
 
@@ -119,6 +119,16 @@ class Programme:
         if methodology.claim.overlap:
             return self.window_days(methodology.activity_family, methodology.window_days)
         return AT_ONCE if methodology.activity_family in self.at_once else 0
+
+    def check_partner(self, partner: str, where: str = "partner") -> None:
+        """Refuse who is no partner here; ``unknown-partner``."""
+        if partner not in self.partners:
+            raise refuse(
+                "unknown-partner",
+                f"{partner} is not a partner of programme {self.id}",
+                where=where,
+                remedy=f"use one of {', '.join(sorted(self.partners))}, or have the operator register it",
+            )
 
 
 AT_ONCE = -1

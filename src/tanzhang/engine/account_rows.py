@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Sequence
-from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,17 @@ import pyarrow as pa
 
 from tanzhang.core.action import INPUT_NAMES
 from tanzhang.core.record import ERASED, Record, time_text
-from tanzhang.engine.columns import IDENTITY_BYTES, Bytes, Numbers, fixed_bytes, integers, one_array, said, text_codes
+from tanzhang.engine.columns import (
+    IDENTITY_BYTES,
+    Bytes,
+    Numbers,
+    day_of,
+    fixed_bytes,
+    integers,
+    one_array,
+    said,
+    text_codes,
+)
 
 PLACE_BITS = 40
 NO_NUMBER = -(2**63)
@@ -45,7 +54,6 @@ Texts = tuple[str | None, ...]
 """Partner, behaviour, region, variant, evidence, kind, outcome and plan of a record."""
 
 _NOBODY = bytes(IDENTITY_BYTES)
-_FIRST_DAY = date(1970, 1, 1)
 
 
 class Words:
@@ -154,7 +162,7 @@ def record_of(values: tuple[Any, ...], account: uuid.UUID, words: Sequence[Texts
         plan=plan,
         started=None if started == NO_NUMBER else started,
         ended=ended,
-        day=_FIRST_DAY + timedelta(days=values[-2]),
+        day=day_of(values[-2]),
         inputs={name: value for name, value in zip(INPUT_NAMES, inputs, strict=True) if value != NO_NUMBER},
         quantified_mg=None if quantified == NO_NUMBER else quantified,
         granted_mg=max(granted, 0),
@@ -192,7 +200,7 @@ def _json(values: tuple[Any, ...], account: str, words: Sequence[Texts]) -> dict
         "plan": plan,
         "started": None if started == NO_NUMBER else time_text(started),
         "ended": time_text(ended),
-        "day": (_FIRST_DAY + timedelta(days=values[-2])).isoformat(),
+        "day": day_of(values[-2]).isoformat(),
         "inputs": {name: str(value) for name, value in zip(INPUT_NAMES, inputs, strict=True) if value != NO_NUMBER},
         "quantified_mg": None if quantified == NO_NUMBER else str(quantified),
         "granted_mg": str(granted),

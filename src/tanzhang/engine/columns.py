@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -129,3 +130,16 @@ def runs(sorted_identities: Bytes) -> Numbers:
     halves = np.ascontiguousarray(sorted_identities).view(np.uint64).reshape(-1, 2)
     changes = (halves[1:] != halves[:-1]).any(axis=1)
     return np.concatenate([np.zeros(min(len(halves), 1), dtype=np.int64), np.cumsum(changes, dtype=np.int64)])
+
+
+def date32_of(day: date) -> int:
+    """A day as Arrow's date32 holds it: days since 1970-01-01."""
+    return day.toordinal() - _EPOCH_ORDINAL
+
+
+def day_of(date32: int) -> date:
+    """The day of a date32."""
+    return date.fromordinal(date32 + _EPOCH_ORDINAL)
+
+
+_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()

@@ -9,7 +9,7 @@ import numpy as np
 
 from tanzhang.core.epoch import COMMITMENT_PREFIX, SECRET_BYTES, salt_context
 from tanzhang.core.sum_tree import SALT_BYTES
-from tanzhang.engine.columns import IDENTITY_BYTES, Bytes, Numbers
+from tanzhang.engine.columns import Bytes, Numbers
 from tanzhang.engine.hashing import in_slices, sha256_here
 from tanzhang.engine.sum_tree import leaf_hashes
 
@@ -54,8 +54,3 @@ def _prefixed(prefix: bytes, values: Bytes) -> Bytes:
 
     in_slices(count, hash_slice)
     return digests
-
-
-def no_accounts() -> Bytes:
-    """An empty column of accounts."""
-    return np.zeros((0, IDENTITY_BYTES), np.uint8)

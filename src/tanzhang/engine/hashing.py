@@ -45,21 +45,6 @@ def sha256_rows(rows: Rows) -> Rows:
     return hashes
 
 
-def merkle_levels(leaf_hashes: Rows) -> list[Rows]:
-    """All levels of the tree, the leaves first, the root (one row) last.
-
-    An odd last node is carried up unchanged, which equals RFC 6962.
-
-    Shape:  uint8 (n, 32) -> arrays of n, ceil(n/2), ceil(n/4), ... 1 rows; for n = 0 the empty level alone.
-    Raises: ValueError if the rows are not 32 bytes.
-    """
-    _check(leaf_hashes, HASH_BYTES)
-    levels = [leaf_hashes]
-    while len(levels[-1]) > 1:
-        levels.append(_parents(levels[-1]))
-    return levels
-
-
 def merkle_root(leaf_hashes: Rows) -> bytes:
     """Root over the leaf hashes in order, holding two levels at a time.
 

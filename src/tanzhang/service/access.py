@@ -32,13 +32,7 @@ def issue_key(
 
     ``actor``: who issues it, for the audit trail; None where a programme sets itself up.
     """
-    if partner not in home.programme.partners:
-        raise refuse(
-            "unknown-partner",
-            f"{partner} is not a partner of programme {home.programme.id}",
-            where="partner",
-            remedy=f"use one of {', '.join(home.programme.partners)}",
-        )
+    home.programme.check_partner(partner)
     wanted = sorted(set(scopes))
     unknown = [scope for scope in wanted if scope not in {*Scope}]
     if unknown or not wanted:

@@ -13,12 +13,11 @@ from tanzhang.core.recipe import read_recipe
 from tanzhang.core.record import HOLDERS
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.sql import compile_mg
+from tanzhang.service.findings import RESTORE, SHOWN
 
 if TYPE_CHECKING:
     import duckdb
 
-_RESTORE = "restore it from a backup; everything up to the last checkpoint can be compared with the published log"
-_FEW = 5
 _HOLDS = f"outcome IN ({', '.join(quote(outcome) for outcome in HOLDERS)})"
 
 
@@ -89,7 +88,7 @@ def _count(con: duckdb.DuckDBPyConnection, relation: str) -> int:
 
 
 def _wrong(con: duckdb.DuckDBPyConnection, code: str, query: str) -> list[Problem]:
-    found = con.execute(f"{query} LIMIT {_FEW}").fetchall()
+    found = con.execute(f"{query} LIMIT {SHOWN}").fetchall()
     return [
-        Problem(code, str(message), f"batch {number}, action {action}", _RESTORE) for number, action, message in found
+        Problem(code, str(message), f"batch {number}, action {action}", RESTORE) for number, action, message in found
     ]

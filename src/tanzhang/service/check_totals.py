@@ -15,6 +15,7 @@ from tanzhang.core.epoch import Epoch
 from tanzhang.core.errors import Problem, TanzhangError
 from tanzhang.engine.tally import AMOUNTS, COUNTS, DIMENSIONS, SCHEMA, merged
 from tanzhang.service.epoch import recomputed
+from tanzhang.service.findings import RESTORE
 from tanzhang.service.ranking import Scope, recounted_board
 from tanzhang.stores.boards import kept_boards, read_board
 from tanzhang.stores.book import Book, tally
@@ -23,8 +24,6 @@ from tanzhang.stores.tallies import RUN, runs_ending, tally_in, tally_row
 
 if TYPE_CHECKING:
     import duckdb
-
-_RESTORE = "restore it from a backup; everything up to the last checkpoint can be compared with the published log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ def check_tallies(book: Book, batches: Sequence[int], recounted: Mapping[int, Re
     problems: list[Problem] = []
 
     def wrong(code: str, message: str, first: int, last: int) -> None:
-        problems.append(Problem(code, message, f"{book.name}: tally of batches {first} to {last}", _RESTORE))
+        problems.append(Problem(code, message, f"{book.name}: tally of batches {first} to {last}", RESTORE))
 
     known: dict[tuple[int, int], pa.Table] = {}
     expected = 0
@@ -108,7 +107,7 @@ def check_epochs(home: Home) -> tuple[int, list[Problem]]:
             count += sum(tree.leaves for tree in Epoch.parse(sealed).trees.values())
             continue
         message = "the entry is not one of an epoch" if again is None else _difference(sealed, again)
-        problems.append(Problem("epoch-mismatch", message, f"{home.book.name}: entry {index}", _RESTORE))
+        problems.append(Problem("epoch-mismatch", message, f"{home.book.name}: entry {index}", RESTORE))
     return count, problems
 
 

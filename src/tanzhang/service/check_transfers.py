@@ -14,12 +14,10 @@ import sqlalchemy as sa
 from tanzhang.core.errors import Problem
 from tanzhang.engine.columns import IDENTITY_BYTES, fixed_column
 from tanzhang.service.epoch_trees import RunningTotals
+from tanzhang.service.findings import RESTORE, SHOWN
 from tanzhang.stores.book import entry, transfer
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.joinings import KIND, entry_text
-
-_FEW = 5
-_RESTORE = "restore the book from a backup; everything up to the last checkpoint can be compared with the published log"
 
 
 def check_transfers(home: Home, heads: Mapping[str, Sequence[str]]) -> tuple[int, list[Problem]]:
@@ -33,7 +31,7 @@ def check_transfers(home: Home, heads: Mapping[str, Sequence[str]]) -> tuple[int
     where = f"{home.book.name}: transfer"
 
     def wrong(message: str, place: str = where) -> None:
-        problems.append(Problem("transfer-mismatch", message, place, _RESTORE))
+        problems.append(Problem("transfer-mismatch", message, place, RESTORE))
 
     total = sa.func.sum(transfer.c.amount)
     by_number = sa.select(transfer.c.number, transfer.c.unit).group_by(transfer.c.number, transfer.c.unit)
@@ -77,7 +75,7 @@ def _check_accounts(home: Home, wrong: Callable[[str], None]) -> None:
         return
     for unit, running in RunningTotals(home).through(home.book.batch_count(), home.joinings.end()[0]).items():
         holds = np.asarray(pc.is_in(fixed_column(running.accounts), value_set=sources)) & (running.amounts != 0)
-        for place in np.flatnonzero(holds)[:_FEW].tolist():
+        for place in np.flatnonzero(holds)[:SHOWN].tolist():
             account = uuid.UUID(bytes=running.accounts[place].tobytes())
             wrong(f"account {account} is carried on and still holds {running.amounts[place]} {unit}")
 

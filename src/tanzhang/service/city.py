@@ -61,7 +61,7 @@ def city_totals(
     if region is not None:
         check_region(region, where="region")
     if partner is not None:
-        check_partner(home, partner)
+        home.programme.check_partner(partner)
     with home.book.snapshot():
         count = home.book.batch_count() if batches is None else batches
         tallies = home.book.tallies(
@@ -127,17 +127,6 @@ def last_day(home: Home) -> date:
         )
     latest: date = max(days)
     return latest
-
-
-def check_partner(home: Home, partner: str) -> None:
-    """Refuse who is no partner of the programme; ``unknown-partner``."""
-    if partner not in home.programme.partners:
-        raise refuse(
-            "unknown-partner",
-            f"{partner} is no partner of {home.programme.id}",
-            where="partner",
-            remedy=f"use one of {', '.join(sorted(home.programme.partners))}",
-        )
 
 
 def chosen(

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from tanzhang.engine.account_rows import halves
-from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, fixed_bytes, integers
+from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, date32_of, day_of, fixed_bytes, integers
 from tanzhang.service.links import consents_of
 from tanzhang.stores.home import Home
 from tanzhang.stores.storage import parquet_file
 
 _COLUMNS = ("child", "account", "valid_from", "valid_until")
 _OPEN_END = np.iinfo(np.int32).max
-_FIRST_DAY = date(1970, 1, 1)
 
 
 class ConsentIndex:
@@ -52,7 +51,7 @@ class ConsentIndex:
         self._until = np.where(np.asarray(until.is_null()), _OPEN_END, integers(until, pa.int32()))
         self._by_child, self._of_child = _sorted(self._child)
         for child, first in consents.ends:  # rows of the book are cut already, those of files are not
-            day = (date.fromisoformat(first) - _FIRST_DAY).days
+            day = date32_of(date.fromisoformat(first))
             for place in _equal(self._by_child, self._of_child, self._child, uuid.UUID(child).bytes):
                 if place >= len(rows) and self._from[place] < day < self._until[place]:
                     self._until[place] = day
@@ -98,4 +97,4 @@ def _equal(keys: Any, places: Numbers, identities: Any, wanted: bytes) -> Iterat
 
 
 def _day(number: int) -> str:
-    return (_FIRST_DAY + timedelta(days=number)).isoformat()
+    return day_of(number).isoformat()

@@ -9,7 +9,7 @@ from typing import Any
 from tanzhang.core.errors import refuse
 from tanzhang.core.grade import MEASURES, Scheme, grade, measured_mg
 from tanzhang.engine.kernel import quote
-from tanzhang.service.city import STATE, check_partner, city_totals
+from tanzhang.service.city import STATE, city_totals
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.ranking import Scope
 from tanzhang.service.settle import settled_records
@@ -53,7 +53,7 @@ def grade_account(home: Home, account: uuid.UUID, month: date, *, scheme_id: str
 
 def grade_partner(home: Home, partner: str, month: date, *, scheme_id: str | None = None) -> dict[str, Any]:
     """The grade of a partner from what its users were confirmed through it; as :func:`grade_account`."""
-    check_partner(home, partner)
+    home.programme.check_partner(partner)
     scheme = _scheme(home, PARTNER, scheme_id)
     scope = Scope.of("month", month)
     rows = city_totals(home, by=(), since=scope.first, until=scope.last, partner=partner)["rows"]

@@ -54,13 +54,8 @@ def intake(
     cannot be taken; then nothing of it landed. A partner with a daily limit is refused what exceeds it, by
     ``daily-limit-reached``.
     """
-    if partner is not None and partner not in home.programme.partners:
-        raise refuse(
-            "unknown-partner",
-            f"{partner} is not a partner of programme {home.programme.id}",
-            where="--partner",
-            remedy=f"use one of {', '.join(home.programme.partners)}",
-        )
+    if partner is not None:
+        home.programme.check_partner(partner, "--partner")
     home.check_storage()
     before = _stamp(path)
     foreign = None if mapping is None else _allowed(home, load_mapping(mapping))

@@ -15,7 +15,7 @@ from datetime import date
 from typing import Any
 
 from tanzhang.core.errors import refuse
-from tanzhang.service.city import check_partner, partner_ledger
+from tanzhang.service.city import partner_ledger
 from tanzhang.stores.home import Home
 
 FACILITATED = "facilitated"
@@ -38,7 +38,7 @@ def statement(home: Home, partner: str, month: str) -> dict[str, Any]:
     ``month-malformed``, ``unknown-partner``.
     """
     since, until = days_of(month)
-    check_partner(home, partner)
+    home.programme.check_partner(partner)
     with home.book.snapshot():
         count = home.book.batch_count()
         through = max((row.through for row in home.book.batches()), default=None)

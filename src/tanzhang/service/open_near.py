@@ -9,20 +9,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import numpy as np
 
 from tanzhang.core.record import Record
 from tanzhang.engine.account_rows import Rows, Words, batch_of, halves, place_of, record_of, report_rows
-from tanzhang.engine.columns import IDENTITY_BYTES, Numbers
+from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, date32_of, day_of
 from tanzhang.engine.reference import Accepted
 from tanzhang.stores.by_account import About, Part, Run, rows_bytes, together
 from tanzhang.stores.home import Home
 from tanzhang.stores.reports import ReportFile, read_reports
 
-_FIRST_DAY = date(1970, 1, 1)
 _KEYED = ("claim", "action_id", "withdraws")
 MOST = 2_000
 _TOGETHER = 1 << 20
@@ -92,7 +91,7 @@ class OpenIndex:
             row.seq: (
                 row.file_digest,
                 date.fromisoformat(row.received_day),
-                -(2**31) if row.settled_through is None else _number(date.fromisoformat(row.settled_through)),
+                -(2**31) if row.settled_through is None else date32_of(date.fromisoformat(row.settled_through)),
             )
             for row in rows
         }
@@ -168,7 +167,7 @@ class OpenIndex:
         values = row.tolist()
         record = record_of(values[:-1], uuid.UUID(bytes=child), self.words.known)
         received = self._submissions[int(batch_of(row["place"]))][1]
-        return OpenReport(values[0], record, received, _FIRST_DAY + timedelta(days=values[-1]))
+        return OpenReport(values[0], record, received, day_of(values[-1]))
 
 
 def accepted(reports: Iterable[OpenReport]) -> list[Accepted]:
@@ -230,7 +229,3 @@ def _sorted(identities: Rows) -> tuple[Any, Numbers]:
     there = np.flatnonzero((high != 0) | (low != 0))
     order = there[np.argsort(high[there], kind="stable")]
     return high[order], order
-
-
-def _number(day: date) -> int:
-    return (day - _FIRST_DAY).days

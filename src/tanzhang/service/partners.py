@@ -137,15 +137,8 @@ def partner_history(home: Home, partner: str, before: int | None, limit: int) ->
 
 def _known(home: Home, partner: str) -> Partner:
     home.partners.look_again()
-    found = home.programme.partners.get(partner)
-    if found is None:
-        raise refuse(
-            "unknown-partner",
-            f"{partner} is no partner of {home.programme.id}",
-            where="partner",
-            remedy="register it first",
-        )
-    return found
+    home.programme.check_partner(partner)
+    return home.programme.partners[partner]
 
 
 def _current(home: Home, partner: str, version: int | None) -> tuple[int, dict[str, Any]]:

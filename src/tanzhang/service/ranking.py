@@ -22,7 +22,7 @@ from tanzhang.core.errors import refuse
 from tanzhang.core.region import check_region, contains
 from tanzhang.engine.columns import IDENTITY_BYTES, Bytes
 from tanzhang.engine.kernel import quote
-from tanzhang.service.city import STATE, check_partner
+from tanzhang.service.city import STATE
 from tanzhang.stores.boards import Board, board_path, empty_board, read_board, write_board
 from tanzhang.stores.book import batch, manifest_of, tally
 from tanzhang.stores.home import Home
@@ -95,7 +95,7 @@ def ranking(
     fewer persons than the programme's ``least_accounts_in_cell`` no row is shown but one's own.
     """
     if scope.partner is not None:
-        check_partner(home, scope.partner)
+        home.programme.check_partner(scope.partner)
     board = current_board(home, scope)
     amounts, accounts = board.amounts, board.accounts
     people = int((amounts > 0).sum())

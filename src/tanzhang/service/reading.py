@@ -22,6 +22,7 @@ import numpy as np
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.record import ERASED, UNIT_OF_KIND, Record, to_json
 from tanzhang.engine.account_rows import BEHAVIOUR, KIND, OUTCOME, batch_of
+from tanzhang.engine.columns import date32_of
 from tanzhang.service.by_account import is_kept, keep
 from tanzhang.service.cursors import cursor_of, malformed, place_after
 from tanzhang.service.view import AccountRecords, Found, Passed, View, version_of
@@ -280,7 +281,7 @@ def _chosen(own: AccountRecords, wanted: _Wanted) -> list[int]:
 
 
 def _number(day: date | None, otherwise: int) -> int:
-    return otherwise if day is None else day.toordinal() - date(1970, 1, 1).toordinal()
+    return otherwise if day is None else date32_of(day)
 
 
 def _key(row: Any) -> tuple[int, bytes, int]:

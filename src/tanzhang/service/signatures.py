@@ -63,8 +63,7 @@ def add_signing_key(
 
     ``public_key`` is base64 of the 32 bytes of an Ed25519 key. ``unknown-partner``, ``signing-key-malformed``.
     """
-    if partner not in home.programme.partners:
-        raise refuse("unknown-partner", f"{partner} is no partner", where="partner", remedy="register it first")
+    home.programme.check_partner(partner)
     shared = algorithm == "hmac-sha256"
     if algorithm not in ALGORITHMS or shared != (public_key is None):
         raise _malformed(f"use one of {', '.join(ALGORITHMS)}; a public key is given with ed25519 alone")

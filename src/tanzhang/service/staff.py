@@ -227,8 +227,8 @@ def _check_place(home: Home, role: str, partner: str | None, position: str | Non
             "position-unknown", "partner and position go together", where="position", remedy="give both or none"
         )
     home.partners.look_again()
-    if partner is not None and partner not in home.programme.partners:
-        raise refuse("unknown-partner", f"{partner} is no partner", where="partner", remedy="register it first")
+    if partner is not None:
+        home.programme.check_partner(partner)
 
 
 def _invitation(number: str, token: str, now: datetime) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from tanzhang.service.by_account import differing
 from tanzhang.service.check_records import check_grants, check_once, check_quantities
 from tanzhang.service.check_totals import Recounted, check_boards, check_epochs, check_tallies
 from tanzhang.service.check_transfers import check_transfers
+from tanzhang.service.findings import RESTORE, SHOWN
 from tanzhang.service.history import History
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.recount import (
@@ -61,12 +62,10 @@ from tanzhang.stores.records import SUBTREES, digest_of
 if TYPE_CHECKING:
     import duckdb
 
-_RESTORE = "restore it from a backup; everything up to the last checkpoint can be compared with the published log"
-_FEW = 5
 _COUNTED_TOGETHER = 200_000
 
 
-def _wrong(code: str, message: str, where: str, remedy: str = _RESTORE) -> Problem:
+def _wrong(code: str, message: str, where: str, remedy: str = RESTORE) -> Problem:
     return Problem(code, message, where, remedy)
 
 
@@ -474,7 +473,7 @@ class _Verification:
                 f"""
                 SELECT coalesce(b.account, w.account), coalesce(b.unit, w.unit), b.amount, w.amount
                 FROM booked b FULL JOIN wanted w ON b.account = w.account AND b.unit = w.unit
-                WHERE b.amount IS DISTINCT FROM w.amount ORDER BY 1, 2 LIMIT {_FEW}
+                WHERE b.amount IS DISTINCT FROM w.amount ORDER BY 1, 2 LIMIT {SHOWN}
                 """
             ).fetchall()
             for account, unit, said, right in differing:
@@ -586,7 +585,7 @@ class _Verification:
             recorded = "SELECT action_id, count(*) AS n FROM sound GROUP BY 1"
             missing = self.con.execute(
                 f"SELECT coalesce(a.action_id, b.action_id), coalesce(a.n, 0), coalesce(b.n, 0) FROM ({reported}) a "
-                f"FULL JOIN ({recorded}) b USING (action_id) WHERE a.n IS DISTINCT FROM b.n LIMIT {_FEW}"
+                f"FULL JOIN ({recorded}) b USING (action_id) WHERE a.n IS DISTINCT FROM b.n LIMIT {SHOWN}"
             ).fetchall()
             for action, reports, records in missing:
                 message = f"{reports} settled reports, {records} records"

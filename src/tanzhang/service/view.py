@@ -22,7 +22,7 @@ from tanzhang.core.record import ERASED, Record
 from tanzhang.core.settlement import Rules, caps_of, person_claim_fields
 from tanzhang.engine import meeting
 from tanzhang.engine.account_rows import COLUMNS, ROW, Rows, Words, json_of, place_of, records_of, rows_of
-from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, fixed_bytes
+from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, date32_of, fixed_bytes
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.reference import Link, settle
 from tanzhang.service.by_account import chains, hidden_of, in_memory
@@ -263,7 +263,7 @@ class View:
         links, accounts = [], set()
         for each in reports:
             child, day = each.record.child, each.record.day
-            owner = child.bytes if self._links is None else self._links.owner(child.bytes, _number(day))
+            owner = child.bytes if self._links is None else self._links.owner(child.bytes, date32_of(day))
             accounts.add(owner)
             if owner != child.bytes:
                 links.append(Link(child, uuid.UUID(bytes=owner), day, date.fromordinal(day.toordinal() + 1)))
@@ -397,8 +397,4 @@ def _since(record: Record, is_monthly: bool) -> int:
     """
     first = record.day.replace(day=1) if is_monthly else record.day
     start = record.ended if record.started is None else min(record.started, record.ended)
-    return min(start, _number(first) * _DAY_US) - 2 * _DAY_US
-
-
-def _number(day: date) -> int:
-    return day.toordinal() - date(1970, 1, 1).toordinal()
+    return min(start, date32_of(first) * _DAY_US) - 2 * _DAY_US

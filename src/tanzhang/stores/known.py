@@ -22,7 +22,6 @@ from tanzhang.engine.meeting import KeyColumn, once
 from tanzhang.stores.files import durable_file
 
 SLICE_ROWS = 1 << 16
-_SLICE_BITS = np.uint64(24)
 _SLICE_MASK = np.uint64((1 << 24) - 1)
 _NAME = re.compile(r"(\d{8})-(\d{8})\.keys")
 _PARTS = 64  # a merge holds this part of the keys in memory

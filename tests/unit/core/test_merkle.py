@@ -224,22 +224,18 @@ def subtrees(hashes: list[bytes]) -> list[bytes]:
 def test_subtree_roots_give_the_same_root_and_proofs_as_all_leaves(size: int) -> None:
     hashes = numbered(size)
     roots = subtrees(hashes)
-    assert merkle.root_from_subtrees(size, roots) == merkle.root(hashes)
+    assert merkle.root(roots) == merkle.root(hashes)
     for index in {0, size // 3, size // 2, size - 2, size - 1} & set(range(size)):
         own = hashes[index // 256 * 256 :][:256]
         assert merkle.proof_from_subtrees(index, size, own, roots) == merkle.inclusion_proof(index, hashes)
-
-
-def test_no_subtrees_have_the_root_of_the_empty_tree() -> None:
-    assert merkle.root_from_subtrees(0, []) == merkle.EMPTY_ROOT
 
 
 def test_subtrees_that_do_not_fit_the_size_are_refused() -> None:
     hashes = numbered(600)
     roots = subtrees(hashes)
     mistakes: list[Callable[[], object]] = [
-        lambda: merkle.root_from_subtrees(600, roots[:2]),
-        lambda: merkle.root_from_subtrees(512, roots),
+        lambda: merkle.proof_from_subtrees(300, 600, hashes[256:512], roots[:2]),
+        lambda: merkle.proof_from_subtrees(300, 512, hashes[256:512], roots),
         lambda: merkle.proof_from_subtrees(300, 600, hashes[256:511], roots),
         lambda: merkle.proof_from_subtrees(300, 600, hashes[:256], roots),
         lambda: merkle.proof_from_subtrees(599, 600, hashes[512:599], roots),

@@ -9,7 +9,7 @@ import pytest
 
 from tanzhang.core import merkle
 from tanzhang.engine import hashing
-from tanzhang.engine.hashing import merkle_levels, merkle_root, sha256_rows, subtree_roots
+from tanzhang.engine.hashing import merkle_root, sha256_rows, subtree_roots
 
 
 def rows_of(n: int, width: int, seed: int = 0) -> hashing.Rows:
@@ -54,14 +54,10 @@ def test_the_input_is_not_changed() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 5, 255, 256, 257, 1000, 33_000, 40_001])
-def test_root_and_levels_equal_the_definition(n: int) -> None:
+def test_root_equals_the_definition(n: int) -> None:
     leaves = rows_of(n, 32)
     expected = merkle.root(as_list(leaves))
-    levels = merkle_levels(leaves)
     assert merkle_root(leaves) == expected
-    assert [len(level) for level in levels][:2] == [n, -(-n // 2)][: len(levels)]
-    if n:
-        assert as_list(levels[-1]) == [expected]
 
 
 def test_root_of_numbered_leaves_is_the_frozen_one() -> None:
@@ -75,7 +71,7 @@ def test_subtree_roots_are_the_roots_of_256_leaves_each_and_lead_to_the_root(n: 
     leaves = as_list(rows_of(n, 32))
     roots = as_list(subtree_roots(rows_of(n, 32)))
     assert roots == [merkle.root(leaves[start : start + 256]) for start in range(0, n, 256)]
-    assert merkle.root_from_subtrees(n, roots) == merkle.root(leaves)
+    assert merkle.root(roots) == merkle.root(leaves)
 
 
 def test_subtrees_of_another_height() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -11,6 +10,7 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, HeaderParameter
 
 from tanzhang.api.access import allow
+from tanzhang.api.conditional import private_json
 from tanzhang.api.documented import BINARY, EVENT, EVENTS, LINES, ROWS, WITHDRAWAL, answered, operation_with, refused
 from tanzhang.api.given import TheCaller, TheHome
 from tanzhang.api.partner_requests import signature_of
@@ -346,7 +346,7 @@ def list_rows(
     if since is not None and since.tzinfo is None:
         raise refuse("request-malformed", "since has no offset", where="query: since", remedy="end it with Z or +08:00")
     page = own_rows(home, partner_of(caller), verdict=verdict, since=since, cursor=cursor, limit=limit)
-    return tagged(request, page)
+    return private_json(request, page)
 
 
 @get(
@@ -361,7 +361,7 @@ def read_report(
     request: Request[Any, Any, Any], home: TheHome, caller: TheCaller, reference: FromPath[str]
 ) -> Response[bytes]:
     """Where an accepted report stands, by the partner's reference."""
-    return tagged(request, report_of(home, partner_of(caller), reference))
+    return private_json(request, report_of(home, partner_of(caller), reference))
 
 
 def form_of(data: bytes, kind: type[_Form]) -> _Form:
@@ -373,17 +373,6 @@ def form_of(data: bytes, kind: type[_Form]) -> _Form:
         where = "#" + place.removesuffix("`").replace(".", "/") if place else "#"
         remedy = "the OpenAPI document says what the body may hold"
         raise refuse("request-malformed", message, where=where, remedy=remedy) from None
-
-
-def tagged(request: Request[Any, Any, Any], answer: Any, status: int = 200) -> Response[bytes]:
-    """An answer with its ETag; 304 without a body to whoever has it already."""
-    body = msgspec.json.encode(answer)
-    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = {"etag": tag, "cache-control": "private, no-cache"}
-    known = [each.strip().removeprefix("W/") for each in request.headers.get("If-None-Match", "").split(",")]
-    if tag in known or "*" in known:
-        return Response(b"", status_code=304, headers=headers)
-    return Response(body, status_code=status, headers={**headers, "content-type": "application/json"})
 
 
 handlers = [report_one, report_many, withdraw, correct, list_rows, read_report]

@@ -10,7 +10,7 @@ from litestar import Response, delete, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from tanzhang.api.access import COOKIE, allow
-from tanzhang.api.conditional import answered
+from tanzhang.api.conditional import private_json
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.routes.me import OWN, AnyRequest
 from tanzhang.api.routes.sign_in import Text, sent_to
@@ -86,13 +86,13 @@ def see_link_token(
     home: TheHome, now: Now, caller: TheCaller, request: AnyRequest, name: FromPath[str]
 ) -> Response[Any]:
     """What became of a token: open, expired, linked, ended; ``person`` is a pseudonym for this partner alone."""
-    return answered(request, link_token_state(home, str(caller.partner), name, now=now))
+    return private_json(request, link_token_state(home, str(caller.partner), name, now=now))
 
 
 @get("/v1/me/links", opt=OWN, sync_to_thread=True, tags=_TAGS)
 def my_links(home: TheHome, caller: TheCaller, request: AnyRequest) -> Response[Any]:
     """Linked platform accounts and merged accounts, those of before too, the latest first."""
-    return answered(request, {"items": links(home, caller.subject), "next": None})
+    return private_json(request, {"items": links(home, caller.subject), "next": None})
 
 
 @post("/v1/me/links", opt=OWN, sync_to_thread=True, tags=_TAGS)
@@ -158,7 +158,7 @@ def end_merge(home: TheHome, now: Now, caller: TheCaller, request: AnyRequest, n
 @get("/v1/me/consents", opt=OWN, sync_to_thread=True, tags=_TAGS)
 def my_consents(home: TheHome, caller: TheCaller, request: AnyRequest) -> Response[Any]:
     """What was agreed to: scope, purpose, from, until, when it was given and taken back."""
-    return answered(request, {"items": consents(home, caller.subject), "next": None})
+    return private_json(request, {"items": consents(home, caller.subject), "next": None})
 
 
 @post("/v1/me/consents", opt=OWN, sync_to_thread=True, tags=_TAGS)

@@ -10,8 +10,9 @@ from litestar.params import FromPath, QueryParameter
 
 from tanzhang.api.access import allow
 from tanzhang.api.actors import partner_meant
+from tanzhang.api.conditional import version_known, versioned
 from tanzhang.api.given import TheCaller, TheHome
-from tanzhang.api.paging import Cursor, Limit, ledger_place, size_of, tag_known, tagged
+from tanzhang.api.paging import Cursor, Limit, ledger_place, size_of
 from tanzhang.core.access import Role, Scope
 from tanzhang.core.errors import refuse
 from tanzhang.service import ledger as service
@@ -53,8 +54,8 @@ def ledger(
     partner, size = partner_meant(caller, of), size_of(limit)
     batches, first = ledger_place(cursor, home.book.batch_count())
     version = f"{batches}-{home.partners.revision()}-{first}-{size}"
-    if tag_known(request, version):
-        return tagged(request, version, {})
+    if version_known(request, version):
+        return versioned(request, version, {})
     cuts = _cuts(by)
     found = partner_ledger(home, partner, since=since, until=until, by=cuts, batches=batches)
     rows = found.pop("rows")
@@ -67,7 +68,7 @@ def ledger(
         "items": rows[first : first + size],
         "next": cursor_of(batches, first + size) if more else None,
     }
-    return tagged(request, version, said)
+    return versioned(request, version, said)
 
 
 @get("/v1/ledger/export", opt=_READING, sync_to_thread=True, tags=_TAGS, media_type="text/csv")
@@ -105,9 +106,9 @@ def statement(
         since, until = service.days_of(month)
         return _file(service.ledger_csv(home, partner, since=since, until=until), f"statement-{partner}-{month}.csv")
     version = _version(home)
-    if tag_known(request, version):
-        return tagged(request, version, {})
-    return tagged(request, version, service.statement(home, partner, month))
+    if version_known(request, version):
+        return versioned(request, version, {})
+    return versioned(request, version, service.statement(home, partner, month))
 
 
 def _version(home: Home) -> str:

@@ -11,7 +11,7 @@ from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from tanzhang.api.access import EVERYBODY, allow
-from tanzhang.api.conditional import answered
+from tanzhang.api.conditional import private_json
 from tanzhang.api.given import Now, TheCaller, TheHome, TheReader
 from tanzhang.core.access import Role
 from tanzhang.core.errors import refuse
@@ -37,13 +37,13 @@ Limit = Annotated[int, QueryParameter(ge=1, le=MOST_AT_ONCE, description="How ma
 @get("/v1/me", opt=OWN, sync_to_thread=True, tags=_TAGS)
 def me(reader: TheReader, now: Now, caller: TheCaller, request: AnyRequest) -> Response[Any]:
     """The account, what it holds by unit in mg, the accounts that are part of it, this month's grade."""
-    return answered(request, overview(reader, UUID(caller.subject), now=now))
+    return private_json(request, overview(reader, UUID(caller.subject), now=now))
 
 
 @get("/v1/me/statement", opt=OWN, sync_to_thread=True, tags=_TAGS)
 def my_statement(reader: TheReader, caller: TheCaller, request: AnyRequest) -> Response[Any]:
     """Of each own account: confirmed and provisional amounts, totals by behaviour, the latest and the open acts."""
-    return answered(request, own_statement(reader, UUID(caller.subject)))
+    return private_json(request, own_statement(reader, UUID(caller.subject)))
 
 
 @get("/v1/me/records", opt=OWN, sync_to_thread=True, tags=_TAGS)
@@ -56,13 +56,13 @@ def my_records(
     limit: Limit = 50,
 ) -> Response[Any]:
     """Settled records, the latest day first; ``kind=emission`` are the entries of the footprint."""
-    return answered(request, own_records(reader, UUID(caller.subject), kind=kind, cursor=cursor, limit=limit))
+    return private_json(request, own_records(reader, UUID(caller.subject), kind=kind, cursor=cursor, limit=limit))
 
 
 @get("/v1/me/records/{action:str}", opt=OWN, sync_to_thread=True, tags=_TAGS)
 def my_record(reader: TheReader, caller: TheCaller, request: AnyRequest, action: FromPath[str]) -> Response[Any]:
     """One record, by id or PARTNER:REFERENCE, with the steps of its computation and the plan it was computed by."""
-    return answered(request, own_record(reader, UUID(caller.subject), action_named(reader.home, action)))
+    return private_json(request, own_record(reader, UUID(caller.subject), action_named(reader.home, action)))
 
 
 @get("/v1/me/records/{action:str}/receipt", opt=OWN, sync_to_thread=True, tags=_TAGS)
@@ -94,7 +94,7 @@ def my_grade(
 ) -> Response[Any]:
     """The grade of a month, by default the one that it is, by the scheme that the programme names."""
     day = received_day(home, now) if month is None else _day(f"{month}-01", "query: month")
-    return answered(request, grade_account(home, UUID(caller.subject), day))
+    return private_json(request, grade_account(home, UUID(caller.subject), day))
 
 
 @get("/v1/me/epochs/{day:str}/proof", opt=OWN, sync_to_thread=True, tags=_TAGS)
@@ -119,7 +119,7 @@ def rankings(
     """Who was confirmed most, under pseudonyms of this board alone or a name that somebody agreed to show; own rank."""
     scope = Scope.of(period, day or received_day(home, now), region, partner)
     own = UUID(caller.subject) if caller.role is Role.PERSON else None
-    return answered(request, ranking(home, scope, top=top, account=own, names=ShownNames(home)))
+    return private_json(request, ranking(home, scope, top=top, account=own, names=ShownNames(home)))
 
 
 _held: dict[str, Prover] = {}

@@ -11,8 +11,9 @@ from litestar.params import FromPath, JSONBody
 
 from tanzhang.api.access import allow
 from tanzhang.api.actors import actor_of, check_own
+from tanzhang.api.conditional import version_seen, version_tag, versioned
 from tanzhang.api.given import Now, TheCaller, TheHome
-from tanzhang.api.paging import Cursor, Limit, Page, number_after, page_of, size_of, tagged, text_after, version_seen
+from tanzhang.api.paging import Cursor, Limit, Page, number_after, page_of, size_of, text_after
 from tanzhang.core.access import Role
 from tanzhang.service import partners as service
 
@@ -88,7 +89,7 @@ def add(
 ) -> Response[Any]:
     """Register a partner. It may report within seconds, in every process."""
     found = service.add_partner(home, msgspec.to_builtins(data), actor=actor_of(request, caller), now=now)
-    return Response(found, status_code=201, headers={"etag": f'"{found["version"]}"'})
+    return Response(found, status_code=201, headers={"etag": version_tag(found["version"])})
 
 
 @get("/v1/partners", opt=allow(Role.OPERATOR, Role.AUDITOR, Role.CITY), sync_to_thread=True, tags=_TAGS)
@@ -110,7 +111,7 @@ def show(
     """What holds of a partner, and how many rows it sent today; a partner sees itself."""
     check_own(caller, partner)
     found = service.described_partner(home, partner, now=now)
-    return tagged(
+    return versioned(
         request, f"{found['version']}-{found['rows_today']}" if found["rows_today"] else found["version"], found
     )
 
@@ -128,7 +129,7 @@ def change(
     changes = msgspec.to_builtins(data)
     actor, seen = actor_of(request, caller), version_seen(request)
     found = service.change_partner(home, partner, changes, version=seen, actor=actor, now=now)
-    return Response(found, headers={"etag": f'"{found["version"]}"'})
+    return Response(found, headers={"etag": version_tag(found["version"])})
 
 
 @post("/v1/partners/{partner:str}/suspend", opt=_OPERATOR, sync_to_thread=True, status_code=200, tags=_TAGS)

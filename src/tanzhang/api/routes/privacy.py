@@ -8,7 +8,7 @@ from litestar import Response, delete, get, post
 from litestar.params import FromPath, FromQuery
 
 from tanzhang.api.access import COOKIE
-from tanzhang.api.conditional import answered
+from tanzhang.api.conditional import private_json
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.routes.me import OWN, AnyRequest, Cursor, Limit
 from tanzhang.service.privacy import (
@@ -30,7 +30,7 @@ _TAGS = ["privacy"]
 def my_sessions(home: TheHome, caller: TheCaller, request: AnyRequest) -> Response[Any]:
     """Where one is signed in; ``this`` is the session that asks."""
     found = sessions(home, caller.subject, request.cookies.get(COOKIE))
-    return answered(request, {"items": found, "next": None})
+    return private_json(request, {"items": found, "next": None})
 
 
 @delete("/v1/me/sessions/{name:str}", opt=OWN, sync_to_thread=True, tags=_TAGS)
@@ -43,7 +43,7 @@ def sign_out(home: TheHome, caller: TheCaller, request: AnyRequest, name: FromPa
 @get("/v1/me/identities", opt=OWN, sync_to_thread=True, tags=_TAGS)
 def my_identities(home: TheHome, caller: TheCaller, request: AnyRequest) -> Response[Any]:
     """With what one signs in. Another one is added by signing in with it while signed in."""
-    return answered(request, {"items": identities(home, caller.subject), "next": None})
+    return private_json(request, {"items": identities(home, caller.subject), "next": None})
 
 
 @delete("/v1/me/identities/{name:str}", opt=OWN, sync_to_thread=True, tags=_TAGS)
@@ -58,7 +58,7 @@ def my_access_log(
     home: TheHome, caller: TheCaller, request: AnyRequest, cursor: Cursor = None, limit: Limit = 50
 ) -> Response[Any]:
     """Who read one's data or was given a copy, the latest first: staff, commands of the operator, own exports."""
-    return answered(request, looks(home, caller.subject, cursor=cursor, limit=limit))
+    return private_json(request, looks(home, caller.subject, cursor=cursor, limit=limit))
 
 
 @post("/v1/me/export", opt=OWN, sync_to_thread=True, tags=_TAGS, status_code=200)
@@ -75,7 +75,7 @@ def my_export(
 @get("/v1/me/erasure", opt=OWN, sync_to_thread=True, tags=_TAGS)
 def see_erasure(home: TheHome, caller: TheCaller, request: AnyRequest) -> Response[Any]:
     """Whether erasing was asked for, and when it will be done."""
-    return answered(request, erasure_state(home, caller.subject))
+    return private_json(request, erasure_state(home, caller.subject))
 
 
 @post("/v1/me/erasure", opt=OWN, sync_to_thread=True, tags=_TAGS, status_code=202)

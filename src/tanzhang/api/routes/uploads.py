@@ -12,10 +12,11 @@ from litestar import Request, Response, delete, get, head, patch, post
 from litestar.params import FromPath, FromQuery, HeaderParameter
 from litestar.response import Stream
 
+from tanzhang.api.conditional import NOT_MODIFIED, names_tag, private_json
 from tanzhang.api.documented import BINARY, UPLOAD, answered, operation_with, refused
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.problems import problem_response
-from tanzhang.api.routes.actions import FOR_REPORTS, form_of, partner_of, tagged
+from tanzhang.api.routes.actions import FOR_REPORTS, form_of, partner_of
 from tanzhang.api.taking_in import TakingIn
 from tanzhang.api.waiting import in_thread
 from tanzhang.core.errors import TanzhangError
@@ -98,7 +99,7 @@ async def begin(request: Request[Any, Any, Any], home: TheHome, caller: TheCalle
     found = await anyio.to_thread.run_sync(
         lambda: service.begin(home, partner_of(caller), now=now, **msgspec.structs.asdict(asked))
     )
-    answer = tagged(request, found, status=201)
+    answer = private_json(request, found, status=201)
     answer.headers["location"] = f"/v1/uploads/{found['id']}"
     return answer
 
@@ -205,7 +206,7 @@ def _state(
         taking_in: TakingIn = request.app.state.taking_in
         taking_in.begin(name, wait_s=wait_s)
         found = service.state_of(home, partner, name)
-    return tagged(request, found, status=202 if found["state"] == "taking-in" else 200)
+    return private_json(request, found, status=202 if found["state"] == "taking-in" else 200)
 
 
 @get(
@@ -231,7 +232,7 @@ def list_uploads(
     if len(found) > most:
         found = found[:most]
         following = cursor_of(found[-1]["created_at"], found[-1]["id"])
-    return tagged(request, {"items": found, "next": following})
+    return private_json(request, {"items": found, "next": following})
 
 
 @delete(
@@ -262,8 +263,8 @@ def verdicts(
     """A CSV file with a line for each mistake: row, reference, verdict, code, field, message, remedy."""
     place, digest = service.verdict_file(home, partner_of(caller), upload)
     headers = {"etag": f'"{digest}"', "cache-control": "private, no-cache"}
-    if f'"{digest}"' in request.headers.get("If-None-Match", ""):
-        return Response(b"", status_code=304, headers=headers)
+    if names_tag(request, headers["etag"]):
+        return Response(b"", status_code=NOT_MODIFIED, headers=headers)
     return Stream(_parts(place), media_type="text/csv", headers=headers)
 
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from tanzhang.core.recipe import Recipe
 from tanzhang.core.record import CLAIMING
 from tanzhang.core.settlement import Rules
-from tanzhang.engine.columns import fixed_bytes, given, identities, integers, said
+from tanzhang.engine.columns import date32_of, fixed_bytes, given, identities, integers, said
 from tanzhang.engine.prepare import Plans, owners, prepare
 from tanzhang.engine.records import ARROW_TYPES, RECORD_COLUMNS
 from tanzhang.engine.settle import SAME_REPORT
@@ -115,7 +115,7 @@ def _recent(settled: pa.Table, window: Window, recipes: Mapping[str, Recipe], ru
     if window.day is not None:
         day = integers(settled["day"], pa.int32())
         for period, first in (("day", window.day), ("month", window.day.replace(day=1))):
-            found |= plans.capped[period][plans.number] & (day >= (first - date(1970, 1, 1)).days)
+            found |= plans.capped[period][plans.number] & (day >= date32_of(first))
     return found
 
 
