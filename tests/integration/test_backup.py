@@ -26,20 +26,10 @@ from tanzhang.stores.home import Home
 from tanzhang.stores.witnesses import Use, set_policy
 
 from ..homes import BOX_MG, account, assert_verified, balance, box, new_home, on, problems, settle_on, write
-from ..postgres import Server
 from ..s3 import Bucket
 from ..witnesses import running_witness
 
 WORDS = "four words nobody guesses"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest) -> Callable[[str], str | None]:
-    """The address of a book in a new database, None for one in the home."""
-    if request.param == "sqlite":
-        return lambda _: None
-    server: Server = request.getfixturevalue("postgres")
-    return lambda schema: server.address(server.database(), schema)
 
 
 @pytest.fixture

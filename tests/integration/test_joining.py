@@ -40,18 +40,9 @@ from ..homes import (
     withdrawal,
     write,
 )
-from ..postgres import Server
 
 ME, OTHER = uuid.UUID(int=7 << 100), uuid.UUID(int=9 << 100)
 RIDE_MG = 10_000 * METRO_MG_PER_M
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def home(request: pytest.FixtureRequest, quick: Path) -> Home:
-    if request.param == "sqlite":
-        return new_home(quick / "home")
-    server: Server = request.getfixturevalue("postgres")
-    return new_home(quick / "home", book=server.address(server.database(), "joining"))
 
 
 def report(home: Home, name: str, events: list[dict[str, Any]], day: int) -> None:

@@ -26,7 +26,6 @@ from tanzhang.stores.home import Home
 from tanzhang.stores.migrations import HERE, revisions, upgrade
 
 from ..homes import assert_verified, balance, box, new_home, on, settle_on, write
-from ..postgres import Server
 
 DIED = 77
 NEXT = '''"""A table more, a column more: what a later release might add.
@@ -58,15 +57,6 @@ home = Home(Path(sys.argv[1]), migrating=True)
 files.on_write = lambda point, path: os._exit({DIED}) if point == sys.argv[3] else None
 migrate(home, script=Path(sys.argv[2]))
 """
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, quick: Path) -> Callable[[str], str | None]:
-    """The address of a book in a new database, None for one in the home."""
-    if request.param == "sqlite":
-        return lambda _: None
-    server: Server = request.getfixturevalue("postgres")
-    return lambda name: server.address(server.database(), name)
 
 
 @pytest.fixture

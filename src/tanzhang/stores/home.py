@@ -54,6 +54,7 @@ from tanzhang.stores.register.epochs import Epochs
 from tanzhang.stores.register.joinings import Joinings
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.people import People
+from tanzhang.stores.register.points import Points
 from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
 from tanzhang.stores.register.uploads import Uploads
@@ -302,6 +303,11 @@ class Home:
     def audit(self) -> Audit:
         """The trail of dangerous acts."""
         return Audit(self.book)
+
+    @cached_property
+    def points(self) -> Points:
+        """What accounts hold in points, and every movement of them."""
+        return Points(self.book)
 
     @cached_property
     def chores(self) -> Chores:

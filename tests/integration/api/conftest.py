@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from litestar import Litestar
@@ -20,18 +19,9 @@ from tanzhang.core.access import Scope
 from tanzhang.service.access import issue_key
 from tanzhang.stores.home import Home
 
-from ...homes import new_home, on
-from ...postgres import Server
+from ...homes import on
 
 NOW = on(8)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def home(request: pytest.FixtureRequest, quick: Path) -> Home:
-    if request.param == "sqlite":
-        return new_home(quick / "home")
-    server: Server = request.getfixturevalue("postgres")
-    return new_home(quick / "home", book=server.address(server.database(), "access"))
 
 
 @pytest.fixture

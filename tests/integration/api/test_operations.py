@@ -41,18 +41,9 @@ from tanzhang.service.receive import Receiver, Request
 from tanzhang.stores.home import Home
 
 from ...homes import box, new_home, on, settle_on, write
-from ...postgres import Server
 
 NOW = on(9)
 TOKEN = "a token for the metrics"  # noqa: S105 - of a test
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def home(request: pytest.FixtureRequest, quick: Path) -> Home:
-    if request.param == "sqlite":
-        return new_home(quick / "home")
-    server: Server = request.getfixturevalue("postgres")
-    return new_home(quick / "home", book=server.address(server.database(), "operations"))
 
 
 @get("/secret-of/{person:str}", opt=allow(Role.PARTNER, scope=Scope.LEDGER), sync_to_thread=True)

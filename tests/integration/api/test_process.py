@@ -8,7 +8,6 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
 
 import httpx
 import pytest
@@ -18,17 +17,8 @@ from tanzhang.service.access import issue_key
 from tanzhang.service.standing import standings
 from tanzhang.stores.home import Home
 
-from ...homes import box, new_home
-from ...postgres import Server
+from ...homes import box
 from .conftest import bearer, serving
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def home(request: pytest.FixtureRequest, quick: Path) -> Home:
-    if request.param == "sqlite":
-        return new_home(quick / "home")
-    server: Server = request.getfixturevalue("postgres")
-    return new_home(quick / "home", book=server.address(server.database(), "served"))
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

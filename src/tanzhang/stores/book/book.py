@@ -45,6 +45,7 @@ from tanzhang.stores.book.schema import (
     link_file,
     metadata,
     plan,
+    points_move,
     posting,
     replacement,
     schema_revision,
@@ -313,14 +314,11 @@ class Book:
 
     def postings(self, number: int) -> pa.Table:
         """A batch's postings (account, unit, amount), sorted by unit and account."""
-        statement = sa.select(posting).where(posting.c.batch == number).order_by(posting.c.unit, posting.c.first)
-        return postings_of(self.query(statement))
+        own = sa.select(posting).where(posting.c.batch == number)
+        return postings_of(self.query(own.order_by(posting.c.unit, posting.c.first)))
 
     def balance(self, account: uuid.UUID) -> dict[str, int]:
-        """Unit -> what an account holds, of the units it has any of: its postings, and what was transferred.
-
-        One look-up in each batch.
-        """
+        """Unit -> what an account holds, of units it has any of: postings, one look-up a batch, and transfers."""
         sums = {unit: sum(amounts.values()) for unit, amounts in self.posted(account).items()}
         for unit, amount in self.transferred(account).items():
             sums[unit] = sums.get(unit, 0) + amount
@@ -618,7 +616,7 @@ class Book:
         count = len(settings)
         if settings.pop("settings_check", None) != settings_check(settings):
             problems.append(_row_changed("table home is not what the home was set up with", f"{self.name}: home"))
-        without = {link: self._erased_links(), transfer: self._erased_transfers()}
+        without = {link: self._erased_links(), **{table: self._erased(table) for table in (transfer, points_move)}}
         for table in CHAINED:
             head = EMPTY_HEAD["head"]
             heads[table.name] = [head]
@@ -639,13 +637,13 @@ class Book:
         found: set[int] = set()
         for row in self.rows(erasure):
             with suppress(ValueError, TypeError):  # then its chain is wrong too
-                found |= set(json.loads(row.links))
+                found.update(json.loads(row.links))
         return found
 
-    def _erased_transfers(self) -> set[int]:
-        """Legs of transfers that were erased, as the rows of table replacement say."""
-        erased = sa.select(replacement.c.number).where(replacement.c.kind == transfer.name)
-        return {row.number for row in self.query(erased)}
+    def _erased(self, table: sa.Table) -> set[int]:
+        """Rows of a table that were erased, as the rows of table replacement say."""
+        own = sa.select(replacement.c.number).where(replacement.c.kind == table.name)
+        return {row.number for row in self.query(own)}
 
     @property
     def integrity_check(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -183,6 +183,23 @@ transfer = _chained(
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("transfer_account", "account"),
 )
+# One movement of points between an account and a counter; what it adds to the account, the counter has less, so that a
+# row sums to zero (stores/register/points.py). ``lots`` are the parts: last day, first day, amount. A move of an erased
+# person has no account.
+points_move = _chained(
+    "points_move",
+    sa.Column("unit", TEXT, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("reference", TEXT, nullable=False),
+    sa.Column("account", TEXT, nullable=False),
+    sa.Column("counter", TEXT, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("lots", TEXT, nullable=False),
+    sa.Column("memo", TEXT),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("points_move_account", "account", "seq"),
+    sa.Index("points_move_reference", "unit", "kind", "reference", unique=True),
+)
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
     "seal_key",
@@ -234,6 +251,7 @@ CHAINED: tuple[sa.Table, ...] = (
     erasure,
     replacement,
     transfer,
+    points_move,
 )
 APPEND_ONLY = (home, posting, tally, *CHAINED)
 ONLY_ADDED = "append_only"
@@ -248,7 +266,11 @@ def append_only() -> tuple[sa.Table, ...]:
 
 
 # The tables whose rows can be made to say no more whose they were, and the columns that are emptied then.
-ERASABLE: Mapping[sa.Table, tuple[str, ...]] = {link: ("child", "account"), transfer: ("account",)}
+ERASABLE: Mapping[sa.Table, tuple[str, ...]] = {
+    link: ("child", "account"),
+    transfer: ("account",),
+    points_move: ("account",),
+}
 
 
 def erasing_sql(table: sa.Table, same: str) -> str:
@@ -278,10 +300,21 @@ def is_erased(table: sa.Table, row: Any) -> bool:
 
 def append(con: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> int:
     """Add the next row of a chained table; returns its number."""
-    seq, head = end_of(con, table)
-    row = {column.name: values.get(column.name) for column in table.c if column.name != "chain"} | {"seq": seq}
-    con.execute(table.insert(), {**row, "chain": chain_link(head, table.name, row)})
-    return seq
+    return append_many(con, table, [values])
+
+
+def append_many(con: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Add rows to a chained table, in their order; returns the number of the first one."""
+    first, head = end_of(con, table)
+    names = [column.name for column in table.c if column.name != "chain"]
+    added = []
+    for seq, values in enumerate(rows, first):
+        row = {name: values.get(name) for name in names} | {"seq": seq}
+        head = chain_link(head, table.name, row)
+        added.append({**row, "chain": head})
+    if added:
+        con.execute(table.insert(), added)
+    return first
 
 
 def end_of(con: sa.Connection, table: sa.Table) -> tuple[int, str]:

@@ -338,6 +338,33 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest"),
     )
     op.create_table(
+        "points_lot",
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("account", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("last_day", TEXT, nullable=False),
+        sa.Column("first_day", TEXT, nullable=False),
+        sa.Column("granted", sa.BigInteger(), nullable=False),
+        sa.Column("available", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("unit", "account", "last_day", "first_day"),
+    )
+    op.create_table(
+        "points_move",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("counter", TEXT, nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("lots", TEXT, nullable=False),
+        sa.Column("memo", TEXT, nullable=True),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("points_move_account", "points_move", ["account", "seq"], unique=False)
+    op.create_index("points_move_reference", "points_move", ["unit", "kind", "reference"], unique=True)
+    op.create_table(
         "posting",
         sa.Column("batch", sa.Integer(), nullable=False),
         sa.Column("unit", TEXT, nullable=False),
