@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -59,6 +59,8 @@ from tanzhang.stores.book.schema import (
 from tanzhang.stores.book.sqlite import SqliteDatabase
 from tanzhang.stores.postings import amount_in, pages, postings_of
 from tanzhang.stores.tallies import rows_to_add, runs_covering, tally_in
+
+_FEW = 100
 
 
 def database_at(place: Path | BookAddress) -> Database:
@@ -149,6 +151,10 @@ class Book:
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""
         self._engine.dispose()
+
+    def moment(self) -> datetime | None:
+        """What the clock of the database says, which all machines share; None where it is this machine's own."""
+        return self._database.moment()
 
     def revision(self) -> str | None:
         """The revision that the schema has come to; None in a book from before there were any."""
@@ -497,11 +503,10 @@ class Book:
     ) -> None:
         """The one commit point of a settlement, batch ``number``; ``also`` writes what else follows from it.
 
-        ``postings`` has account, unit and amount, sorted by account; ``counted`` is the batch's tally. ``finish``
-        waits for the batch's files and returns its row; nothing waits inside the transaction, so that others can write
-        meanwhile. Refuses postings that do not sum to zero per unit (``unbalanced``) and a book in which another batch
-        was settled since ``heads`` were read (``book-moved``), so two settlements at once cannot both commit. ``also``
-        writes what else belongs to it.
+        ``postings`` (account, unit, amount) are sorted by account, ``counted`` is the batch's tally. ``finish`` waits
+        for the batch's files and returns its row; nothing waits inside the transaction, so that others can write.
+        Refuses postings that do not sum to zero per unit (``unbalanced``), and a book in which another batch was
+        settled since ``heads`` were read (``book-moved``), so two settlements at once cannot both commit.
         """
         units: list[str] = pc.unique(postings["unit"]).to_pylist()
         rows = [
@@ -657,9 +662,6 @@ class Book:
     def disk_bytes(self) -> int:
         """What the book takes on disk."""
         return self._database.disk_bytes()
-
-
-_FEW = 100
 
 
 def add_plans(con: sa.Connection, plans: Mapping[str, str]) -> None:
