@@ -76,7 +76,7 @@ class Joinings:
 
     def of_source(self, account: str) -> Any | None:
         """The joining by which an account stands joined to another."""
-        rows = self._book.query(sa.select(joining).where(_standing() & (joining.c.source == account)))
+        rows = self._book.query(_OF_SOURCE, {"account": account})
         return rows[0] if rows else None
 
     def into(self, account: str) -> list[Any]:
@@ -240,6 +240,10 @@ def _standing() -> sa.ColumnElement[bool]:
 
 def _carrying() -> sa.ColumnElement[bool]:
     return _standing() & (joining.c.carries == 1)
+
+
+# Asked with every look at an account, so it is not put together each time.
+_OF_SOURCE = sa.select(joining).where(_standing() & (joining.c.source == sa.bindparam("account")))
 
 
 def _edges(con: sa.Connection, accounts: Iterable[str]) -> dict[str, Any]:
