@@ -195,6 +195,9 @@ def intake(
     map_: Annotated[Path | None, typer.Option("--map", help="Mapping file for a foreign CSV or Parquet.")] = None,
     partner: Annotated[str | None, typer.Option("--partner", help="Id of the partner who submits.")] = None,
     table: Annotated[list[str] | None, typer.Option("--table", help="NAME=PATH of a mapping's look-up table.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would become of each row; keep nothing.")
+    ] = False,
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -202,19 +205,15 @@ def intake(
     with answering(as_json):
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line
-        from tanzhang.service.intake import intake as service
+        from tanzhang.service import intake as service
 
         opened = home_of(home)
         with progress_line("intake") as progress:
-            result = service(
-                opened,
-                file,
-                partner=partner,
-                mapping=map_,
-                tables=_tables(table or []),
-                now=now(),
-                progress=progress,
-            )
+            asked: dict[str, Any] = {"partner": partner, "mapping": map_, "tables": _tables(table or [])}
+            if dry_run:
+                result, _ = service.check(opened, file, **asked, now=now(), progress=progress)
+            else:
+                result = service.intake(opened, file, **asked, now=now(), progress=progress)
         if result["verdicts"] is not None:
             result["verdicts"] = str(opened.storage / result["verdicts"])
         answer(as_json, result, show.taken_in)

@@ -231,6 +231,15 @@ def test_what_a_partner_wrote_can_neither_steer_the_terminal_nor_vanish_as_marku
     assert "\x1b" not in bad.err
 
 
+def test_intake_can_say_what_would_become_of_each_row_and_keep_nothing(run: Run, home: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "b.ndjson", [box("b1"), "not JSON"])
+    would = run("intake", file, "--home", home, "--dry-run", "--json").json
+    assert (would["submission"], would["verdicts"]) == (None, None)
+    assert "nothing is kept" in run("intake", file, "--home", home, "--dry-run").out
+    done = run("intake", file, "--home", home, "--json").json
+    assert {**would, "submission": done["submission"], "verdicts": done["verdicts"]} == done
+
+
 def test_intake_of_a_file_of_which_nothing_is_accepted_ends_with_one(run: Run, home: Path, tmp_path: Path) -> None:
     answer = run("intake", write(tmp_path / "b.ndjson", ["not JSON"]), "--home", home, "--json")
     assert (answer.code, answer.json["accepted"]) == (1, 0)

@@ -528,6 +528,7 @@ def upgrade() -> None:
         sa.Column("sha256", TEXT, nullable=False),
         sa.Column("received", sa.BigInteger(), nullable=False),
         sa.Column("state", TEXT, nullable=False),
+        sa.Column("dry_run", sa.Boolean(), nullable=False),
         sa.Column("created_at", TEXT, nullable=False),
         sa.Column("changed_at", TEXT, nullable=False),
         sa.Column("submission", NUMBER, nullable=True),
