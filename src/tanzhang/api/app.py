@@ -27,6 +27,7 @@ from tanzhang.api.access import FRAMEWORK_PATH, Recogniser, check_access, check_
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.logs import start_logging
 from tanzhang.api.observing import Service, watch_service
+from tanzhang.api.orphans import end_with_server
 from tanzhang.api.routes import (
     accounts,
     actions,
@@ -156,6 +157,7 @@ def _operation_id(_: HTTPRouteHandler, method: Method, path: list[str | PathPara
 
 def home_served() -> Home:
     """The home that the environment names, in a process of a server: logs, metrics and traces begin with it."""
+    end_with_server()
     start_logging()
     start_tracing()
     watch_service()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,6 +93,7 @@ STATUS: Mapping[str, int] = {
     "overloaded": 503,
     "book-unusable": 503,
     "storage-unusable": 503,
+    "file-system": 503,
     "tile-path-invalid": 404,
     "log-file-unknown": 404,
     "log-entry-unknown": 404,
@@ -111,6 +113,8 @@ _OF_STATUS = {
     413: ("body-too-large", "send less at once, or use an upload"),
     415: ("media-type-unknown", "use a content type that the OpenAPI document names"),
 }
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+"""What the operating system says of a disk that is full or failing, as against a bug of ours."""
 _log = logger("tanzhang.api")
 
 
@@ -177,7 +181,12 @@ def _place(found: Mapping[str, Any]) -> str:
 
 
 def on_anything(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Answer a bug without telling a stranger about the inside; the log has it all."""
+    """Answer a bug, or a disk that is full, without telling a stranger about the inside; the log has it all."""
     _log.error("request failed", method=request.method, route=request.scope.get("path_template"), exc_info=error)
-    problem = Problem("internal-error", "something went wrong inside", request.url.path, "try again; then report it")
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        remedy = "wait as long as header Retry-After says and send it again"
+        problem = Problem("file-system", "nothing can be written at the moment", request.url.path, remedy)
+    else:
+        remedy = "try again; then report it"
+        problem = Problem("internal-error", "something went wrong inside", request.url.path, remedy)
     return problem_response(TanzhangError(problem))

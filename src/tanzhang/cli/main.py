@@ -32,6 +32,7 @@ from tanzhang.cli.common import (
     fail,
     folder_of,
     home_of,
+    home_to_close,
     now,
     say,
 )
@@ -49,7 +50,7 @@ from tanzhang.cli.staff import staff_app
 from tanzhang.cli.totals import city_app, epoch_app
 from tanzhang.cli.witness import witness_app
 from tanzhang.cli.work import work
-from tanzhang.core.errors import Problem, TanzhangError, refuse
+from tanzhang.core.errors import Problem, TanzhangError, file_system_problem, refuse
 
 app = typer.Typer(
     name="tanzhang",
@@ -237,7 +238,7 @@ def settle(
         from tanzhang.cli.progress import progress_line
         from tanzhang.service.settle import settle as service
 
-        opened = home_of(home)
+        opened = home_to_close(home)
         day = None if through is None else day_of(through, "--through")
         with progress_line("settle") as progress:
             result = service(opened, through=day, now=now(), progress=progress, engine=chosen)
@@ -270,7 +271,7 @@ def tidy(
         from tanzhang.cli import show
         from tanzhang.service.retention import tidy as service
 
-        answer(as_json, service(home_of(home), now=now(), dry_run=dry_run), show.tree)
+        answer(as_json, service(home_to_close(home), now=now(), dry_run=dry_run), show.tree)
 
 
 @app.command()
@@ -308,9 +309,7 @@ def _misused(error: Any) -> Problem:
 
 def _unexpected(error: Exception) -> Problem:
     if isinstance(error, OSError):
-        where = str(error.filename or "file system")
-        remedy = "check the path, its permissions and the free space, then run the same command again"
-        return Problem("file-system", error.strerror or str(error), where, remedy)
+        return file_system_problem(error)
     from tanzhang.stores.storage import refusal_in
 
     refusal = refusal_in(error)

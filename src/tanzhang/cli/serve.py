@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from multiprocessing import set_start_method
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
 from tanzhang.cli.beside import worker_beside
 from tanzhang.cli.common import HomeOption, answering, folder_of, home_of
+from tanzhang.cli.counters import counters
 
 
 def serve(
@@ -28,8 +28,8 @@ def serve(
         from granian.constants import Interfaces, Loops
 
         home_of(home)  # what is wrong with it is said here and not by every process
-        with TemporaryDirectory(prefix="tanzhang-metrics-") as counters:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = counters  # looked at when the client is imported
+        with counters() as folder:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # looked at when the client is imported
             from tanzhang.api.app import HOME_VARIABLE
             from tanzhang.api.logs import SERVER_LOGGING
             from tanzhang.web.app import served

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tanzhang.cli.common import answer, answering, day_of, home_of, now, vkey_of
+from tanzhang.cli.common import answer, answering, day_of, home_of, home_to_close, now, vkey_of
 
 if TYPE_CHECKING:
     from datetime import date
@@ -37,7 +37,7 @@ def close(
     with answering(as_json):
         from tanzhang.service.epoch import close as service
 
-        opened = home_of(home)
+        opened = home_to_close(home)
         with progress_line("epoch") as progress:
             result = service(opened, _day(day, "--day"), now=now(), progress=progress)
         answer(as_json, {"status": "closed", **result}, show.tree)

@@ -48,3 +48,10 @@ class TanzhangError(Exception):
 def refuse(code: str, message: str, *, where: str, remedy: str) -> TanzhangError:
     """Build the error for a single problem; the caller raises it."""
     return TanzhangError(Problem(code, message, where, remedy))
+
+
+def file_system_problem(error: OSError) -> Problem:
+    """What the operating system refused to read or write: ``file-system``."""
+    where = str(error.filename or "file system")
+    remedy = "check the path, its permissions and the free space, then run the same command again"
+    return Problem("file-system", error.strerror or str(error), where, remedy)

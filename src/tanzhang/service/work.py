@@ -5,8 +5,9 @@ the home's lock, so of several workers one settles and the others find the home 
 that call others outside have a thread, and a home, of their own, so that nobody's slow server delays a settlement.
 
 What is settled is final, so a clock that was set forward must not close days that are not over: while the system's
-clock is ahead of where a clock that nobody can set says it should be, final chores wait (:class:`Clock`). A clock that
-was set back loses nothing: reports keep the day they came on, and what a batch consumed is known by its rows.
+clock is ahead of where a clock that nobody can set says it should be, final chores wait (:class:`Clock`). So they do
+while it is ahead of that of the database's server, which tells one that was wrong from the start. A clock that was set
+back loses nothing: reports keep the day they came on, and what a batch consumed is known by its rows.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tanzhang.core.errors import TanzhangError
+from tanzhang.core.errors import TanzhangError, file_system_problem
 from tanzhang.service.epoch import close
 from tanzhang.service.log import tidy as tidy_log
-from tanzhang.service.moments import received_at
+from tanzhang.service.moments import check_not_ahead, received_at
 from tanzhang.service.privacy import erase_due
 from tanzhang.service.retention import tidy
 from tanzhang.service.settle import settle
@@ -76,7 +77,7 @@ class Chore:
 
     ``do`` returns what it did as JSON members, None for nothing. Without ``wanted`` it is not even taken. ``lease``: if
     its worker dies another one takes it after so long. ``outside``: it calls others, and may wait for them. ``final``:
-    what it does rests on days being over.
+    what it does rests on days or hours being over, and cannot be undone.
     """
 
     name: str
@@ -104,7 +105,7 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
         Chore("publish", Every(timedelta(minutes=1)), _publish),
         Chore("tidy", Daily(timedelta(hours=3, minutes=30)), _tidy, final=True),
         Chore("tidy_log", Every(timedelta(hours=1)), _tidy_log),
-        Chore("forget", Every(timedelta(hours=1)), _forget, outside=True),
+        Chore("forget", Every(timedelta(hours=1)), _forget, outside=True, final=True),
         Chore("erase", Every(timedelta(hours=1)), _erase_due, final=True),
         Chore(
             "webhooks",
@@ -236,6 +237,7 @@ class Worker:
         self._open, self._todo, self._poll_s = open_home, tuple(todo), poll_s
         self._clock = clock or Clock()
         self._stop = threading.Event()
+        self._ahead = False
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
     def stop(self) -> None:
@@ -258,14 +260,29 @@ class Worker:
                 thread.join()
 
     def once(self) -> list[dict[str, Any]]:
-        """Do every chore now, whenever it would be due; what became of each."""
+        """Do every chore now, whenever it would be due; what became of each. ``clock-ahead``."""
         home = self._open()
+        check_not_ahead(home, self._clock.read()[0])
         return [
             self._do(home, each, self._clock.read()[0], failures=0) for each in self._todo if self._took(home, each)
         ]
 
     def _took(self, home: Home, chore: Chore) -> bool:
         return home.chores.take(chore.name, self.name, now=self._clock.read()[0], lease=chore.lease, always=True)
+
+    def _may_close(self, home: Home, now: datetime) -> bool:
+        """Whether days that are over by this moment are over by the clock of the book, too."""
+        try:
+            check_not_ahead(home, now)
+        except TanzhangError as error:
+            if error.code != "clock-ahead":
+                raise
+            if not self._ahead:
+                self._ahead = True
+                _log.error("clock-ahead: %s; nothing is settled from here", error.problems[0].message)
+            return False
+        self._ahead = False
+        return True
 
     def _lane(self, todo: Sequence[Chore]) -> None:
         home: Home | None = None
@@ -295,7 +312,9 @@ class Worker:
             row = rows.get(each.name)
             if self._stop.is_set() or (each.final and not trusted) or (row is not None and not is_due(row, now)):
                 continue
-            if each.wanted(home) and home.chores.take(each.name, self.name, now=now, lease=each.lease):
+            if not each.wanted(home) or (each.final and not self._may_close(home, now)):
+                continue
+            if home.chores.take(each.name, self.name, now=now, lease=each.lease):
                 done.append(self._do(home, each, now, failures=0 if row is None else row.failures))
         return done
 
@@ -326,6 +345,8 @@ class Worker:
 def _problem(error: Exception) -> dict[str, str]:
     if isinstance(error, TanzhangError):
         return dict(error.problems[0].as_dict())
+    if isinstance(error, OSError):
+        return file_system_problem(error).as_dict()
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
     return {"code": "internal-error", "message": reason, "where": "work", "remedy": "report this as a bug"}
 

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,6 +55,8 @@ from tanzhang.stores.book.schema import (
 from tanzhang.stores.book.sqlite import SqliteDatabase
 from tanzhang.stores.postings import amount_in, pages, postings_of
 from tanzhang.stores.tallies import rows_to_add, runs_covering, tally_in
+
+_FEW, _ALL = 100, 2**31 - 1
 
 
 def database_at(place: Path | BookAddress) -> Database:
@@ -145,6 +147,10 @@ class Book:
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""
         self._engine.dispose()
+
+    def moment(self) -> datetime | None:
+        """What the clock of the database says, which all machines share; None where it is this machine's own."""
+        return self._database.moment()
 
     def revision(self) -> str | None:
         """The revision that the schema has come to; None in a book from before there were any."""
@@ -491,11 +497,10 @@ class Book:
     ) -> None:
         """The one commit point of a settlement, batch ``number``; ``also`` writes what else follows from it.
 
-        ``postings`` has account, unit and amount, sorted by account; ``counted`` is the batch's tally. ``finish``
-        waits for the batch's files and returns its row; nothing waits inside the transaction, so that others can write
-        meanwhile. Refuses postings that do not sum to zero per unit (``unbalanced``) and a book in which another batch
-        was settled since ``heads`` were read (``book-moved``), so two settlements at once cannot both commit. ``also``
-        writes what else belongs to it.
+        ``postings`` (account, unit, amount) are sorted by account, ``counted`` is the batch's tally. ``finish`` waits
+        for the batch's files and returns its row; nothing waits inside the transaction, so that others can write.
+        Refuses postings that do not sum to zero per unit (``unbalanced``), and a book in which another batch was
+        settled since ``heads`` were read (``book-moved``), so two settlements at once cannot both commit.
         """
         units: list[str] = pc.unique(postings["unit"]).to_pylist()
         rows = [
@@ -617,8 +622,6 @@ class Book:
         return self._database.disk_bytes()
 
 
-_FEW = 100
-_ALL = 2**31 - 1
 # Asked with every balance, so it is not put together each time.
 _TRANSFERRED = (
     sa.select(transfer.c.unit, sa.func.sum(transfer.c.amount))
