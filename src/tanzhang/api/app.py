@@ -31,6 +31,7 @@ from tanzhang.api.routes import (
     actions,
     consents,
     deliveries,
+    friends,
     health,
     keys,
     ledger,
@@ -43,6 +44,7 @@ from tanzhang.api.routes import (
     session,
     sign_in,
     staff,
+    trail,
     uploads,
     webhooks,
 )
@@ -68,9 +70,11 @@ HANDLERS = [
     *ledger.handlers,
     *session.handlers,
     *staff.handlers,
+    *trail.handlers,
     *webhooks.handlers,
     *sign_in.handlers,
     *me.handlers,
+    *friends.handlers,
     *consents.handlers,
     *privacy.handlers,
     *log.handlers,
@@ -84,10 +88,11 @@ def create_app(
 ) -> Litestar:
     """The application over a home; ``now`` is the clock, the system's by default, ``also`` are handlers of pages.
 
-    With ``sorts`` what settlement adds is sorted by account in the background, so that reads stay fast.
+    With ``sorts`` what settlement adds is sorted by account in the background where no worker does it, so that reads
+    stay fast.
     """
     clock = now or (lambda: datetime.now(UTC))
-    reader = Reader(home, sorts=sorts)
+    reader = Reader(home, sorts=sorts, now=clock)
 
     def provide_home() -> Home:
         return home
