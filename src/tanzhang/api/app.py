@@ -33,6 +33,7 @@ from tanzhang.api.routes import (
     actions,
     consents,
     deliveries,
+    friends,
     health,
     keys,
     ledger,
@@ -45,6 +46,7 @@ from tanzhang.api.routes import (
     session,
     sign_in,
     staff,
+    trail,
     uploads,
     webhooks,
 )
@@ -70,9 +72,11 @@ HANDLERS = [
     *ledger.handlers,
     *session.handlers,
     *staff.handlers,
+    *trail.handlers,
     *webhooks.handlers,
     *sign_in.handlers,
     *me.handlers,
+    *friends.handlers,
     *consents.handlers,
     *privacy.handlers,
     *log.handlers,
@@ -86,10 +90,11 @@ def create_app(
 ) -> Litestar:
     """The application over a home; ``now`` is the clock, the system's by default, ``also`` are handlers of pages.
 
-    With ``sorts`` what settlement adds is sorted by account in the background, so that reads stay fast.
+    With ``sorts`` what settlement adds is sorted by account in the background where no worker does it, so that reads
+    stay fast.
     """
     clock = now or (lambda: datetime.now(UTC))
-    reader = Reader(home, sorts=sorts)
+    reader = Reader(home, sorts=sorts, now=clock)
 
     # Each asks for the one before, so that they are called one after the other: Litestar (2.25) makes a group of tasks
     # of those that it could call at once, which costs more than all of them.

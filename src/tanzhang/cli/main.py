@@ -48,6 +48,7 @@ from tanzhang.cli.serve import serve
 from tanzhang.cli.simulate import simulate
 from tanzhang.cli.staff import staff_app
 from tanzhang.cli.totals import city_app, epoch_app
+from tanzhang.cli.trail import audit
 from tanzhang.cli.witness import witness_app
 from tanzhang.cli.work import work
 from tanzhang.core.errors import Problem, TanzhangError, file_system_problem, refuse
@@ -299,6 +300,7 @@ app.command()(migrate)
 app.command()(work)
 app.command()(backup)
 app.command()(restore)
+app.command()(audit)
 
 
 def _misused(error: Any) -> Problem:

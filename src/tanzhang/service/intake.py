@@ -239,7 +239,7 @@ def _land(
         }
 
     plans = {plan.digest: plan.document for plan in screened.plans.values()}
-    count = counting(home, partner, screened.rows, received_day(home, now))
+    count = counting(home, partner, screened.rows, now)
     kept = home.book.add_submission(fingerprint, row, plans, landed.next_close, count)
     tell_rows(screened.accepted_rows, refused, codes)
     return _answer(home, SimpleNamespace(**kept))

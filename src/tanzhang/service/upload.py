@@ -90,6 +90,7 @@ def begin(
             f"{partner} has {count} unfinished uploads of {bytes_begun:,} bytes",
             where="uploads",
             remedy="finish or delete one of them; GET /v1/uploads lists them",
+            again_in_s=_expires_in_s(home, partner, now),
         )
     if shutil.disk_usage(home.folder).free < size + _SPARE_BYTES:
         raise refuse("overloaded", "there is no room for this file now", where="uploads", remedy="try again later")
@@ -311,6 +312,13 @@ def verdict_file(home: Home, partner: str, name: str) -> tuple[Place, str]:
             remedy="its counts are in the upload's state",
         )
     return home.storage / found.verdicts, found.verdicts_digest
+
+
+def _expires_in_s(home: Home, partner: str, now: datetime) -> float | None:
+    """When the first unfinished upload of a partner expires if nothing is added; None if all are being taken in."""
+    rows = [row for row in home.uploads.in_state(RECEIVING) if row.partner == partner]
+    ends = [datetime.fromisoformat(row.changed_at) + LASTS for row in rows]
+    return (min(ends) - now).total_seconds() if ends else None
 
 
 def _own(home: Home, partner: str, name: str) -> Any:

@@ -2,7 +2,8 @@
 
 A chore that fails is tried again, later each time, and keeps no other from its turn. Whatever books something holds
 the home's lock, so of several workers one settles and the others find the home busy, which is as it should be. Chores
-that call others outside have a thread, and a home, of their own, so that nobody's slow server delays a settlement.
+that call others outside, or sort what was settled, have a thread and a home of their own, so that neither somebody's
+slow server nor a large batch delays a settlement.
 
 What is settled is final, so a clock that was set forward must not close days that are not over: while the system's
 clock is ahead of where a clock that nobody can set says it should be, final chores wait (:class:`Clock`). So they do
@@ -24,6 +25,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tanzhang.core.errors import TanzhangError, file_system_problem
+from tanzhang.service.by_account import is_kept, keep
 from tanzhang.service.epoch import close
 from tanzhang.service.log import tidy as tidy_log
 from tanzhang.service.moments import check_not_ahead, received_at
@@ -76,8 +78,8 @@ class Chore:
     """Something to be done again and again.
 
     ``do`` returns what it did as JSON members, None for nothing. Without ``wanted`` it is not even taken. ``lease``: if
-    its worker dies another one takes it after so long. ``outside``: it calls others, and may wait for them. ``final``:
-    what it does rests on days or hours being over, and cannot be undone.
+    its worker dies another one takes it after so long. ``outside``: it calls others, and may wait for them. ``beside``:
+    it may take long, and books nothing. ``final``: what it does rests on days or hours being over, and stays so.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Chore:
     lease: timedelta = timedelta(seconds=10)
     wanted: Callable[[Home], bool] = lambda _home: True
     outside: bool = False
+    beside: bool = False
     final: bool = False
 
 
@@ -114,6 +117,14 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
             lease=timedelta(minutes=2),
             wanted=_has_told,
             outside=True,
+        ),
+        Chore(
+            "by_account",
+            Every(timedelta(seconds=2)),
+            _sort_by_account,
+            lease=timedelta(minutes=2),
+            wanted=lambda home: not is_kept(home),
+            beside=True,
         ),
     )
 
@@ -169,6 +180,11 @@ def _forget(home: Home, now: datetime) -> Said:
 def _erase_due(home: Home, now: datetime) -> Said:
     done = erase_due(home, now=now)
     return {"persons": done["persons"]} if done["persons"] else None
+
+
+def _sort_by_account(home: Home, _now: datetime) -> Said:
+    added = keep(home, wait=False)
+    return {"batches": added} if added else None
 
 
 def _has_told(home: Home) -> bool:
@@ -246,8 +262,10 @@ class Worker:
 
     def run(self, *, alive: Callable[[], bool] = lambda: True) -> None:
         """Do what is due, until stopped or no longer ``alive``."""
-        lanes = [[each for each in self._todo if each.outside == outside] for outside in (False, True)]
-        threads = [threading.Thread(target=self._lane, args=(lane,)) for lane in lanes if lane]
+        lanes: dict[tuple[bool, bool], list[Chore]] = {}
+        for each in self._todo:
+            lanes.setdefault((each.outside, each.beside), []).append(each)
+        threads = [threading.Thread(target=self._lane, args=(lane,)) for lane in lanes.values()]
         for thread in threads:
             thread.start()
         try:
