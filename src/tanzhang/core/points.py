@@ -6,9 +6,9 @@ only entitle to them. :func:`award_exact` is the definition, act by act in plain
 
 What is decided, in this order:
 
-1. **Rules.** Every rule that fits an act awards, each by itself: rules add up. A rule fits by behaviour, partner, region
-   and evidence class; its amount is exact until it is rounded once, with the evidence class's share and the campaign's
-   multiplier in it. What a campaign adds at a sponsor's cost is a line of its own.
+1. **Rules.** Every rule that fits an act awards, each by itself: rules add up. A rule fits by behaviour, partner,
+   region and evidence class; its amount is exact until it is rounded once, with the evidence class's share and the
+   campaign's multiplier in it. What a campaign adds at a sponsor's cost is a line of its own.
 2. **Streaks.** A rule for a streak awards on the act that completes so many local days in a row.
 3. **Limits**, one after the other: first times, then caps as the file lists them. Each looks at a person's lines in the
    declared total order (end of the act, action id, rule); what one let through counts for it even where a later one
@@ -247,17 +247,17 @@ class Act:
         return self.granted_mg if measure == GRANTED else self.inputs.get(measure)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Award:
     """Points of an act by a rule (its place among the programme's), with the days on which they can be used."""
 
     place: int
     rule: int
-    sponsor: str | None = field(compare=False)
+    sponsor: str | None
     points: int
     first_day: date
     last_day: date
-    collect_by: date | None = field(compare=False)
+    collect_by: date | None
 
 
 Used = Mapping[tuple[bytes, str, date], int]
