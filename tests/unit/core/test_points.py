@@ -99,6 +99,10 @@ def test_rules_that_fit_add_up_and_others_give_nothing() -> None:
     assert points([act(region="CN-110101")], programme(rule(regions=frozenset({"CN-110000"})))) == [10]
 
 
+def test_an_act_of_which_a_cap_left_nothing_earns_nothing() -> None:
+    assert points([act(granted_mg=0), act(1, granted_mg=1)], programme(rule())) == [0, 10]
+
+
 def test_share_multiplier_and_amount_are_rounded_once_together() -> None:
     by_gram = rule(
         measure="granted_mg",
