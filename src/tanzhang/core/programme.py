@@ -97,7 +97,8 @@ class Programme:
     """One scheme's rules. ``methodologies`` is in order of preference among equals; ``windows`` in days by family.
 
     ``at_once`` are the families whose acts with an issuer's identifier are settled as soon as they come.
-    ``grading`` names the grading schemes that it uses, ``badges`` the badges that it gives.
+    ``grading`` names the grading schemes that it uses, ``badges`` the badges that it gives, ``points`` its points
+    programmes.
     ``rehearsal`` marks a programme whose bookings are no claims: only it takes mappings that shift days.
     """
 
@@ -120,6 +121,7 @@ class Programme:
     at_once: frozenset[str] = frozenset()
     badges: tuple[str, ...] = ()
     friends: Friends = Friends()
+    points: tuple[str, ...] = ()
 
     def window_days(self, family: str, published: int) -> int:
         """The window of an activity family here: the programme's own, else the methodology's."""

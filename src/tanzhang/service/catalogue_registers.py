@@ -330,6 +330,12 @@ class Registers:
                 known = [Path(each).stem for each in self.files if kind_of(each) == "badge"]
                 remedy = f"add the file at badges/{badge}.yaml{or_near(badge, known)}"
                 self._note("unknown-badge", f"no badge {badge}", document.where("badges", index), remedy)
+        known = sorted({each.split("/")[1] for each in self.files if kind_of(each) == "points"})
+        for index, points in enumerate(programme.points):
+            if points not in known:
+                remedy = f"add the file at points/{points}/v1.yaml{or_near(points, known)}"
+                where = document.where("points", index)
+                self._note("unknown-points-programme", f"no points programme {points}", where, remedy)
 
     # -- badges
 

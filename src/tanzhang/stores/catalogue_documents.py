@@ -126,6 +126,7 @@ def read_programme(document: Document, known: Iterable[str]) -> Programme:
         at_once=frozenset(data.get("at_once", ())),
         badges=tuple(data.get("badges", ())),
         friends=Friends(**data.get("friends", {})),
+        points=tuple(data.get("points", ())),
     )
 
 
