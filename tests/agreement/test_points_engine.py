@@ -190,7 +190,7 @@ def assert_equal(found: Awards, acts: list[Act], programme: PointsProgramme, use
     assert found.spent == exact.spent
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_columns_award_what_the_definition_awards(data: st.DataObject) -> None:
     programme, acts = data.draw(programmes()), data.draw(batches())
@@ -231,7 +231,7 @@ def test_every_shipped_programme_awards_the_same_in_columns(points_id: str) -> N
     assert_equal(found, acts, programme, {}, {}, start + timedelta(days=14))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_any_order_of_rows_gives_the_same_points(data: st.DataObject) -> None:
     programme, acts = data.draw(programmes()), data.draw(batches())
@@ -244,7 +244,7 @@ def test_any_order_of_rows_gives_the_same_points(data: st.DataObject) -> None:
     assert Counter(map(str, one.used.to_pylist())) == Counter(map(str, other.used.to_pylist()))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=12), st.data())
 def test_capped_totals_of_a_day_do_not_depend_on_which_act_came_first(grams: list[int], data: st.DataObject) -> None:
     programme = points_versions(Catalogue(), "ant_forest_energy")[0]

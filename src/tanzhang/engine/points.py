@@ -133,6 +133,16 @@ class _Lines:
         return _Lines(self.act[keep], self.rule[keep], self.sponsor[keep], self.points[keep])
 
 
+@dataclass(frozen=True, slots=True)
+class _Fits:
+    """How a rule fits each row: the numbers of its share and its multiplier (with who pays it), -1 for not at all."""
+
+    share: Numbers
+    shares: Sequence[Fraction]
+    factor: Numbers
+    factors: Sequence[tuple[Fraction, str | None]]
+
+
 class _Run:
     """One call of :func:`award`."""
 
@@ -171,9 +181,9 @@ class _Run:
         parts = []
         for number, rule in enumerate(self.programme.rules):
             share_of, shares = _shares(rule, texts)
-            campaign_of, factors = self._campaigns(rule)
-            fits = (share_of[combination] >= 0) & (campaign_of[of_day] >= 0)
-            parts += list(self._lines(number, rule, fits, share_of, shares, campaign_of, factors, combination, of_day))
+            factor_of, factors = self._campaigns(rule)
+            fits = _Fits(share_of[combination], shares, factor_of[of_day], factors)
+            parts += list(self._lines(number, rule, fits))
         if not parts:
             none = np.zeros(0, dtype=np.int64)
             return _Lines(none, none, none, none)
@@ -194,41 +204,31 @@ class _Run:
             numbers.append(factors.setdefault(factor, len(factors)))
         return np.array(numbers, dtype=np.int64), list(factors)
 
-    def _lines(
-        self,
-        number: int,
-        rule: PointsRule,
-        fits: Flags,
-        share_of: Numbers,
-        shares: Sequence[Fraction],
-        campaign_of: Numbers,
-        factors: Sequence[tuple[Fraction, str | None]],
-        combination: Numbers,
-        of_day: Numbers,
-    ) -> Iterator[_Lines]:
+    def _lines(self, number: int, rule: PointsRule, fits: _Fits) -> Iterator[_Lines]:
         """The lines of one rule: those of the rule itself, then those that sponsors of campaigns pay."""
+        there = (fits.share >= 0) & (fits.factor >= 0)
         if rule.measure not in (None, GRANTED):
-            fits = fits & given(self.records, str(rule.measure))
-        rows = np.flatnonzero(fits)
+            there &= given(self.records, str(rule.measure))
+        rows = np.flatnonzero(there)
         if not len(rows):
             return
         measured = np.zeros(len(rows), dtype=np.int64)
         if rule.measure is not None:
             measured = integers(self.records[rule.measure], pa.int64())[rows]
         tier_of = np.searchsorted([tier.start for tier in rule.tiers], measured, "right") - 1
-        kind = (share_of[combination[rows]] * len(factors) + campaign_of[of_day[rows]]) * len(rule.tiers) + tier_of
+        kind = (fits.share[rows] * len(fits.factors) + fits.factor[rows]) * len(rule.tiers) + tier_of
         base = np.zeros(len(rows), dtype=np.int64)
         extra = np.zeros(len(rows), dtype=np.int64)
         payer = np.full(len(rows), -1, dtype=np.int64)
         for each in _distinct(kind[tier_of >= 0]).tolist():
             here = np.flatnonzero((kind == each) & (tier_of >= 0))
             rest, tier = divmod(each, len(rule.tiers))
-            share, campaign = divmod(rest, len(factors))
-            multiplier, sponsor = factors[campaign]
-            amount = self._amounts(rule.tiers[tier], shares[share], multiplier, measured[here])
+            share, factor = divmod(rest, len(fits.factors))
+            multiplier, sponsor = fits.factors[factor]
+            amount = self._amounts(rule.tiers[tier], fits.shares[share], multiplier, measured[here])
             base[here] = amount
             if sponsor is not None:
-                base[here] = self._amounts(rule.tiers[tier], shares[share], Fraction(1), measured[here])
+                base[here] = self._amounts(rule.tiers[tier], fits.shares[share], Fraction(1), measured[here])
                 extra[here] = amount - base[here]
                 payer[here] = self.sponsor_number[sponsor]
         own = -1 if rule.sponsor is None else self.sponsor_number[rule.sponsor]
@@ -325,8 +325,9 @@ class _Run:
         run = np.cumsum(breaks) - 1
         length = day - begun[run] + 1
         self._add(key, account[heads], begun, np.bincount(run).astype(np.int64))
-        done = length % streak.days == 0
-        return acts[done if streak.repeats else length == streak.days]
+        done = length % streak.days == 0 if streak.repeats else length == streak.days
+        completing: Numbers = acts[done]
+        return completing
 
     def _latest_runs(self, key: str) -> tuple[Numbers, Numbers]:
         """Of each account the first day of its latest days in a row, and the day after their last."""
@@ -520,12 +521,13 @@ def _places(found: Numbers, values: Numbers) -> Numbers:
         return np.searchsorted(found, values)
     table = np.zeros(int(found[-1] - found[0]) + 1, dtype=np.int64)
     table[found - found[0]] = np.arange(len(found))
-    return table[values - found[0]]
+    places: Numbers = table[values - found[0]]
+    return places
 
 
 def _total_order(group: Numbers, ended: Numbers, actions: Bytes) -> Numbers:
     """Rows by group, end of the act and action id. Few acts end at one moment: ids are compared only where they do."""
-    order = np.lexsort((ended, group))
+    order = _by_group_and_end(group, ended)
     tied = ~(_changes(group[order]) | _changes(ended[order]))
     if not tied.any():
         return order
@@ -533,9 +535,20 @@ def _total_order(group: Numbers, ended: Numbers, actions: Bytes) -> Numbers:
     places = np.flatnonzero(tied)
     rows = order[places]
     halves = np.ascontiguousarray(actions[rows]).view(">u8").astype(np.uint64)
-    # The sort is stable over groups and ends that are in order already, so rows stay within the places of their tie.
-    order[places] = rows[np.lexsort((halves[:, 1], halves[:, 0], ended[rows], group[rows]))]
+    # Group and end are in order already, so rows stay within the places of their tie.
+    order[places] = rows[np.lexsort((rows, halves[:, 1], halves[:, 0], ended[rows], group[rows]))]
     return order
+
+
+def _by_group_and_end(group: Numbers, ended: Numbers) -> Numbers:
+    """One sort of one number where both fit it, which they do for batches of some days; else two."""
+    if not len(group):
+        return np.zeros(0, dtype=np.int64)
+    first = int(ended.min())
+    bits = (int(ended.max()) - first).bit_length()
+    if bits + int(group.max()).bit_length() < 63:
+        return np.argsort((group << bits) | (ended - first))
+    return np.lexsort((ended, group))
 
 
 def _changes(values: npt.NDArray[Any]) -> Flags:

@@ -22,7 +22,8 @@ from tanzhang.core.recipe import read_recipe
 from tanzhang.engine.reference import quantify_act
 from tanzhang.engine.sql import compile_condition, compile_mg
 from tanzhang.service.catalogue_numbers import SNAPSHOT, all_rules, cells, most_per_unit, rules_of, snapshot
-from tanzhang.service.catalogue_registers import Ceiling, Registers, explained, factor_id_of, or_near
+from tanzhang.service.catalogue_points import PointsChecks
+from tanzhang.service.catalogue_registers import Ceiling, explained, factor_id_of, or_near
 from tanzhang.stores.catalogue import Catalogue, survey
 from tanzhang.stores.yaml_text import Document
 
@@ -61,7 +62,7 @@ def check_catalogue(catalogue: Catalogue) -> CatalogueReport:
     return _Check(survey(catalogue)).run()
 
 
-class _Check(Registers):
+class _Check(PointsChecks):
     """One run. Each method looks at one kind of thing and notes what is wrong with it."""
 
     def run(self) -> CatalogueReport:
@@ -81,6 +82,7 @@ class _Check(Registers):
             self._programme(relative, document)
         for relative, document in self.found.of_kind("grading"):
             self._grading(relative, document)
+        self._points()
         for relative, document in self.found.of_kind("scenario"):
             self._scenario(relative, document)
         self._unused()

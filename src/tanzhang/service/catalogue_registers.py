@@ -325,6 +325,12 @@ class Registers:
                 known = [Path(each).stem for each in self.files if kind_of(each) == "grading"]
                 remedy = f"add the file at grades/{scheme}.yaml{or_near(scheme, known)}"
                 self._note("unknown-grading", f"no grading scheme {scheme}", document.where("grading", index), remedy)
+        known = sorted({each.split("/")[1] for each in self.files if kind_of(each) == "points"})
+        for index, points in enumerate(programme.points):
+            if points not in known:
+                remedy = f"add the file at points/{points}/v1.yaml{or_near(points, known)}"
+                where = document.where("points", index)
+                self._note("unknown-points-programme", f"no points programme {points}", where, remedy)
 
     # -- grading schemes
 
