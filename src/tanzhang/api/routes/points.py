@@ -30,8 +30,8 @@ class Collecting(msgspec.Struct, forbid_unknown_fields=True):
         msgspec.Meta(description="Id of the points programme.", examples=["beijing_carbon_energy"], max_length=80),
     ]
     items: Annotated[
-        list[str] | None,
-        msgspec.Meta(description="Ids of what waits, as GET /v1/me/points gave them.", max_length=_MOST_ITEMS),
+        Annotated[list[str], msgspec.Meta(max_length=_MOST_ITEMS)] | None,
+        msgspec.Meta(description="Ids of what waits, as GET /v1/me/points gave them."),
     ] = None
 
 
