@@ -184,6 +184,17 @@ def test_what_an_act_earned_is_taken_back_with_it_and_owed_where_it_was_spent(ma
     assert_verified(home)
 
 
+def test_nothing_is_owed_for_points_that_had_ended_before_they_were_taken_back(make: Make) -> None:
+    home = make(rules(lasts={"until": "days", "number": 3}))
+    act(home, 5, box("a"), box("b"))
+    assert spend(home, anna(home), 30, 6) is None
+    assert expire_due(home, now=on(9)) == {POINTS: {"lots": 1, "points": "70"}}
+    act(home, 6, withdrawal(box("a"), "w", day=june(6)), settled=WITHDRAWN)
+    assert usable(home, anna(home), WITHDRAWN) == 0
+    assert figures_of(home, POINTS, now=on(WITHDRAWN))["ended"] == "20"
+    assert_verified(home)
+
+
 def test_what_cannot_be_taken_back_is_written_off_where_the_rules_say_so(make: Make) -> None:
     sponsor = {"id": "shop", "name": {"en": "Shop", "zh": "店"}, "budget": 150, "why": "y"}
     home = make(rules(when_withdrawn="forgive", sponsors=[sponsor], rules=[box_rule(sponsor="shop")]))

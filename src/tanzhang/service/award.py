@@ -300,7 +300,8 @@ def _run(home: Home, rules: Rules, row: Any, now: datetime) -> tuple[int, int]:
         runs.keep_rules(con, unit, {each.digest: rules.documents[each.digest] for each in awarded.versions})
         runs.give(con, unit, lots)
         runs.use(con, unit, awarded.used)
-        runs.add(con, values, spent)
+        not_spent = home.points.take_from_ended(con, unit) if taken else 0
+        runs.add(con, {**values, "ended": -not_spent}, spent)
         home.points.follow(con, touched, at=received_at(now))
         forgives = policy.debt != OWE
         home.points.settle_debts(con, unit, at=received_at(now), day=received_day(home, now), write_off=forgives)

@@ -208,7 +208,8 @@ points_rules = _chained(
     sa.Column("document", TEXT, nullable=False),
 )
 # One per award run over a batch (kind award), and per day on which lots ended (kind expire): what all accounts were
-# granted, what was taken back of earlier awards, or what ended unspent (stores/register/points_runs.py). ``file`` has
+# granted, what was taken back of earlier awards, what ended unspent, below zero if it was taken back after it had ended
+# (stores/register/points_runs.py). ``file`` has
 # the rows of an award by the record's place in its batch; none where there are no rows. ``sponsors`` is sponsor ->
 # spent, less what came back (JSON).
 points_run = _chained(

@@ -265,6 +265,18 @@ class Points:
             con.execute(sa.text(f"UPDATE points_lot SET ended = ended + available, available = 0 {_OVER}"), values)
         return int(count), int(amount or 0)
 
+    def take_from_ended(self, con: sa.Connection, unit: str) -> int:
+        """Take what is owed of a lot from what ended of it: whoever never used points owes nothing for them.
+
+        Called in the run that took back; returns how much had ended and was not spent after all.
+        """
+        values = {"of_unit": unit}
+        amount = con.execute(sa.text(f"SELECT sum({_NOT_SPENT}) FROM points_lot {_OWED_OF_ENDED}"), values).scalar()
+        if amount:
+            changed = f"SET available = available + {_NOT_SPENT}, ended = ended - {_NOT_SPENT}"
+            con.execute(sa.text(f"UPDATE points_lot {changed} {_OWED_OF_ENDED}"), values)
+        return int(amount or 0)
+
     # -- accounts that are one person's -----------------------------------------------------------------------
 
     def follow(self, con: sa.Connection, accounts: Iterable[uuid.UUID], *, at: str) -> None:
@@ -416,6 +428,8 @@ DO UPDATE SET available = points_lot.available + excluded.available
 """
 _OVER = "WHERE unit = :of_unit AND available > 0 AND (last_day < :today OR (collect_by <> '' AND collect_by < :today))"
 _ENDED = f"FROM points_lot {_OVER}"
+_NOT_SPENT = "CASE WHEN ended < -available THEN ended ELSE -available END"
+_OWED_OF_ENDED = "WHERE unit = :of_unit AND available < 0 AND ended > 0"
 _TO_NOBODY = """
 INSERT INTO points_lot (unit, account, last_day, first_day, collect_by, granted, available, ended)
 SELECT unit, :nobody, last_day, first_day, collect_by, granted, available, ended
