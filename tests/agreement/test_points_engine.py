@@ -144,7 +144,7 @@ def batches(draw: Any) -> list[Act]:
                 day=draw(st.sampled_from(DAYS)),
                 ended=draw(st.integers(0, 3)),  # few moments, so that ids decide
                 action_id=bytes([draw(st.integers(0, 255)), place]) + bytes(14),
-                granted_mg=draw(st.integers(1, 50_000)),
+                granted_mg=draw(st.integers(0, 50_000)),
                 inputs=inputs,
             )
         )

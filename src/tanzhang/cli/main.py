@@ -48,6 +48,7 @@ from tanzhang.cli.serve import serve
 from tanzhang.cli.simulate import simulate
 from tanzhang.cli.staff import staff_app
 from tanzhang.cli.totals import city_app, epoch_app
+from tanzhang.cli.whatif import whatif_app
 from tanzhang.cli.witness import witness_app
 from tanzhang.cli.work import work
 from tanzhang.core.errors import Problem, TanzhangError, refuse
@@ -71,6 +72,7 @@ app.add_typer(partner_app, name="partner")
 app.add_typer(key_app, name="key")
 app.add_typer(staff_app, name="staff")
 app.add_typer(points_app, name="points")
+app.add_typer(whatif_app, name="whatif")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 

@@ -7,8 +7,9 @@ only entitle to them. :func:`award_exact` is the definition, act by act in plain
 What is decided, in this order:
 
 1. **Rules.** Every rule that fits an act awards, each by itself: rules add up. A rule fits by behaviour, partner,
-   region and evidence class; its amount is exact until it is rounded once, with the evidence class's share and the
-   campaign's multiplier in it. What a campaign adds at a sponsor's cost is a line of its own.
+   region and evidence class, and no act that was granted nothing. Its amount is exact until it is rounded once, with
+   the evidence class's share and the campaign's multiplier in it. What a campaign adds at a sponsor's cost is a line of
+   its own.
 2. **Streaks.** A rule for a streak awards on the act that completes so many local days in a row.
 3. **Limits**, one after the other: first times, then caps as the file lists them. Each looks at a person's lines in the
    declared total order (end of the act, action id, rule); what one let through counts for it even where a later one
@@ -368,7 +369,7 @@ def award_exact(
     lines = [
         line
         for act in ordered
-        if programme.valid.covers(act.day)
+        if programme.valid.covers(act.day) and act.granted_mg > 0
         for number, rule in enumerate(programme.rules)
         for line in _lines(act, number, rule, programme, settled_on)
         if line.sponsor is None or left[line.sponsor] > 0

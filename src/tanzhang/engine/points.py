@@ -159,6 +159,7 @@ class _Run:
         self.left = [budgets.get(each.id, each.budget) for each in self.sponsors]
         self.sponsor_number = {each.id: number for number, each in enumerate(self.sponsors)}
         self.day = integers(records["day"], pa.int32()).astype(np.int64)
+        self.granted = integers(records[GRANTED], pa.int64()) > 0
         self.added: list[pa.Table] = []
 
     def run(self) -> Awards:
@@ -206,7 +207,7 @@ class _Run:
 
     def _lines(self, number: int, rule: PointsRule, fits: _Fits) -> Iterator[_Lines]:
         """The lines of one rule: those of the rule itself, then those that sponsors of campaigns pay."""
-        there = (fits.share >= 0) & (fits.factor >= 0)
+        there = (fits.share >= 0) & (fits.factor >= 0) & self.granted
         if rule.measure not in (None, GRANTED):
             there &= given(self.records, str(rule.measure))
         rows = np.flatnonzero(there)

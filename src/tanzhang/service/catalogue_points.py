@@ -127,7 +127,8 @@ def compute_case(programme: PointsProgramme, case: Mapping[str, Any]) -> dict[st
 
     ``points`` has one number for each entry of ``acts``; the days are those of the first row that was awarded.
     """
-    acts, entry_of = [], []
+    acts: list[Act] = []
+    entry_of: list[int] = []
     for number, entry in enumerate(case["acts"]):
         for _ in range(entry.get("times", 1)):
             acts.append(_act(len(acts), entry, programme))
