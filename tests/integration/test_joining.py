@@ -21,7 +21,7 @@ from tanzhang.service.joining import MERGE, first_open_day, join, own_accounts, 
 from tanzhang.service.links import link_child
 from tanzhang.stores.book import transfer
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.joinings import joining
+from tanzhang.stores.register.carrying import joining
 
 from ..homes import (
     BOX_MG,

@@ -23,9 +23,9 @@ AT = "2026-07-01T04:00:00+00:00"
 
 
 def grant(home: Home, account: uuid.UUID, amount: int, last: str, first: str = "2026-01-01") -> None:
-    row = {"unit": UNIT, "account": account.bytes, "last_day": last, "first_day": first}
+    row = {"unit": UNIT, "account": account.bytes, "last_day": last, "first_day": first, "collect_by": ""}
     with home.book.transaction() as con:
-        con.execute(points_lot.insert(), {**row, "granted": amount, "available": amount})
+        con.execute(points_lot.insert(), {**row, "granted": amount, "available": amount, "ended": 0})
 
 
 def spend(home: Home, *spendings: Spending, day: date = DAY) -> list[TanzhangError | None]:

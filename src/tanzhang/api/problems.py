@@ -105,6 +105,7 @@ STATUS: Mapping[str, int] = {
     "epoch-unknown": 404,
     "batch-unknown": 404,
     "unknown-id": 404,
+    "unknown-points-programme": 404,
     "internal-error": INTERNAL,
 }
 """HTTP status of a code; 422 for every other one: the request was understood and what it says cannot be done."""

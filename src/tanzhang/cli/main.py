@@ -42,6 +42,7 @@ from tanzhang.cli.log import log_app
 from tanzhang.cli.operations import backup, migrate, restore
 from tanzhang.cli.partner import partner_app
 from tanzhang.cli.people import people_app
+from tanzhang.cli.points import points_app
 from tanzhang.cli.receipts import receipt_app
 from tanzhang.cli.replay import replay
 from tanzhang.cli.serve import serve
@@ -72,6 +73,7 @@ app.add_typer(witness_app, name="witness")
 app.add_typer(partner_app, name="partner")
 app.add_typer(key_app, name="key")
 app.add_typer(staff_app, name="staff")
+app.add_typer(points_app, name="points")
 app.add_typer(whatif_app, name="whatif")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
@@ -235,16 +237,18 @@ def settle(
     master: MasterOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide reports whose window has closed, book and seal them."""
+    """Decide reports whose window has closed, book and seal them, and award their points."""
     with answering(as_json), settling_with(engine, master) as chosen:
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line
+        from tanzhang.service.award import award_due
         from tanzhang.service.settle import settle as service
 
         opened = home_to_close(home)
         day = None if through is None else day_of(through, "--through")
         with progress_line("settle") as progress:
             result = service(opened, through=day, now=now(), progress=progress, engine=chosen)
+            result["points"] = award_due(opened, now=now(), progress=progress)["programmes"]
         answer(as_json, result, show.settled)
 
 

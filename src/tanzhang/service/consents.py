@@ -25,7 +25,7 @@ from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.outbox import telling
 from tanzhang.service.sign_in import check_return, pseudonym_for, settings_of
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.joinings import joining
+from tanzhang.stores.register.carrying import joining
 from tanzhang.stores.register.people import consent, join_token, link_begun, person, person_identity, place_of
 
 DISPLAY_NAME = "display_name"

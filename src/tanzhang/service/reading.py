@@ -117,6 +117,14 @@ class Reader:
         """
         return self._asked(lambda view: _settled_place(view, action))
 
+    def provisional(self, account: uuid.UUID) -> list[Record]:
+        """What settling the open reports of an account's platforms now would book in it."""
+        return self._asked(lambda view: _open_records(view, account, view.records(account)))
+
+    def account_records(self, account: uuid.UUID) -> AccountRecords:
+        """The settled records of an account as rows, with their places."""
+        return self._asked(lambda view: view.records(account))
+
     def sort(self) -> None:
         """Sort what settlement added by account and keep it, unless another process is at it."""
         with self._sorting:
@@ -169,8 +177,7 @@ def _balance(view: View, account: uuid.UUID) -> dict[str, int]:
 def _statement(view: View, account: uuid.UUID, recent: int | None) -> dict[str, Any]:
     own = view.records(account)
     children = view.children(account)
-    platforms = {account, *(uuid.UUID(each["child"]) for each in children)}
-    open_records = [each for each in view.provisional(sorted(platforms), own.rows) if each.account == account]
+    open_records = _open_records(view, account, own)
     transferred = view.transferred(account)
     _check_known(own, bool(children or open_records or transferred))
     outcomes: Counter[str] = Counter()
@@ -218,6 +225,11 @@ def _statement(view: View, account: uuid.UUID, recent: int | None) -> dict[str, 
         "latest": own.json(own.newest_first()[:recent]),
         "open": [to_json(record) for record in open_records[:recent]],
     }
+
+
+def _open_records(view: View, account: uuid.UUID, own: AccountRecords) -> list[Record]:
+    platforms = {account, *(uuid.UUID(each["child"]) for each in view.children(account))}
+    return [each for each in view.provisional(sorted(platforms), own.rows) if each.account == account]
 
 
 def _said_of(transferred: Mapping[str, int]) -> dict[str, str]:

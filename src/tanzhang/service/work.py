@@ -25,6 +25,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tanzhang.core.errors import TanzhangError, file_system_problem
+from tanzhang.service.award import award_due, expire_due
+from tanzhang.service.award import is_due as is_award_due
 from tanzhang.service.by_account import is_kept, keep
 from tanzhang.service.epoch import close
 from tanzhang.service.log import tidy as tidy_log
@@ -104,6 +106,9 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
         ),
         # A minute after midnight: whoever was answered before it is in the inbox by then.
         Chore("settle", Daily(timedelta(minutes=1)), _settle, final=True),
+        Chore("award", Every(timedelta(seconds=at_once_every_s)), _award, wanted=is_award_due),
+        # Five minutes after midnight: what ended on the day before is counted by nobody any more.
+        Chore("points", Daily(timedelta(minutes=5)), _expire_points, final=True),
         Chore("epoch", Daily(timedelta(minutes=10)), _close_epoch, final=True),
         Chore("publish", Every(timedelta(minutes=1)), _publish),
         Chore("tidy", Daily(timedelta(hours=3, minutes=30)), _tidy, final=True),
@@ -144,6 +149,15 @@ def _settle(home: Home, now: datetime) -> Said:
 
 def _settled(answer: Mapping[str, Any]) -> Said:
     return None if answer["batch"] is None else {name: answer[name] for name in ("batch", "through", "records")}
+
+
+def _award(home: Home, now: datetime) -> Said:
+    done = award_due(home, now=now)
+    return done if done["batches"] else None
+
+
+def _expire_points(home: Home, now: datetime) -> Said:
+    return expire_due(home, now=now) or None
 
 
 def _close_epoch(home: Home, now: datetime) -> Said:

@@ -56,6 +56,7 @@ from tanzhang.stores.register.joinings import Joinings
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.points import Points
+from tanzhang.stores.register.points_runs import PointsRuns
 from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
 from tanzhang.stores.register.uploads import Uploads
@@ -314,6 +315,11 @@ class Home:
     def groups(self) -> Groups:
         """Groups of friends."""
         return Groups(self.book)
+
+    @cached_property
+    def points_runs(self) -> PointsRuns:
+        """By what points were awarded and ended."""
+        return PointsRuns(self.book)
 
     @cached_property
     def chores(self) -> Chores:
