@@ -26,6 +26,7 @@ from tanzhang.service.erase import erase
 from tanzhang.service.export import export_account
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.links import spans_of
+from tanzhang.service.mall import own_orders
 from tanzhang.service.moments import received_at
 from tanzhang.service.sign_in import settings_of
 from tanzhang.stores.home import PERSONAL_KEYS, PERSONAL_VARIABLE, Home
@@ -104,6 +105,7 @@ def about(home: Home, account: str) -> dict[str, Any]:
         "sessions": sessions(home, account),
         "consents": consents(home, account),
         "links": links(home, account),
+        "orders": own_orders(home, own_accounts(home, uuid.UUID(account))),
         "access_log": looks(home, account, limit=1_000)["items"],
     }
 
