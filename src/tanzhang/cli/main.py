@@ -39,6 +39,7 @@ from tanzhang.cli.common import (
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.key import key_app
 from tanzhang.cli.log import log_app
+from tanzhang.cli.mall import mall_app
 from tanzhang.cli.operations import backup, migrate, restore
 from tanzhang.cli.partner import partner_app
 from tanzhang.cli.people import people_app
@@ -71,6 +72,7 @@ app.add_typer(city_app, name="city")
 app.add_typer(log_app, name="log")
 app.add_typer(witness_app, name="witness")
 app.add_typer(partner_app, name="partner")
+app.add_typer(mall_app, name="mall")
 app.add_typer(key_app, name="key")
 app.add_typer(staff_app, name="staff")
 app.add_typer(points_app, name="points")

@@ -42,6 +42,7 @@ from tanzhang.service.epoch import leaves_of
 from tanzhang.service.gather import gather
 from tanzhang.service.history import History, recipes_of
 from tanzhang.service.links import links_relation
+from tanzhang.service.mall import forget as forget_orders
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.outbox import telling
 from tanzhang.service.progress import Progress, silent
@@ -215,7 +216,7 @@ class _Erasing:
             self.home.book.forget_deleted()
         else:
             with self.home.book.transaction() as con:
-                forgotten = self.home.people.forget(con, names)
+                forgotten = self.home.people.forget(con, names) + forget_orders(self.home, con, names, now=self.now)
             if forgotten:
                 self.home.book.forget_deleted()
         return {
@@ -247,6 +248,7 @@ class _Erasing:
             append(con, replacement, self._nameless(points_move, number))
         self.home.points_runs.forget(con, [each.bytes for each in accounts])
         self.home.people.forget(con, persons)
+        forget_orders(self.home, con, persons, now=self.now)
         for partner, records in sorted(self.by_partner.items()):
             telling(self.home, "erased", partner, {"records": str(records)}, now=self.now)(con)
         self.home.deliveries.rewrite(con, answers)

@@ -28,6 +28,7 @@ from tanzhang.service.export import export_account
 from tanzhang.service.friends import groups_of
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.links import spans_of
+from tanzhang.service.mall import own_orders
 from tanzhang.service.moments import received_at
 from tanzhang.service.sign_in import settings_of
 from tanzhang.stores.home import PERSONAL_KEYS, PERSONAL_VARIABLE, Home
@@ -108,6 +109,7 @@ def about(home: Home, account: str) -> dict[str, Any]:
         "links": links(home, account),
         "groups": groups_of(home, account),
         "points": points_kept(home, account),
+        "orders": own_orders(home, own_accounts(home, uuid.UUID(account))),
         "access_log": looks(home, account, limit=1_000)["items"],
     }
 

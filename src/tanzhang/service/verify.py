@@ -28,6 +28,7 @@ from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.by_account import differing
+from tanzhang.service.check_mall import check_mall
 from tanzhang.service.check_points import check_points
 from tanzhang.service.check_records import check_grants, check_once, check_quantities
 from tanzhang.service.check_totals import Recounted, check_boards, check_epochs, check_tallies
@@ -176,6 +177,7 @@ class _Verification:
             self._postings,
             self._transfers,
             self._points,
+            self._mall,
             self._tallies,
             self._boards,
             self._quantities,
@@ -438,6 +440,11 @@ class _Verification:
         found = check_points(self.home, self.batches, [row.seq for row in self.sound], self.heads)
         what = "awards computed again from records and rules; lots against runs and moves; the log's word"
         return Check("points", what, found.count, found.problems, found.notes)
+
+    def _mall(self) -> Check:
+        """What was ordered for points."""
+        what = "orders of the mall against stock, codes, moves of points, payments and their own changes"
+        return Check("mall", what, *check_mall(self.home))
 
     def _tallies(self) -> Check:
         """Counts and amounts by day, behaviour, region and partner, on which pages of totals rest."""

@@ -30,6 +30,7 @@ from tanzhang.service.award import is_due as is_award_due
 from tanzhang.service.by_account import is_kept, keep
 from tanzhang.service.epoch import close
 from tanzhang.service.log import tidy as tidy_log
+from tanzhang.service.mall import expire as expire_orders
 from tanzhang.service.moments import check_not_ahead, received_at
 from tanzhang.service.privacy import erase_due
 from tanzhang.service.retention import tidy
@@ -114,6 +115,7 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
         Chore("tidy", Daily(timedelta(hours=3, minutes=30)), _tidy, final=True),
         Chore("tidy_log", Every(timedelta(hours=1)), _tidy_log),
         Chore("forget", Every(timedelta(hours=1)), _forget, outside=True, final=True),
+        Chore("mall", Every(timedelta(minutes=1)), _expire_orders, final=True),
         Chore("erase", Every(timedelta(hours=1)), _erase_due, final=True),
         Chore(
             "webhooks",
@@ -189,6 +191,11 @@ def _tidy_log(home: Home, _now: datetime) -> Said:
 def _forget(home: Home, now: datetime) -> Said:
     said = {"sessions": home.access.forget_sessions(received_at(now)), "uploads": expire(home, now=now)}
     return {name: count for name, count in said.items() if count} or None
+
+
+def _expire_orders(home: Home, now: datetime) -> Said:
+    said = {name: count for name, count in expire_orders(home, now=now).items() if count}
+    return said or None
 
 
 def _erase_due(home: Home, now: datetime) -> Said:
