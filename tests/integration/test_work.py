@@ -15,6 +15,7 @@ import pytest
 from tanzhang.core.access import Role
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.service.access import open_session
+from tanzhang.service.by_account import is_kept
 from tanzhang.service.epoch import epochs
 from tanzhang.service.receive import Receiver, Request
 from tanzhang.service.work import SET_FORWARD_S, TRUSTED_AFTER_S, Chore, Clock, Daily, Every, Worker, chores
@@ -73,7 +74,11 @@ def test_a_day_of_work_settles_at_once_then_the_day_then_closes_it(home: Home) -
     early["time"] = "2025-06-05T11:00:00+08:00"
     send(home, early, ride("r1"))
     watch.pass_by(seconds=1)
-    assert results(working.round(home, chores())) == {"settle_at_once": "done"}
+    assert results(working.round(home, chores())) == {
+        "settle_at_once": "done",
+        "by_account": "done",
+    }
+    assert is_kept(home)
     assert outcome(home, box("b1")) == ["granted"]
     assert working.round(home, chores()) == []
     watch.pass_by(hours=12)  # one minute after midnight has come, ten minutes after not

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from tanzhang.core.errors import Problem, TanzhangError
 MEDIA_TYPE = "application/problem+json"
 UNPROCESSABLE, INTERNAL = 422, 500
 RETRY_AFTER_S = 2
-"""After how many seconds what was refused for want of room may be tried again."""
+"""After how many seconds what was refused may be tried again, where nobody can say it better."""
 
 STATUS: Mapping[str, int] = {
     "key-unknown": 401,
@@ -56,6 +57,10 @@ STATUS: Mapping[str, int] = {
     "upload-offset": 409,
     "upload-too-long": 413,
     "verdicts-gone": 410,
+    "group-code-unknown": 404,
+    "already-member": 409,
+    "group-full": 409,
+    "too-many-groups": 409,
     "unknown-action": 404,
     "provider-unknown": 404,
     "partner-page-unknown": 404,
@@ -100,6 +105,24 @@ STATUS: Mapping[str, int] = {
     "epoch-unknown": 404,
     "batch-unknown": 404,
     "unknown-id": 404,
+    "unknown-points-programme": 404,
+    "offer-exists": 409,
+    "offer-changed": 412,
+    "unknown-offer": 404,
+    "unknown-picture": 404,
+    "unknown-order": 404,
+    "offer-not-open": 409,
+    "sold-out": 409,
+    "limit-reached": 409,
+    "points-short": 409,
+    "order-not-cancellable": 409,
+    "order-not-open": 409,
+    "voucher-missing": 409,
+    "voucher-unknown": 404,
+    "voucher-redeemed": 409,
+    "voucher-expired": 410,
+    "voucher-cancelled": 410,
+    "idempotency-key-missing": 400,
     "internal-error": INTERNAL,
 }
 """HTTP status of a code; 422 for every other one: the request was understood and what it says cannot be done."""
@@ -130,7 +153,8 @@ def problem_response(
     status = status or status_of(error.code)
     sent = {"content-type": MEDIA_TYPE, "cache-control": "no-store", **(headers or {})}
     if status in (429, 503):
-        sent.setdefault("Retry-After", str(RETRY_AFTER_S))
+        again_in_s = RETRY_AFTER_S if error.again_in_s is None else max(1, math.ceil(error.again_in_s))
+        sent.setdefault("Retry-After", str(again_in_s))
     if status == 401:
         sent["www-authenticate"] = 'Bearer realm="tanzhang"'
     return Response(msgspec.json.encode(as_problem(error, status)), status_code=status, headers=sent)

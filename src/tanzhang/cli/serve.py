@@ -25,7 +25,7 @@ def serve(
     """Serve a home over HTTP until stopped, with a worker beside it."""
     with answering(as_json=False):
         from granian import Granian
-        from granian.constants import Interfaces
+        from granian.constants import Interfaces, Loops
 
         home_of(home)  # what is wrong with it is said here and not by every process
         with counters() as folder:
@@ -42,6 +42,7 @@ def serve(
                 address=host,
                 port=port,
                 interface=Interfaces.ASGI,
+                loop=Loops.uvloop,
                 factory=True,
                 workers=workers,
                 websockets=False,

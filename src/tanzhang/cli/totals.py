@@ -135,6 +135,26 @@ def city_partner(
         answer(as_json, {**ledger, "epoch": _named(latest_epoch(opened))}, show.tree)
 
 
+@city_app.command("grade")
+def city_grade(
+    partner: Annotated[str, typer.Argument(help="Id of the partner.")],
+    month: Annotated[str, typer.Option("--month", help="Calendar month of the acts, YYYY-MM.")],
+    scheme: Annotated[
+        str | None, typer.Option("--scheme", help="Grading scheme of the catalogue (default: the programme's).")
+    ] = None,
+    home: _Home = None,
+    as_json: _AsJson = False,
+) -> None:
+    """The grade of a partner for a month, from what its users were confirmed through it."""
+    from tanzhang.cli import show
+
+    with answering(as_json):
+        from tanzhang.service.grading import grade_partner
+
+        found = grade_partner(home_of(home), partner, day_of(f"{month}-01", "--month"), scheme_id=scheme)
+        answer(as_json, found, show.tree)
+
+
 @city_app.command("ranking")
 def city_ranking(
     period: Annotated[str, typer.Option("--period", help="day, week (from Monday) or month.")] = "day",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from tanzhang.core.errors import refuse
+from tanzhang.core.programme import Programme
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.chores import CLOCKS_DIFFER
 
@@ -18,6 +19,12 @@ def received_at(now: datetime) -> str:
 def received_day(home: Home, now: datetime) -> date:
     """The programme's local day of a moment."""
     return now.astimezone(ZoneInfo(home.programme.time_zone)).date()
+
+
+def next_midnight(programme: Programme, now: datetime) -> datetime:
+    """When the programme's local day that it is ends, in UTC."""
+    zone = ZoneInfo(programme.time_zone)
+    return datetime.combine(now.astimezone(zone).date() + timedelta(days=1), time(), zone).astimezone(UTC)
 
 
 def file_moment(now: datetime) -> str:

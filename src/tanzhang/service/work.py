@@ -2,7 +2,8 @@
 
 A chore that fails is tried again, later each time, and keeps no other from its turn. Whatever books something holds
 the home's lock, so of several workers one settles and the others find the home busy, which is as it should be. Chores
-that call others outside have a thread, and a home, of their own, so that nobody's slow server delays a settlement.
+that call others outside, or sort what was settled, have a thread and a home of their own, so that neither somebody's
+slow server nor a large batch delays a settlement.
 
 What is settled is final, so a clock that was set forward must not close days that are not over: while the system's
 clock is ahead of where a clock that nobody can set says it should be, final chores wait (:class:`Clock`). So they do
@@ -24,8 +25,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tanzhang.core.errors import TanzhangError, file_system_problem
+from tanzhang.service.award import award_due, expire_due
+from tanzhang.service.award import is_due as is_award_due
+from tanzhang.service.by_account import is_kept, keep
 from tanzhang.service.epoch import close
 from tanzhang.service.log import tidy as tidy_log
+from tanzhang.service.mall import expire as expire_orders
 from tanzhang.service.moments import check_not_ahead, received_at
 from tanzhang.service.privacy import erase_due
 from tanzhang.service.retention import tidy
@@ -76,8 +81,8 @@ class Chore:
     """Something to be done again and again.
 
     ``do`` returns what it did as JSON members, None for nothing. Without ``wanted`` it is not even taken. ``lease``: if
-    its worker dies another one takes it after so long. ``outside``: it calls others, and may wait for them. ``final``:
-    what it does rests on days or hours being over, and cannot be undone.
+    its worker dies another one takes it after so long. ``outside``: it calls others, and may wait for them. ``beside``:
+    it may take long, and books nothing. ``final``: what it does rests on days or hours being over, and stays so.
     """
 
     name: str
@@ -86,6 +91,7 @@ class Chore:
     lease: timedelta = timedelta(seconds=10)
     wanted: Callable[[Home], bool] = lambda _home: True
     outside: bool = False
+    beside: bool = False
     final: bool = False
 
 
@@ -101,11 +107,15 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
         ),
         # A minute after midnight: whoever was answered before it is in the inbox by then.
         Chore("settle", Daily(timedelta(minutes=1)), _settle, final=True),
+        Chore("award", Every(timedelta(seconds=at_once_every_s)), _award, wanted=is_award_due),
+        # Five minutes after midnight: what ended on the day before is counted by nobody any more.
+        Chore("points", Daily(timedelta(minutes=5)), _expire_points, final=True),
         Chore("epoch", Daily(timedelta(minutes=10)), _close_epoch, final=True),
         Chore("publish", Every(timedelta(minutes=1)), _publish),
         Chore("tidy", Daily(timedelta(hours=3, minutes=30)), _tidy, final=True),
         Chore("tidy_log", Every(timedelta(hours=1)), _tidy_log),
         Chore("forget", Every(timedelta(hours=1)), _forget, outside=True, final=True),
+        Chore("mall", Every(timedelta(minutes=1)), _expire_orders, final=True),
         Chore("erase", Every(timedelta(hours=1)), _erase_due, final=True),
         Chore(
             "webhooks",
@@ -114,6 +124,14 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
             lease=timedelta(minutes=2),
             wanted=_has_told,
             outside=True,
+        ),
+        Chore(
+            "by_account",
+            Every(timedelta(seconds=2)),
+            _sort_by_account,
+            lease=timedelta(minutes=2),
+            wanted=lambda home: not is_kept(home),
+            beside=True,
         ),
     )
 
@@ -133,6 +151,15 @@ def _settle(home: Home, now: datetime) -> Said:
 
 def _settled(answer: Mapping[str, Any]) -> Said:
     return None if answer["batch"] is None else {name: answer[name] for name in ("batch", "through", "records")}
+
+
+def _award(home: Home, now: datetime) -> Said:
+    done = award_due(home, now=now)
+    return done if done["batches"] else None
+
+
+def _expire_points(home: Home, now: datetime) -> Said:
+    return expire_due(home, now=now) or None
 
 
 def _close_epoch(home: Home, now: datetime) -> Said:
@@ -166,9 +193,19 @@ def _forget(home: Home, now: datetime) -> Said:
     return {name: count for name, count in said.items() if count} or None
 
 
+def _expire_orders(home: Home, now: datetime) -> Said:
+    said = {name: count for name, count in expire_orders(home, now=now).items() if count}
+    return said or None
+
+
 def _erase_due(home: Home, now: datetime) -> Said:
     done = erase_due(home, now=now)
     return {"persons": done["persons"]} if done["persons"] else None
+
+
+def _sort_by_account(home: Home, _now: datetime) -> Said:
+    added = keep(home, wait=False)
+    return {"batches": added} if added else None
 
 
 def _has_told(home: Home) -> bool:
@@ -246,8 +283,10 @@ class Worker:
 
     def run(self, *, alive: Callable[[], bool] = lambda: True) -> None:
         """Do what is due, until stopped or no longer ``alive``."""
-        lanes = [[each for each in self._todo if each.outside == outside] for outside in (False, True)]
-        threads = [threading.Thread(target=self._lane, args=(lane,)) for lane in lanes if lane]
+        lanes: dict[tuple[bool, bool], list[Chore]] = {}
+        for each in self._todo:
+            lanes.setdefault((each.outside, each.beside), []).append(each)
+        threads = [threading.Thread(target=self._lane, args=(lane,)) for lane in lanes.values()]
         for thread in threads:
             thread.start()
         try:

@@ -186,6 +186,27 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("entry", "unit", "leaf"),
     )
     op.create_table(
+        "friends_group",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("title", TEXT, nullable=False),
+        sa.Column("code_hash", TEXT, nullable=False),
+        sa.Column("code_ends_at", TEXT, nullable=False),
+        sa.Column("created_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("code_hash"),
+    )
+    op.create_table(
+        "friends_member",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("group_id", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=True),
+        sa.Column("joined_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("group_id", "account"),
+    )
+    op.create_index("friends_member_account", "friends_member", ["account"], unique=False)
+    op.create_table(
         "home",
         sa.Column("key", TEXT, nullable=False),
         sa.Column("value", TEXT, nullable=False),
@@ -280,6 +301,83 @@ def upgrade() -> None:
         sa.UniqueConstraint("fingerprint"),
     )
     op.create_table(
+        "mall_code",
+        sa.Column("hash", TEXT, nullable=False),
+        sa.Column("offer", TEXT, nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("sealed", TEXT, nullable=False),
+        sa.Column("order", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("hash"),
+        sa.UniqueConstraint("order"),
+    )
+    op.create_index("mall_code_free", "mall_code", ["offer", "order", "number"], unique=False)
+    op.create_table(
+        "mall_offer",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("merchant", TEXT, nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("stock", sa.BigInteger(), nullable=True),
+        sa.Column("sold", sa.BigInteger(), nullable=False),
+        sa.Column("opens_at", TEXT, nullable=False),
+        sa.Column("closes_at", TEXT, nullable=True),
+        sa.Column("ended_at", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "mall_order",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("request", TEXT, nullable=True),
+        sa.Column("offer", TEXT, nullable=False),
+        sa.Column("merchant", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("price_points", sa.BigInteger(), nullable=False),
+        sa.Column("price_fen", sa.BigInteger(), nullable=True),
+        sa.Column("settlement_fen", sa.BigInteger(), nullable=False),
+        sa.Column("terms", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("held", sa.Boolean(), nullable=False),
+        sa.Column("placed_at", TEXT, nullable=False),
+        sa.Column("placed_day", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.Column("pay_until", TEXT, nullable=True),
+        sa.Column("valid_until", TEXT, nullable=True),
+        sa.Column("due_at", TEXT, nullable=True),
+        sa.Column("address", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("mall_order_account", "mall_order", ["account", "placed_at", "id"], unique=False)
+    op.create_index("mall_order_due", "mall_order", ["due_at"], unique=False)
+    op.create_index("mall_order_merchant", "mall_order", ["merchant", "state", "id"], unique=False)
+    op.create_table(
+        "mall_order_event",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("order", TEXT, nullable=False),
+        sa.Column("before", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("at", TEXT, nullable=False),
+        sa.Column("by", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        info={"append_only": True},
+    )
+    op.create_index("mall_order_event_at", "mall_order_event", ["at"], unique=False)
+    op.create_index("mall_order_event_order", "mall_order_event", ["order"], unique=False)
+    op.create_table(
+        "mall_payment",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("order", TEXT, nullable=False),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=False),
+        sa.Column("at", TEXT, nullable=False),
+        sa.Column("by", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("order"),
+        sa.UniqueConstraint("reference"),
+        info={"append_only": True},
+    )
+    op.create_table(
         "partner_day",
         sa.Column("partner", TEXT, nullable=False),
         sa.Column("day", TEXT, nullable=False),
@@ -338,14 +436,31 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest"),
     )
     op.create_table(
+        "points_budget",
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("sponsor", TEXT, nullable=False),
+        sa.Column("spent", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("unit", "sponsor"),
+    )
+    op.create_table(
         "points_lot",
         sa.Column("unit", TEXT, nullable=False),
         sa.Column("account", sa.LargeBinary(length=16), nullable=False),
         sa.Column("last_day", TEXT, nullable=False),
         sa.Column("first_day", TEXT, nullable=False),
+        sa.Column("collect_by", TEXT, nullable=False),
         sa.Column("granted", sa.BigInteger(), nullable=False),
         sa.Column("available", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("unit", "account", "last_day", "first_day"),
+        sa.Column("ended", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("unit", "account", "last_day", "first_day", "collect_by"),
+    )
+    op.create_index(
+        "points_lot_owed",
+        "points_lot",
+        ["unit", "account"],
+        unique=False,
+        sqlite_where=sa.text("available < 0"),
+        postgresql_where=sa.text("available < 0"),
     )
     op.create_table(
         "points_move",
@@ -364,6 +479,45 @@ def upgrade() -> None:
     )
     op.create_index("points_move_account", "points_move", ["account", "seq"], unique=False)
     op.create_index("points_move_reference", "points_move", ["unit", "kind", "reference"], unique=True)
+    op.create_table(
+        "points_rules",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("digest", TEXT, nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("digest"),
+    )
+    op.create_table(
+        "points_run",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("batch", sa.Integer(), nullable=True),
+        sa.Column("rules", TEXT, nullable=True),
+        sa.Column("day", TEXT, nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("granted", sa.BigInteger(), nullable=False),
+        sa.Column("taken_back", sa.BigInteger(), nullable=False),
+        sa.Column("ended", sa.BigInteger(), nullable=False),
+        sa.Column("sponsors", TEXT, nullable=False),
+        sa.Column("file", TEXT, nullable=True),
+        sa.Column("file_digest", TEXT, nullable=True),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("points_run_once", "points_run", ["unit", "kind", "batch"], unique=True)
+    op.create_table(
+        "points_used",
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("account", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("key", TEXT, nullable=False),
+        sa.Column("period", TEXT, nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("unit", "account", "key", "period"),
+    )
     op.create_table(
         "posting",
         sa.Column("batch", sa.Integer(), nullable=False),
@@ -528,6 +682,7 @@ def upgrade() -> None:
         sa.Column("sha256", TEXT, nullable=False),
         sa.Column("received", sa.BigInteger(), nullable=False),
         sa.Column("state", TEXT, nullable=False),
+        sa.Column("dry_run", sa.Boolean(), nullable=False),
         sa.Column("created_at", TEXT, nullable=False),
         sa.Column("changed_at", TEXT, nullable=False),
         sa.Column("submission", NUMBER, nullable=True),
