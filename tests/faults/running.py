@@ -365,14 +365,36 @@ class Callers:
                 self._ask_again(client, told, chance)
 
 
-def faults(service: Service, callers: Callers, todo: Sequence[Callable[[], None]], chance: random.Random) -> None:
-    """These faults, each once callers were answered after the one before it; then some peace, and the callers stop."""
+def faults(
+    service: Service,
+    callers: Callers,
+    todo: Sequence[Callable[[], None]],
+    chance: random.Random,
+    settling: Home | None = None,
+) -> None:
+    """These faults, each once callers were answered after the one before it; then some peace, and the callers stop.
+
+    With ``settling`` workers have settled something of that home before the first fault, and do again after the last.
+    """
+    if settling is not None:
+        wait_for_more_batches(service, settling)
     for do in todo:
         _some_answers(service, callers, 5, 20)
         time.sleep(chance.uniform(0, 0.3))
         do()
+    if settling is not None:
+        wait_for_more_batches(service, settling)
     _some_answers(service, callers, 10, _WAITS_S)
     callers.stop()
+
+
+def wait_for_more_batches(service: Service, home: Home) -> None:
+    """Until workers have settled something more; the book may be lost for a while meanwhile."""
+    before, until = home.book.batch_count(), time.monotonic() + _WAITS_S
+    while home.book.batch_count() == before:
+        assert time.monotonic() < until, [tuple(row) for row in home.chores.rows()]
+        service.keep_up()
+        time.sleep(0.1)
 
 
 def _some_answers(service: Service, callers: Callers, count: int, most_s: float) -> None:

@@ -43,7 +43,7 @@ def test_killed_processes_lose_nothing_that_was_acknowledged_and_count_nothing_t
         callers = Callers(service, 3, chance)
         todo = [lambda: service.kill_one(chance)] * (2 * ROUNDS) + [lambda: service.kill_a_main(chance)] * ROUNDS
         chance.shuffle(todo)
-        faults(service, callers, todo, chance)
+        faults(service, callers, todo, chance, settling=home)
     assert_counted_once(home, callers)
 
 
