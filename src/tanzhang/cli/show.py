@@ -137,7 +137,7 @@ def taken_in(answer: Mapping[str, Any]) -> None:
     """What became of a submission's rows."""
     _console.print(
         f"[bold]{answer['rows']:,} rows: {answer['accepted']:,} accepted, {answer['refused']:,} refused[/bold]"
-        f"  (submission {answer['submission']})"
+        f"  ({'nothing is kept' if answer['submission'] is None else 'submission ' + str(answer['submission'])})"
     )
     if answer["paired"]:
         _console.print(f"  {answer['paired']:,} rows are the other half of a pair")

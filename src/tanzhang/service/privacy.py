@@ -25,6 +25,7 @@ from tanzhang.service.consents import consents, links
 from tanzhang.service.cursors import cursor_of, place_after
 from tanzhang.service.erase import erase
 from tanzhang.service.export import export_account
+from tanzhang.service.friends import groups_of
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.links import spans_of
 from tanzhang.service.moments import received_at
@@ -106,6 +107,7 @@ def about(home: Home, account: str) -> dict[str, Any]:
         "consents": consents(home, account),
         "links": links(home, account),
         "points": points_kept(home, account),
+        "groups": groups_of(home, account),
         "access_log": looks(home, account, limit=1_000)["items"],
     }
 

@@ -53,6 +53,7 @@ from tanzhang.stores.book import (
     posting,
     unsettled,
 )
+from tanzhang.stores.book.chains import check_chains
 from tanzhang.stores.erased import ErasedLeaves
 from tanzhang.stores.home import Home, key_check
 from tanzhang.stores.log import Log
@@ -203,7 +204,7 @@ class _Verification:
 
     def _chains(self) -> Check:
         """Rows of the book against their chains, and the chains against what the manifests say of them."""
-        count, problems, heads = self.book.check_chains()
+        count, problems, heads = check_chains(self.book)
         self.heads = heads
         for row in self.batches:
             for table, said in _manifest(row).get("book", {}).items():

@@ -51,6 +51,7 @@ from tanzhang.stores.register.audit import Audit
 from tanzhang.stores.register.chores import Chores
 from tanzhang.stores.register.deliveries import Deliveries
 from tanzhang.stores.register.epochs import Epochs
+from tanzhang.stores.register.groups import Groups
 from tanzhang.stores.register.joinings import Joinings
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.people import People
@@ -314,6 +315,11 @@ class Home:
     def points_runs(self) -> PointsRuns:
         """By what points were awarded and ended."""
         return PointsRuns(self.book)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Groups of friends."""
+        return Groups(self.book)
 
     @cached_property
     def chores(self) -> Chores:

@@ -61,7 +61,7 @@ class Joinings:
 
     def of_source(self, account: str) -> Any | None:
         """The joining by which an account stands joined to another."""
-        rows = self._book.query(sa.select(joining).where(standing() & (joining.c.source == account)))
+        rows = self._book.query(_OF_SOURCE, {"account": account})
         return rows[0] if rows else None
 
     def into(self, account: str) -> list[Any]:
@@ -219,6 +219,10 @@ def entry_text(programme: str, rows: int, head: str) -> str:
 def _sealed(row: Any) -> Sealed:
     said = json.loads(row.text)
     return Sealed(row.seq, int(said["rows"]), said["head"])
+
+
+# Asked with every look at an account, so it is not put together each time.
+_OF_SOURCE = sa.select(joining).where(standing() & (joining.c.source == sa.bindparam("account")))
 
 
 def _parts(names: Sequence[str]) -> list[Sequence[str]]:

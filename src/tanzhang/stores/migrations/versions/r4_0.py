@@ -186,6 +186,27 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("entry", "unit", "leaf"),
     )
     op.create_table(
+        "friends_group",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("title", TEXT, nullable=False),
+        sa.Column("code_hash", TEXT, nullable=False),
+        sa.Column("code_ends_at", TEXT, nullable=False),
+        sa.Column("created_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("code_hash"),
+    )
+    op.create_table(
+        "friends_member",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("group_id", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=True),
+        sa.Column("joined_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("group_id", "account"),
+    )
+    op.create_index("friends_member_account", "friends_member", ["account"], unique=False)
+    op.create_table(
         "home",
         sa.Column("key", TEXT, nullable=False),
         sa.Column("value", TEXT, nullable=False),
@@ -584,6 +605,7 @@ def upgrade() -> None:
         sa.Column("sha256", TEXT, nullable=False),
         sa.Column("received", sa.BigInteger(), nullable=False),
         sa.Column("state", TEXT, nullable=False),
+        sa.Column("dry_run", sa.Boolean(), nullable=False),
         sa.Column("created_at", TEXT, nullable=False),
         sa.Column("changed_at", TEXT, nullable=False),
         sa.Column("submission", NUMBER, nullable=True),
