@@ -1,115 +1,99 @@
-"""The programmes of the field, each from data files alone to what a person or an enterprise is told."""
+"""Programmes that exist, end to end from data files alone: no line of Python knows any of their rules."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from litestar.testing import TestClient
 
-from tanzhang.api.app import create_app
-from tanzhang.core.access import Role
-from tanzhang.service.catalogue_check import check_catalogue
+from tanzhang.service.accounts import statement
+from tanzhang.service.award import award_due
+from tanzhang.service.catalogue import check_catalogue
 from tanzhang.service.intake import intake
-from tanzhang.service.joining import join
-from tanzhang.stores.catalogue import Catalogue, shipped_folder
+from tanzhang.service.points import figures_of, points_of, statement_of
+from tanzhang.service.reading import Reader
+from tanzhang.service.settle import settle
+from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.home import Home
+from tanzhang.stores.register.points import Spending
 
-from ..homes import BOX_MG, CREATED, POWER_MG_PER_WH, account, box, on, power, settle_on, write
-from .api.callers import by_cookie, by_key
+from ..homes import Event, account, assert_verified, box, event, local, new_home, ride, write
 
-
-def operator_folder(folder: Path, files: Mapping[str, Any]) -> Path:
-    """A folder of catalogue files, as an operator adds to the shipped ones."""
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
-    return folder
+P2 = Path(__file__).parents[1] / "programmes" / "p2"
+DAY = date(2022, 8, 11)
 
 
-def beijing(**more: Any) -> dict[str, Any]:
-    """Beijing's programme with members of one's own."""
-    data = yaml.safe_load((shipped_folder() / "programmes" / "beijing.yaml").read_text(encoding="utf-8"))
-    return {**data, **more}
+def at(day: int, hour: int = 2) -> datetime:
+    return datetime(2022, 8, day, hour, tzinfo=UTC)
 
 
-class TestGrading:
-    """P9: a person's month by footprint and reductions, an enterprise's by what its users saved; all of it data."""
+def settled(home: Home, *events: Event) -> None:
+    """Take acts of August 2022 in, settle all of them and award them, weeks later."""
+    intake(home, write(home.folder.parent / f"{uuid.uuid4().hex}.ndjson", events), now=at(12))
+    settle(home, now=at(25))
+    award_due(home, now=at(25))
 
-    SCHEME: Mapping[str, Any] = {
-        "title": {"en": "EXAMPLE, invented", "zh": "示例（虚构）"},
-        "status": "draft",
-        "source": "example_city_rides",
-        "locator": "nowhere, it is invented",
-        "unit": "kg",
-        "period": "month",
-        "gaps": [],
-        "unknown": [],
-    }
 
-    @staticmethod
-    def bands(first: str, second: str) -> list[dict[str, Any]]:
-        """Three bands; each amount that is an edge belongs to the lower one."""
-        edges = [None, first, second, None]
-        return [
-            {
-                "id": name,
-                "name": {"en": name.upper(), "zh": name.upper()},
-                "from": None if low is None else {"value": low, "included": False},
-                "to": None if high is None else {"value": high, "included": True},
-            }
-            for name, low, high in zip("abc", edges, edges[1:], strict=False)
-        ]
+def points(home: Home, who: uuid.UUID) -> dict[str, Any]:
+    (said,) = points_of(Reader(home), who, now=at(25))["items"]
+    return said
 
-    @pytest.fixture
-    def home(self, tmp_path: Path) -> Home:
-        """A programme with a scheme for persons and one for partners; each first edge is met to the milligram."""
-        net = f"{(40_000 * POWER_MG_PER_WH - BOX_MG) / 1_000_000:.6f}"
-        saved = f"{2 * BOX_MG / 1_000_000:.6f}"
-        person = {"id": "persons", "subject": "person", "measure": "footprint_less_reduction"}
-        partner = {"id": "partners", "subject": "partner", "measure": "reduction"}
-        sources = yaml.safe_load(
-            (Path(__file__).parents[2] / "examples/operator/sources/example_city.yaml").read_text(encoding="utf-8")
-        )
-        folder = operator_folder(
-            tmp_path / "catalogue",
-            {
-                "programmes/beijing.yaml": beijing(grading=["persons", "partners"]),
-                "grades/persons.yaml": {**self.SCHEME, **person, "bands": self.bands(net, "100")},
-                "grades/partners.yaml": {**self.SCHEME, **partner, "bands": self.bands("0.001", saved)},
-                "sources/example_city.yaml": sources,
-            },
-        )
-        assert check_catalogue(Catalogue(folder)).problems == ()
-        opened = Home.create(
-            tmp_path / "home", programme="beijing", origin="p9.example", overlays=(folder,), now=CREATED, seed=b"p9"
-        )
-        events = [power("p", "kai", 40_000), box("b", "kai"), box("other", "bo"), power("more", "bo", 40_001)]
-        intake(opened, write(tmp_path / "june.ndjson", events), now=on(6))
-        settle_on(opened, 20)
-        return opened
 
-    def test_a_person_and_an_enterprise_have_the_grade_that_data_gives_them(self, home: Home) -> None:
-        kai = account(home, "alipay", "kai")
-        join(home, account(home, "cainiao", "kai"), kai, kind="merge", now=on(20))
-        with TestClient(create_app(home, now=lambda: on(20)), base_url="https://tanzhang.example") as client:
-            me = by_cookie(home, Role.PERSON, str(kai), now=on(20))
-            said = client.get("/v1/me/grade?month=2025-06", headers=me).json()
-            net = 40_000 * POWER_MG_PER_WH - BOX_MG
-            assert (said["grade"], said["mg"], said["scheme"]) == ("a", str(net), "persons")  # its upper edge belongs
-            other = by_cookie(home, Role.PERSON, str(account(home, "alipay", "bo")), now=on(20))
-            assert client.get("/v1/me/grade?month=2025-06", headers=other).json()["grade"] == "b"
-            cainiao = by_key(home, "cainiao", now=on(20))
-            said = client.get("/v1/ledger/grade?month=2025-06", headers=cainiao).json()
-            assert (said["grade"], said["mg"], said["partner"]) == ("b", str(2 * BOX_MG), "cainiao")
-            again = client.get("/v1/ledger/grade?month=2025-07", headers=cainiao).json()
-            assert (again["grade"], again["mg"]) == ("a", "0")
-            answer = client.get("/v1/ledger/grade?month=2025-06&partner=amap", headers=cainiao)
-            assert answer.status_code in (403, 404)
-            assert client.get("/v1/ledger/grade?month=June", headers=cainiao).json()["code"] == "request-malformed"
-            tagged = client.get("/v1/ledger/grade?month=2025-06", headers=cainiao)
-            known = {**cainiao, "if-none-match": tagged.headers["etag"]}
-            assert client.get("/v1/ledger/grade?month=2025-06", headers=known).status_code == 304
+def plate(reference: str, subject: str = "anna", evidence: str = "measured", hour: int = 12) -> Event:
+    """A clean plate, told apart by its time."""
+    return event("lvpuhui", reference, "food.clean_plate", subject, local(hour, day=DAY), evidence=evidence)
+
+
+def test_p1_a_parcel_box_is_37_grams_in_one_book_and_50_energy_in_another(
+    place: Callable[[str], str | None], quick: Path
+) -> None:
+    home = new_home(quick / "home", "cainiao", book=place("cainiao"))
+    settled(home, box("a", day=DAY), box("again", day=DAY, number="YT-a"))
+    anna = account(home, "cainiao", "anna")
+    assert statement(home, anna)["confirmed"]["reduction_mg"] == "37000"
+    said = points(home, anna)
+    assert (said["programme"], said["usable"], said["unit_name"]["zh"]) == ("cainiao_energy", "50", "绿色能量")
+    with home.book.transaction() as con:
+        spending = Spending(anna, 50, "redeem", "mall", "o-1")
+        assert home.points.spend(con, said["unit"], [spending], at=at(25).isoformat(), day=date(2022, 8, 25)) == [None]
+    assert points(home, anna)["usable"] == "0"
+    assert statement(home, anna)["confirmed"]["reduction_mg"] == "37000"
+    assert_verified(home)
+
+
+def test_the_data_of_p2_pass_the_check_of_the_catalogue() -> None:
+    assert check_catalogue(Catalogue(P2)).problems == ()
+
+
+@pytest.fixture
+def season(place: Callable[[str], str | None], quick: Path) -> Home:
+    return new_home(quick / "home", "season-with-points", book=place("season"), overlays=(P2,))
+
+
+def test_p2_acts_of_several_sections_are_merged_and_earn_points_by_section(season: Home) -> None:
+    rides = [ride("r1", day=DAY, distance_m=10_000), ride("r1", source="yikatong", day=DAY, distance_m=10_000)]
+    settled(season, *rides, box("b1", day=DAY), box("b2", day=DAY), box("b3", day=DAY))
+    settled(season, plate("p1"), plate("p2", hour=18), plate("p3", "bo", "declared"))
+    boxes, plates = account(season, "cainiao", "anna"), account(season, "lvpuhui", "anna")
+    assert points(season, boxes)["usable"] == "20"
+    assert points(season, plates)["usable"] == "5"
+    assert points(season, account(season, "lvpuhui", "bo"))["usable"] == "2"
+    earned = statement_of(Reader(season), "season_points", boxes)["items"]
+    assert {item["why"]["title"]["zh"] for item in earned} == {"绿色生活"}
+    assert points(season, boxes)["ending"] == []
+    assert_verified(season)
+
+
+def test_p2_a_campaign_doubles_travel_until_its_sponsors_budget_is_spent(season: Home) -> None:
+    rides = [ride(f"r{number}", f"rider{number}", day=DAY, distance_m=20_000) for number in range(6)]
+    settled(season, *rides)
+    riders = [account(season, "amap", f"rider{number}") for number in range(6)]
+    grams = [int(statement(season, who)["confirmed"]["reduction_mg"]) // 10_000 for who in riders]
+    figures = figures_of(season, "season_points", now=at(25))
+    assert figures["budgets"][0] | {"spent": "25", "left": "0"} == figures["budgets"][0]
+    assert sum(int(points(season, who)["usable"]) for who in riders) == sum(grams) + 25
+    assert_verified(season)
