@@ -1,7 +1,8 @@
 """The check of a catalogue: every mistake of every file at once, each with file and line, reason and remedy.
 
-Registers (behaviours, sources, factors, ceilings, programmes, grading schemes) are checked in ``catalogue_registers``;
-here are the methodologies, their versions, their worked cases, and the whole. It refuses nothing itself: it reports.
+Registers (behaviours, sources, factors, ceilings, programmes, grading schemes, badges) are checked in
+``catalogue_registers``; here are the methodologies, their versions, their worked cases, and the whole. It refuses
+nothing itself: it reports.
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ class _Check(PointsChecks):
             self._programme(relative, document)
         for relative, document in self.found.of_kind("grading"):
             self._grading(relative, document)
+        for relative, document in self.found.of_kind("badge"):
+            self._badge(relative, document)
         self._points()
         for relative, document in self.found.of_kind("scenario"):
             self._scenario(relative, document)

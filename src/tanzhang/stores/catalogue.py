@@ -47,6 +47,7 @@ KINDS: Mapping[str, str] = {
     "methodology": r"methodologies/[a-z0-9_]+/[a-z]+\.[a-z0-9_]+/v[1-9][0-9]*\.yaml",
     "programme": r"programmes/[a-z0-9]+(-[a-z0-9]+)*\.yaml",
     "grading": r"grades/[a-z0-9_]+\.yaml",
+    "badge": r"badges/[a-z0-9_]+\.yaml",
     "points_cases": r"points/[a-z0-9_]+/v[1-9][0-9]*\.cases\.yaml",
     "points": r"points/[a-z0-9_]+/v[1-9][0-9]*\.yaml",
     "scenario": r"scenarios/[a-z0-9]+(-[a-z0-9]+)*\.yaml",
