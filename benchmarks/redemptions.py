@@ -36,6 +36,7 @@ from tanzhang.stores.register.mall import mall_order
 from tanzhang.stores.register.points import UNIT, points_lot
 
 OFFERS, PRICE, GRANTED = 10, 100, 150
+POINTS = "beijing_carbon_energy"
 OPERATOR = Actor(Role.OPERATOR, "bench", "benchmark")
 
 
@@ -92,10 +93,11 @@ def stocked(home: Home, orders: int, buyers: int) -> None:
     """Offers with ``orders`` pieces in all, and buyers with points for one each."""
     for number in range(OFFERS):
         kind: dict[str, Any] = {"kind": "voucher", "voucher_days": 30, "limit": {"count": 1, "per": "offer"}}
-        said = {"id": f"offer-{number}", "merchant": "cainiao", "title": "One", "title_zh": "一份", "points": "bench"}
+        said = {"id": f"offer-{number}", "merchant": "cainiao", "title": "One", "title_zh": "一份", "points": POINTS}
         said |= {"price_points": str(PRICE), "stock": orders // OFFERS, "opens_at": "2025-01-01T00:00:00Z", **kind}
         add_offer(home, offer_of(said), actor=OPERATOR, now=datetime.now(UTC))
-    lot = {"unit": f"{UNIT}bench", "last_day": "9999-12-31", "first_day": "2025-01-01", "granted": GRANTED}
+    lot = {"unit": f"{UNIT}{POINTS}", "last_day": "9999-12-31", "first_day": "2025-01-01", "granted": GRANTED}
+    lot |= {"collect_by": "", "ended": 0}
     rows = [{**lot, "account": account(number).bytes, "available": GRANTED} for number in range(buyers)]
     with home.book.transaction() as con:
         con.execute(points_lot.insert(), rows)

@@ -15,7 +15,8 @@ from tanzhang.stores.register.points import points_lot
 
 from .homes import on
 
-POINTS, UNIT = "test", "points:test"
+POINTS = "beijing_carbon_energy"
+UNIT = f"points:{POINTS}"
 OPERATOR = Actor(Role.OPERATOR, "op", "test")
 MERCHANT = "cainiao"
 NOW = on(8)
@@ -34,8 +35,10 @@ def grant(home: Home, accounts: Iterable[uuid.UUID], amount: int, last: str = "2
             "account": each.bytes,
             "last_day": last,
             "first_day": "2025-01-01",
+            "collect_by": "",
             "granted": amount,
             "available": amount,
+            "ended": 0,
         }
         for each in accounts
     ]

@@ -36,6 +36,7 @@ from ..mall import (
     MERCHANT,
     NOW,
     OPERATOR,
+    UNIT,
     buy,
     code,
     grant,
@@ -231,8 +232,8 @@ def test_points_that_ended_meanwhile_can_be_used_for_some_days_once_given_back(h
     offer(home, refund_lasts_days=30)
     order = number(buy(home, person(9)))
     cancel(home, [person(9)], order, now=NOW + DAY)
-    assert home.points.usable("points:test", person(9), (NOW + 31 * DAY).date()) == 100
-    assert home.points.usable("points:test", person(9), (NOW + 32 * DAY).date()) == 0
+    assert home.points.usable(UNIT, person(9), (NOW + 31 * DAY).date()) == 100
+    assert home.points.usable(UNIT, person(9), (NOW + 32 * DAY).date()) == 0
 
 
 def test_goods_need_an_address_which_only_their_merchant_reads_and_which_goes_again(home: Home) -> None:

@@ -52,11 +52,13 @@ from tanzhang.stores.register.audit import Audit
 from tanzhang.stores.register.chores import Chores
 from tanzhang.stores.register.deliveries import Deliveries
 from tanzhang.stores.register.epochs import Epochs
+from tanzhang.stores.register.groups import Groups
 from tanzhang.stores.register.joinings import Joinings
 from tanzhang.stores.register.mall import Mall
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.points import Points
+from tanzhang.stores.register.points_runs import PointsRuns
 from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
 from tanzhang.stores.register.uploads import Uploads
@@ -315,6 +317,16 @@ class Home:
     def mall(self) -> Mall:
         """What points can be spent on, and what was ordered."""
         return Mall(self.book)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Groups of friends."""
+        return Groups(self.book)
+
+    @cached_property
+    def points_runs(self) -> PointsRuns:
+        """By what points were awarded and ended."""
+        return PointsRuns(self.book)
 
     @cached_property
     def chores(self) -> Chores:
