@@ -31,6 +31,7 @@ from tanzhang.service.by_account import is_kept, keep
 from tanzhang.service.epoch import close
 from tanzhang.service.log import tidy as tidy_log
 from tanzhang.service.mall import expire as expire_orders
+from tanzhang.service.mall import forget_addresses
 from tanzhang.service.moments import check_not_ahead, received_at
 from tanzhang.service.privacy import erase_due
 from tanzhang.service.retention import tidy
@@ -115,7 +116,7 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
         Chore("tidy", Daily(timedelta(hours=3, minutes=30)), _tidy, final=True),
         Chore("tidy_log", Every(timedelta(hours=1)), _tidy_log),
         Chore("forget", Every(timedelta(hours=1)), _forget, outside=True, final=True),
-        Chore("mall", Every(timedelta(minutes=1)), _expire_orders, final=True),
+        Chore("mall", Every(timedelta(minutes=1)), _expire_orders, wanted=_has_ordered, final=True),
         Chore("erase", Every(timedelta(hours=1)), _erase_due, final=True),
         Chore(
             "webhooks",
@@ -190,12 +191,17 @@ def _tidy_log(home: Home, _now: datetime) -> Said:
 
 def _forget(home: Home, now: datetime) -> Said:
     said = {"sessions": home.access.forget_sessions(received_at(now)), "uploads": expire(home, now=now)}
+    said["addresses"] = forget_addresses(home, now=now)
     return {name: count for name, count in said.items() if count} or None
 
 
+def _has_ordered(home: Home) -> bool:
+    return home.mall.waits()
+
+
 def _expire_orders(home: Home, now: datetime) -> Said:
-    said = {name: count for name, count in expire_orders(home, now=now).items() if count}
-    return said or None
+    expired = expire_orders(home, now=now)
+    return {"expired": expired} if expired else None
 
 
 def _erase_due(home: Home, now: datetime) -> Said:
