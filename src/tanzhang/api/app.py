@@ -31,6 +31,7 @@ from tanzhang.api.routes import (
     actions,
     consents,
     deliveries,
+    donations,
     health,
     keys,
     ledger,
@@ -76,6 +77,7 @@ HANDLERS = [
     *log.handlers,
     *metrics.handlers,
     *public.handlers,
+    *donations.handlers,
 ]
 
 

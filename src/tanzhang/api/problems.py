@@ -98,6 +98,12 @@ STATUS: Mapping[str, int] = {
     "epoch-unknown": 404,
     "batch-unknown": 404,
     "unknown-id": 404,
+    "unknown-project": 404,
+    "project-closed": 409,
+    "grams-short": 409,
+    "points-short": 409,
+    "reference-taken": 409,
+    "not-sealed": 409,
     "internal-error": INTERNAL,
 }
 """HTTP status of a code; 422 for every other one: the request was understood and what it says cannot be done."""

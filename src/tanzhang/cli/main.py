@@ -35,6 +35,7 @@ from tanzhang.cli.common import (
     now,
     say,
 )
+from tanzhang.cli.donate import donate_app
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.key import key_app
 from tanzhang.cli.log import log_app
@@ -69,6 +70,7 @@ app.add_typer(witness_app, name="witness")
 app.add_typer(partner_app, name="partner")
 app.add_typer(key_app, name="key")
 app.add_typer(staff_app, name="staff")
+app.add_typer(donate_app, name="donate")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 

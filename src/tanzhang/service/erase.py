@@ -228,8 +228,10 @@ class _Erasing:
         }
 
     def _joined(self, accounts: list[str]) -> bool:
-        """Whether anything went from or to these accounts, or would."""
-        return any(self.home.joinings.of_source(each) or self.home.joinings.into(each) for each in accounts)
+        """Whether anything went from or to these accounts, or would, or was given away."""
+        joinings = self.home.joinings
+        joined = any(joinings.of_source(each) or joinings.into(each) for each in accounts)
+        return joined or self.home.donations.has_of(accounts)
 
     def _forget(
         self,
@@ -241,6 +243,7 @@ class _Erasing:
         today = received_day(self.home, self.now).isoformat()
         for number in self.home.joinings.forget(con, persons, received_at(self.now), today):
             append(con, replacement, self._leg(number))
+        self.home.donations.forget(con, persons)
         self.home.people.forget(con, persons)
         for partner, records in sorted(self.by_partner.items()):
             telling(self.home, "erased", partner, {"records": str(records)}, now=self.now)(con)

@@ -22,6 +22,7 @@ from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.engine.personal import KEY_BYTES, PersonalKeys, personal_keys
 from tanzhang.service.consents import consents, links
 from tanzhang.service.cursors import cursor_of, place_after
+from tanzhang.service.donations import gifts
 from tanzhang.service.erase import erase
 from tanzhang.service.export import export_account
 from tanzhang.service.joining import own_accounts
@@ -104,6 +105,7 @@ def about(home: Home, account: str) -> dict[str, Any]:
         "sessions": sessions(home, account),
         "consents": consents(home, account),
         "links": links(home, account),
+        "donations": gifts(home, uuid.UUID(account)),
         "access_log": looks(home, account, limit=1_000)["items"],
     }
 

@@ -28,6 +28,7 @@ from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.by_account import differing
+from tanzhang.service.check_donations import check_donations
 from tanzhang.service.check_records import check_grants, check_once, check_quantities
 from tanzhang.service.check_totals import Recounted, check_boards, check_epochs, check_tallies
 from tanzhang.service.check_transfers import check_transfers
@@ -173,6 +174,7 @@ class _Verification:
             self._totals,
             self._postings,
             self._transfers,
+            self._donations,
             self._tallies,
             self._boards,
             self._quantities,
@@ -429,6 +431,11 @@ class _Verification:
         """What went between accounts that are one person's."""
         what = "transfers between a person's accounts against their links; the log's word for them"
         return Check("transfers", what, *check_transfers(self.home, self.heads))
+
+    def _donations(self) -> Check:
+        """What was given to projects."""
+        what = "gifts against what was moved for them; the log's word for what projects were given"
+        return Check("donations", what, *check_donations(self.home))
 
     def _tallies(self) -> Check:
         """Counts and amounts by day, behaviour, region and partner, on which pages of totals rest."""
