@@ -29,6 +29,7 @@ from tanzhang.api.observing import Service, watch_service
 from tanzhang.api.routes import (
     accounts,
     actions,
+    benefits,
     consents,
     deliveries,
     donations,
@@ -78,6 +79,7 @@ HANDLERS = [
     *metrics.handlers,
     *public.handlers,
     *donations.handlers,
+    *benefits.handlers,
 ]
 
 

@@ -104,6 +104,12 @@ STATUS: Mapping[str, int] = {
     "points-short": 409,
     "reference-taken": 409,
     "not-sealed": 409,
+    "unknown-benefit": 404,
+    "benefit-closed": 409,
+    "benefit-limit": 409,
+    "benefit-needs": 409,
+    "budget-spent": 409,
+    "token-expired": 410,
     "internal-error": INTERNAL,
 }
 """HTTP status of a code; 422 for every other one: the request was understood and what it says cannot be done."""

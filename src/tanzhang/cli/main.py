@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from tanzhang.cli.accounts import account_app
+from tanzhang.cli.benefits import benefits_app
 from tanzhang.cli.catalogue import catalogue_app
 from tanzhang.cli.common import (
     AsJson,
@@ -71,6 +72,7 @@ app.add_typer(partner_app, name="partner")
 app.add_typer(key_app, name="key")
 app.add_typer(staff_app, name="staff")
 app.add_typer(donate_app, name="donate")
+app.add_typer(benefits_app, name="benefits")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 

@@ -39,6 +39,8 @@ class Scope(StrEnum):
     """Sign link tokens for its users, and read their state."""
     WEBHOOKS = "webhooks"
     """Register and test webhooks, and read their delivery log."""
+    BENEFITS = "benefits"
+    """Take tokens of benefits that its users show."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,10 +228,10 @@ class _Erasing:
         }
 
     def _joined(self, accounts: list[str]) -> bool:
-        """Whether anything went from or to these accounts, or would, or was given away."""
+        """Whether anything went from or to these accounts, or would, was given away or used."""
         joinings = self.home.joinings
         joined = any(joinings.of_source(each) or joinings.into(each) for each in accounts)
-        return joined or self.home.donations.has_of(accounts)
+        return joined or self.home.donations.has_of(accounts) or self.home.benefits.has_of(accounts)
 
     def _forget(
         self,
@@ -244,6 +244,7 @@ class _Erasing:
         for number in self.home.joinings.forget(con, persons, received_at(self.now), today):
             append(con, replacement, self._leg(number))
         self.home.donations.forget(con, persons)
+        self.home.benefits.forget(con, persons)
         self.home.people.forget(con, persons)
         for partner, records in sorted(self.by_partner.items()):
             telling(self.home, "erased", partner, {"records": str(records)}, now=self.now)(con)

@@ -20,6 +20,7 @@ from typing import Any
 from tanzhang.core.access import Role, secret_hash
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.engine.personal import KEY_BYTES, PersonalKeys, personal_keys
+from tanzhang.service.benefits import about_uses
 from tanzhang.service.consents import consents, links
 from tanzhang.service.cursors import cursor_of, place_after
 from tanzhang.service.donations import gifts
@@ -106,6 +107,7 @@ def about(home: Home, account: str) -> dict[str, Any]:
         "consents": consents(home, account),
         "links": links(home, account),
         "donations": gifts(home, uuid.UUID(account)),
+        "benefits": about_uses(home, uuid.UUID(account)),
         "access_log": looks(home, account, limit=1_000)["items"],
     }
 

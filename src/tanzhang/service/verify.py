@@ -28,6 +28,7 @@ from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.by_account import differing
+from tanzhang.service.check_benefits import check_benefits
 from tanzhang.service.check_donations import check_donations
 from tanzhang.service.check_records import check_grants, check_once, check_quantities
 from tanzhang.service.check_totals import Recounted, check_boards, check_epochs, check_tallies
@@ -175,6 +176,7 @@ class _Verification:
             self._postings,
             self._transfers,
             self._donations,
+            self._benefits,
             self._tallies,
             self._boards,
             self._quantities,
@@ -436,6 +438,11 @@ class _Verification:
         """What was given to projects."""
         what = "gifts against what was moved for them; the log's word for what projects were given"
         return Check("donations", what, *check_donations(self.home))
+
+    def _benefits(self) -> Check:
+        """What was bought with points besides goods."""
+        what = "uses of benefits against the points that were moved for them; pay-outs against their files"
+        return Check("benefits", what, *check_benefits(self.home))
 
     def _tallies(self) -> Check:
         """Counts and amounts by day, behaviour, region and partner, on which pages of totals rest."""

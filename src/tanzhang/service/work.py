@@ -23,15 +23,18 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tanzhang.core.errors import TanzhangError
+from tanzhang.service.benefit_tokens import expire_tokens
 from tanzhang.service.epoch import close
 from tanzhang.service.log import tidy as tidy_log
 from tanzhang.service.moments import received_at
 from tanzhang.service.privacy import erase_due
 from tanzhang.service.retention import tidy
 from tanzhang.service.settle import settle
+from tanzhang.service.transfers import settle_transfers
 from tanzhang.service.upload import expire
 from tanzhang.service.webhooks import deliver_due
 from tanzhang.stores.home import Home
+from tanzhang.stores.register.benefits import ISSUED, PENDING
 from tanzhang.stores.register.chores import is_due
 
 AT_ONCE_EVERY_S = 2.0
@@ -114,6 +117,17 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
             wanted=_has_told,
             outside=True,
         ),
+        Chore(
+            "benefit_tokens", Every(timedelta(minutes=1)), _expire_tokens, wanted=lambda home: home.benefits.has(ISSUED)
+        ),
+        Chore(
+            "bank_transfers",
+            Every(timedelta(seconds=2)),
+            _transfer,
+            lease=timedelta(minutes=6),
+            wanted=lambda home: home.benefits.has(PENDING),
+            outside=True,
+        ),
     )
 
 
@@ -177,6 +191,16 @@ def _has_told(home: Home) -> bool:
 def _deliver(home: Home, now: datetime) -> Said:
     tried = deliver_due(home, now)
     return {"tried": tried} if tried else None
+
+
+def _expire_tokens(home: Home, now: datetime) -> Said:
+    ended = expire_tokens(home, now=now)
+    return {"ended": ended} if ended else None
+
+
+def _transfer(home: Home, now: datetime) -> Said:
+    said = settle_transfers(home, now=now)
+    return said if any(said.values()) else None
 
 
 def steady() -> float:

@@ -160,12 +160,9 @@ class Benefits:
             con.execute(benefit_use.update().where(named).values(due_at=until, tries=benefit_use.c.tries + 1))
         return rows
 
-    def is_due(self, state: str, at: str | None = None) -> bool:
-        """Whether any use in a state is due, or waits at all."""
-        due = benefit_use.c.state == state
-        if at is not None:
-            due &= benefit_use.c.due_at <= at
-        return bool(self.uses(due, limit=1))
+    def has(self, state: str) -> bool:
+        """Whether any use is in a state."""
+        return bool(self.uses(benefit_use.c.state == state, limit=1))
 
     def files(self, name: str | None = None) -> list[Any]:
         """Files of pay-outs, or one by its id, the latest first."""
