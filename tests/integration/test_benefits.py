@@ -28,6 +28,7 @@ from tanzhang.stores.register.points import points_lot
 
 from ..homes import account, box, on, settle_on, write
 
+UNIT = "points:beijing_carbon_energy"
 OPERATOR = Actor(Role.OPERATOR, "root", "command line")
 HEAD = "format: tanzhang.benefits/1\nbenefits:\n"
 COMMON = """
@@ -35,6 +36,7 @@ COMMON = """
     title_zh: 示例
     text: An example of ours.
     text_zh: 本平台示例。
+    points: beijing_carbon_energy
     open: {from: 2025-06-01, until: 2025-07-01}
     source: none, an example
     status: example
@@ -64,13 +66,13 @@ def load(home: Home, tmp_path: Path, *offered: str) -> dict[str, Any]:
 
 
 def grant(home: Home, own: uuid.UUID, points: int, last: str = "2025-12-31") -> None:
-    row = {"unit": f"points:{home.programme.id}", "account": own.bytes, "last_day": last, "first_day": "2025-01-01"}
+    row = {"unit": UNIT, "account": own.bytes, "last_day": last, "first_day": "2025-01-01", "collect_by": ""}
     with home.book.transaction() as con:
-        con.execute(points_lot.insert(), {**row, "granted": points, "available": points})
+        con.execute(points_lot.insert(), {**row, "granted": points, "available": points, "ended": 0})
 
 
 def points_of(home: Home, own: uuid.UUID, day: int = 8) -> int:
-    return home.points.usable(f"points:{home.programme.id}", own, date(2025, 6, day))
+    return home.points.usable(UNIT, own, date(2025, 6, day))
 
 
 def code_of(error: pytest.ExceptionInfo[TanzhangError]) -> str:
@@ -133,12 +135,15 @@ def test_points_of_a_token_that_nobody_used_go_back_or_not_as_the_benefit_says(h
     assert check_benefits(home) == (2, [])
 
 
-def test_points_that_ended_meanwhile_come_back_for_the_days_that_the_benefit_says(home: Home, tmp_path: Path) -> None:
-    load(home, tmp_path, QUEUE + "    refund_lasts_days: 7\n")
+def test_points_that_ended_meanwhile_come_back_for_the_days_that_their_programme_says(
+    home: Home, tmp_path: Path
+) -> None:
+    load(home, tmp_path, QUEUE)
     grant(home, ANNA, 20, last="2025-06-08")
     buy(home, ANNA, "called_earlier", "r-1", now=on(8))
     expire_tokens(home, now=on(10))
-    assert (points_of(home, ANNA, 17), points_of(home, ANNA, 18)) == (20, 0)
+    assert home.points.usable(UNIT, ANNA, date(2025, 7, 10)) == 20  # 30 days
+    assert home.points.usable(UNIT, ANNA, date(2025, 7, 11)) == 0
 
 
 def test_limits_count_what_was_not_given_back_by_person_day_and_in_all(home: Home, tmp_path: Path) -> None:
@@ -203,6 +208,7 @@ def test_every_mistake_of_a_file_is_said_and_nothing_of_it_is_kept(home: Home, t
         packet,
         bank,
         "  other:\n    kind: miles\n",
+        QUEUE.replace("called_earlier", "later").replace("points: beijing_carbon_energy", "points: others"),
     )
     with pytest.raises(TanzhangError) as error:
         load(home, tmp_path, *wrong)
@@ -212,6 +218,7 @@ def test_every_mistake_of_a_file_is_said_and_nothing_of_it_is_kept(home: Home, t
         *["benefit-malformed"] * 2,
         "url-refused",
         *["benefit-malformed"] * 2,
+        "unknown-points-programme",
     ]
     assert all(each.where.startswith("benefits.yaml:") for each in error.value.problems)
     assert offers(home) == []

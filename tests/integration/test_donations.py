@@ -37,6 +37,7 @@ from tanzhang.service.privacy import about
 from tanzhang.service.reading import Reader
 from tanzhang.service.receipt import create_receipt
 from tanzhang.stores.book import transfer
+from tanzhang.stores.book.chains import check_chains
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.donations import donation
 from tanzhang.stores.register.points import points_lot
@@ -54,6 +55,7 @@ projects:
     text_zh: 为滑坡地植树。本平台示例。
     recipient: Hill Trust (invented)
     takes: [grams, points]
+    points: beijing_carbon_energy
     open: {from: 2025-06-01, until: 2025-07-01}
     target: {grams_mg: "1000000"}
     source: none, an example
@@ -138,10 +140,10 @@ def test_a_project_said_the_same_again_keeps_its_version(home: Home, tmp_path: P
 
 def test_points_are_given_too_and_cannot_be_spent_again(home: Home, tmp_path: Path) -> None:
     own = set_up(home, tmp_path, 1)
-    unit = f"points:{home.programme.id}"
-    row = {"unit": unit, "account": own.bytes, "last_day": "2025-12-31", "first_day": "2025-01-01"}
+    unit = "points:beijing_carbon_energy"
+    row = {"unit": unit, "account": own.bytes, "last_day": "2025-12-31", "first_day": "2025-01-01", "collect_by": ""}
     with home.book.transaction() as con:
-        con.execute(points_lot.insert(), {**row, "granted": 50, "available": 50})
+        con.execute(points_lot.insert(), {**row, "granted": 50, "available": 50, "ended": 0})
     donate(home, own, "forest", "p-1", points=30, now=on(8))
     donate(home, own, "forest", "p-1", points=30, now=on(8))
     assert home.points.usable(unit, own, date(2025, 6, 8)) == 20
@@ -270,7 +272,7 @@ def test_a_gift_that_was_changed_is_found(home: Home, tmp_path: Path) -> None:
     ):
         with home.book.transaction() as con:
             con.execute(what)
-        found = [*check_transfers(home, home.book.check_chains()[2])[1], *check_donations(home)[1]]
+        found = [*check_transfers(home, check_chains(home.book)[2])[1], *check_donations(home)[1]]
         assert code in {each.code for each in found}
 
 

@@ -23,6 +23,7 @@ from tanzhang.core.methodology import canonical_json
 from tanzhang.service.donations import Amount, Id, Open, Text
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.moments import received_at, received_day
+from tanzhang.service.points import rules_named
 from tanzhang.service.secrets import derived_secret
 from tanzhang.stores.home import Home
 from tanzhang.stores.outgoing import check_url
@@ -90,21 +91,22 @@ class Bank(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
-    """What every benefit says. ``source`` is where it was agreed, ``status`` example, draft or published.
+    """What every benefit says.
 
-    Points that are given back can be used for ``refund_lasts_days`` more, if their last day is over by then.
+    ``points`` is the points programme whose points buy it, ``source`` where it was agreed, ``status`` example, draft or
+    published.
     """
 
     title: Text
     title_zh: Text
     text: Text
     text_zh: Text
+    points: Id
     open: Open
     source: Text
     status: Literal["example", "draft", "published"]
     limits: Limits = Limits()
     needs: Needs = Needs()
-    refund_lasts_days: Annotated[int, msgspec.Meta(ge=0, le=3_660)] = 0
 
 
 class QueuePriority(_Offer, frozen=True, kw_only=True, tag="queue_priority"):
@@ -190,12 +192,13 @@ def _mistakes(home: Home, offer: Offer, where: str) -> list[Problem]:
     """What is wrong with an offer that has its form."""
     found: list[Problem] = []
 
-    def asked(check: Callable[[], None]) -> None:
+    def asked(check: Callable[[], object]) -> None:
         try:
             check()
         except TanzhangError as error:
             found.extend(Problem(each.code, each.message, where, each.remedy) for each in error.problems)
 
+    asked(lambda: rules_named(home, offer.points))
     if offer.open.until is not None and offer.open.until <= offer.open.since:
         found.append(_wrong("it is open on no day: 'until' is not after 'from'", where))
     if isinstance(offer, Discount) and (offer.percent is None) == (offer.amount_fen is None):
@@ -290,7 +293,7 @@ def buy(
             _check_budget(home, con, name, rate, value)
         counter = _counter(name, offer)
         spending = Spending(account, cost, BENEFIT, counter, use)
-        (wrong,) = home.points.spend(con, UNIT + home.programme.id, [spending], at=at, day=day)
+        (wrong,) = home.points.spend(con, UNIT + offer.points, [spending], at=at, day=day)
         if wrong is not None:
             raise wrong
         sealed = None if payee is None else home.personal_keys.seal(payee, place_of(benefit_use, "payee", use))
@@ -431,16 +434,16 @@ def _check_same(known: Any, name: str, points: int | None) -> None:
 def give_back(home: Home, con: sa.Connection, row: Any, state: str, *, note: str | None, now: datetime) -> bool:
     """In somebody's transaction: a use that is in ``state`` becomes ``refunded``, its points go back; whether it was.
 
-    Those of somebody who was erased go nowhere.
+    For how long they can be used at the least says their points programme. Those of somebody who was erased go nowhere.
     """
     at = received_at(now)
     ended = {"state": REFUNDED, "payee": None, "due_at": None, "changed_at": at, "note": note}
     if not home.benefits.change(con, row.id, state, ended):
         return False
-    lasts = offer_named(home, row.benefit, row.version)[1].refund_lasts_days
-    last = received_day(home, now) + timedelta(days=lasts) if lasts else None
-    unit = UNIT + home.programme.id
-    home.points.give_back(con, unit, BENEFIT, [row.id], at=at, as_kind=REFUND, not_before=last)
+    offer, day = offer_named(home, row.benefit, row.version)[1], received_day(home, now)
+    rules = rules_named(home, offer.points)
+    last = day + timedelta(days=rules.at(day).refund_days)
+    home.points.give_back(con, rules.unit, BENEFIT, [row.id], at=at, as_kind=REFUND, not_before=last)
     return True
 
 

@@ -27,6 +27,7 @@ from tanzhang.core.methodology import canonical_json
 from tanzhang.engine.signing import verifier_of
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.moments import received_at, received_day
+from tanzhang.service.points import rules_named
 from tanzhang.service.reading import MOST, Reader
 from tanzhang.service.secrets import derived_secret
 from tanzhang.stores.home import Home
@@ -59,7 +60,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ProjectSaid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an operator says of a project: whom it is for, what it takes, when.
 
-    ``source`` is where its holder committed to it, ``status`` example, draft or published.
+    ``points`` is the points programme whose points it takes, null if it takes grams alone. ``source`` is where its
+    holder committed to it, ``status`` example, draft or published.
     """
 
     title: Text
@@ -71,6 +73,7 @@ class ProjectSaid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     open: Open
     source: Text
     status: Literal["example", "draft", "published"]
+    points: Id | None = None
     target: Target = Target()
 
 
@@ -85,14 +88,14 @@ def load_projects(home: Home, path: Path, *, actor: Actor, now: datetime) -> dic
     if not path.is_file():
         raise refuse("file-missing", f"{path} is not there", where=str(path), remedy="name an existing file")
     document = load_yaml(path.read_text(encoding="utf-8"), path.name)
-    found = _projects_in(document)
+    found = _projects_in(home, document)
     at = received_at(now)
     with home.book.transaction() as con:
         versions = {name: _say(home, con, name, said, actor, at) for name, said in found.items()}
     return {"status": "loaded", "projects": versions}
 
 
-def _projects_in(document: Document) -> dict[str, ProjectSaid]:
+def _projects_in(home: Home, document: Document) -> dict[str, ProjectSaid]:
     data = document.data if isinstance(document.data, dict) else {}
     items = data.get("projects")
     if data.get("format") != FORMAT or not isinstance(items, dict) or set(data) != {"format", "projects"}:
@@ -101,7 +104,7 @@ def _projects_in(document: Document) -> dict[str, ProjectSaid]:
     problems: list[Problem] = []
     for name, said in items.items():
         try:
-            found[msgspec.convert(name, Id)] = checked(said, document.where("projects", name))
+            found[msgspec.convert(name, Id)] = checked(home, said, document.where("projects", name))
         except msgspec.ValidationError:
             problems += _malformed(f"{name[:80]!r} is no id", document.where("projects", name)).problems
         except TanzhangError as error:
@@ -111,14 +114,18 @@ def _projects_in(document: Document) -> dict[str, ProjectSaid]:
     return found
 
 
-def checked(said: Any, where: str) -> ProjectSaid:
-    """What is said of a project, read; ``project-malformed``."""
+def checked(home: Home, said: Any, where: str) -> ProjectSaid:
+    """What is said of a project, read; ``project-malformed``, ``unknown-points-programme``."""
     try:
         project = said if isinstance(said, ProjectSaid) else msgspec.convert(said, ProjectSaid)
     except msgspec.ValidationError as error:
         raise _malformed(str(error), where) from None
     if project.open.until is not None and project.open.until <= project.open.since:
         raise _malformed("it is open on no day: 'until' is not after 'from'", where)
+    if (POINTS in project.takes) != (project.points is not None):
+        raise _malformed("it takes points, or names whose, but not both", where)
+    if project.points is not None:
+        rules_named(home, project.points)
     return project
 
 
@@ -129,7 +136,7 @@ def put_project(home: Home, name: str, said: ProjectSaid, *, actor: Actor, now: 
     except msgspec.ValidationError:
         raise _malformed(f"{name[:80]!r} is no id", "path: project") from None
     with home.book.transaction() as con:
-        _say(home, con, name, checked(said, "#"), actor, received_at(now))
+        _say(home, con, name, checked(home, said, "#"), actor, received_at(now))
     return project_page(home, name)
 
 
@@ -163,11 +170,11 @@ def project_page(home: Home, name: str) -> dict[str, Any]:
     By how many givers is null while they are fewer than cells of totals have to have. ``sealed`` has of each entry the
     totals of this project as of then; anybody can compare them with the log.
     """
-    project_named(home, name)
+    _, project = project_named(home, name)
     entries = []
     for index, text in home.donations.sealed()[-_ENTRIES:]:
         sealed = Sealed.parse(text)
-        said = _amounts(home, sealed.totals.get(name, {}))
+        said = _amounts(project, sealed.totals.get(name, {}))
         entries.append({"entry": index, "gifts": str(sealed.rows), "root": sealed.root.hex(), **said})
     shown = _shown(home, home.donations.project(name))
     return {**shown, "log": home.values["origin"], "sealed": entries[::-1]}
@@ -179,18 +186,14 @@ def _shown(home: Home, row: Any) -> dict[str, Any]:
         "id": row.id,
         "version": row.version,
         **json.loads(row.document),
-        "given": _amounts(home, given.amounts),
+        "given": _amounts(msgspec.json.decode(row.document, type=ProjectSaid), given.amounts),
         "givers": str(given.givers) if given.givers >= least else None,
         "givers_least": str(least),
     }
 
 
-def _amounts(home: Home, sums: Mapping[str, int]) -> dict[str, str]:
-    return {"grams_mg": str(sums.get(DONATED, 0)), "points": str(sums.get(_points_of(home), 0))}
-
-
-def _points_of(home: Home) -> str:
-    return UNIT + home.programme.id
+def _amounts(project: ProjectSaid, sums: Mapping[str, int]) -> dict[str, str]:
+    return {"grams_mg": str(sums.get(DONATED, 0)), "points": str(sums.get(f"{UNIT}{project.points}", 0))}
 
 
 # -- giving ---------------------------------------------------------------------------------------------------
@@ -210,11 +213,11 @@ def donate(
 
     Raises ``unknown-project``, ``project-closed``, ``grams-short``, ``points-short``, ``reference-taken``.
     """
-    unit, amount = (DONATED, grams_mg or 0) if points is None else (_points_of(home), points)
+    said, day, at = project_named(home, project)[1], received_day(home, now), received_at(now)
+    unit, amount = (DONATED, grams_mg or 0) if points is None else (f"{UNIT}{said.points}", points)
     if amount <= 0 or None not in (grams_mg, points):
         remedy = "give one of the two, more than nothing"
         raise refuse("gift-malformed", "a gift is of grams or of points", where="#", remedy=remedy)
-    said, day, at = project_named(home, project)[1], received_day(home, now), received_at(now)
     name = derived_secret(home, "donation", f"{account} {reference}").hex()[:32]
     with home.book.transaction() as con:
         known = home.donations.row(name)

@@ -117,11 +117,13 @@ def _close(home: Home, day: date, before: Epoch | None, progress: Progress) -> t
     shown = _shown(_accounts_by_cell(home, rows[first:covered]), home.programme.disclosure.least_accounts_in_cell)
     epoch = _epoch(home, day, rows, first, covered, trees, _cells(home, first, covered, shown))
 
-    def leading(con: sa.Connection) -> None:
+    def before_it(con: sa.Connection) -> None:
         home.joinings.seal(con, home.programme.id, legs)
         home.donations.seal(con, home.programme.id)
+        home.points_runs.seal(con, home.programme.id)
 
-    return home.epochs.close(epoch.to_text(), new, own, next_epoch_key(key), leading), epoch
+    index = home.epochs.close(epoch.to_text(), new, own, next_epoch_key(key), before_it)
+    return index, epoch
 
 
 def _epoch(

@@ -30,6 +30,7 @@ from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.by_account import differing
 from tanzhang.service.check_benefits import check_benefits
 from tanzhang.service.check_donations import check_donations
+from tanzhang.service.check_points import check_points
 from tanzhang.service.check_records import check_grants, check_once, check_quantities
 from tanzhang.service.check_totals import Recounted, check_boards, check_epochs, check_tallies
 from tanzhang.service.check_transfers import check_transfers
@@ -54,6 +55,7 @@ from tanzhang.stores.book import (
     posting,
     unsettled,
 )
+from tanzhang.stores.book.chains import check_chains
 from tanzhang.stores.erased import ErasedLeaves
 from tanzhang.stores.home import Home, key_check
 from tanzhang.stores.log import Log
@@ -177,6 +179,7 @@ class _Verification:
             self._transfers,
             self._donations,
             self._benefits,
+            self._points,
             self._tallies,
             self._boards,
             self._quantities,
@@ -205,7 +208,7 @@ class _Verification:
 
     def _chains(self) -> Check:
         """Rows of the book against their chains, and the chains against what the manifests say of them."""
-        count, problems, heads = self.book.check_chains()
+        count, problems, heads = check_chains(self.book)
         self.heads = heads
         for row in self.batches:
             for table, said in _manifest(row).get("book", {}).items():
@@ -443,6 +446,12 @@ class _Verification:
         """What was bought with points besides goods."""
         what = "uses of benefits against the points that were moved for them; pay-outs against their files"
         return Check("benefits", what, *check_benefits(self.home))
+
+    def _points(self) -> Check:
+        """What was awarded, and what accounts hold of it."""
+        found = check_points(self.home, self.batches, [row.seq for row in self.sound], self.heads)
+        what = "awards computed again from records and rules; lots against runs and moves; the log's word"
+        return Check("points", what, found.count, found.problems, found.notes)
 
     def _tallies(self) -> Check:
         """Counts and amounts by day, behaviour, region and partner, on which pages of totals rest."""
