@@ -31,8 +31,10 @@ from tanzhang.api.orphans import end_with_server
 from tanzhang.api.routes import (
     accounts,
     actions,
+    benefits,
     consents,
     deliveries,
+    donations,
     friends,
     health,
     keys,
@@ -89,6 +91,8 @@ HANDLERS = [
     *public.handlers,
     *mall.handlers,
     *merchants.handlers,
+    *donations.handlers,
+    *benefits.handlers,
 ]
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from tanzhang.cli.accounts import account_app
+from tanzhang.cli.benefits import benefits_app
 from tanzhang.cli.catalogue import catalogue_app
 from tanzhang.cli.common import (
     AsJson,
@@ -36,6 +37,7 @@ from tanzhang.cli.common import (
     now,
     say,
 )
+from tanzhang.cli.donate import donate_app
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.key import key_app
 from tanzhang.cli.log import log_app
@@ -75,6 +77,8 @@ app.add_typer(partner_app, name="partner")
 app.add_typer(mall_app, name="mall")
 app.add_typer(key_app, name="key")
 app.add_typer(staff_app, name="staff")
+app.add_typer(donate_app, name="donate")
+app.add_typer(benefits_app, name="benefits")
 app.add_typer(points_app, name="points")
 app.add_typer(whatif_app, name="whatif")
 

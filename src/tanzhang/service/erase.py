@@ -229,9 +229,10 @@ class _Erasing:
         }
 
     def _joined(self, accounts: list[str]) -> bool:
-        """Whether anything went from or to these accounts, or would, or they have points."""
+        """Whether anything went from or to these accounts, or would, was given away or used, or they have points."""
         joined = any(self.home.joinings.of_source(each) or self.home.joinings.into(each) for each in accounts)
-        return joined or any(self.home.points.units(uuid.UUID(each)) for each in accounts)
+        used = self.home.donations.has_of(accounts) or self.home.benefits.has_of(accounts)
+        return joined or used or any(self.home.points.units(uuid.UUID(each)) for each in accounts)
 
     def _forget(
         self,
@@ -247,6 +248,8 @@ class _Erasing:
         for number in self.home.points.forget(con, accounts):
             append(con, replacement, self._nameless(points_move, number))
         self.home.points_runs.forget(con, [each.bytes for each in accounts])
+        self.home.donations.forget(con, persons)
+        self.home.benefits.forget(con, persons)
         self.home.people.forget(con, persons)
         forget_orders(self.home, con, persons, now=self.now)
         for partner, records in sorted(self.by_partner.items()):

@@ -49,8 +49,10 @@ from tanzhang.stores.files import make_folder, sync_again, write_durably
 from tanzhang.stores.log import Log
 from tanzhang.stores.register.access import Access
 from tanzhang.stores.register.audit import Audit
+from tanzhang.stores.register.benefits import Benefits
 from tanzhang.stores.register.chores import Chores
 from tanzhang.stores.register.deliveries import Deliveries
+from tanzhang.stores.register.donations import Donations
 from tanzhang.stores.register.epochs import Epochs
 from tanzhang.stores.register.groups import Groups
 from tanzhang.stores.register.joinings import Joinings
@@ -312,6 +314,16 @@ class Home:
     def points(self) -> Points:
         """What accounts hold in points, and every movement of them."""
         return Points(self.book)
+
+    @cached_property
+    def donations(self) -> Donations:
+        """Projects that can be given to, and what was given to each."""
+        return Donations(self.book)
+
+    @cached_property
+    def benefits(self) -> Benefits:
+        """What points buy besides goods, and every use of it."""
+        return Benefits(self.book)
 
     @cached_property
     def groups(self) -> Groups:
