@@ -29,6 +29,7 @@ from tanzhang.api.observing import Service, watch_service
 from tanzhang.api.routes import (
     accounts,
     actions,
+    certificates,
     consents,
     deliveries,
     health,
@@ -73,6 +74,7 @@ HANDLERS = [
     *me.handlers,
     *consents.handlers,
     *privacy.handlers,
+    *certificates.handlers,
     *log.handlers,
     *metrics.handlers,
     *public.handlers,

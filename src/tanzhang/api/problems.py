@@ -98,6 +98,12 @@ STATUS: Mapping[str, int] = {
     "epoch-unknown": 404,
     "batch-unknown": 404,
     "unknown-id": 404,
+    "certificate-unknown": 404,
+    "certificate-revoked": 409,
+    "too-many-certificates": 429,
+    "issuer-missing": 503,
+    "public-url-missing": 503,
+    "fonts-missing": 503,
     "internal-error": INTERNAL,
 }
 """HTTP status of a code; 422 for every other one: the request was understood and what it says cannot be done."""

@@ -18,6 +18,7 @@ import typer
 
 from tanzhang.cli.accounts import account_app
 from tanzhang.cli.catalogue import catalogue_app
+from tanzhang.cli.certificate import certificate_app
 from tanzhang.cli.common import (
     AsJson,
     Day,
@@ -69,6 +70,7 @@ app.add_typer(witness_app, name="witness")
 app.add_typer(partner_app, name="partner")
 app.add_typer(key_app, name="key")
 app.add_typer(staff_app, name="staff")
+app.add_typer(certificate_app, name="certificate")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 

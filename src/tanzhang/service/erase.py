@@ -216,6 +216,7 @@ class _Erasing:
         else:
             with self.home.book.transaction() as con:
                 forgotten = self.home.people.forget(con, names)
+                forgotten += self.home.certificates.forget(con, names, received_at(self.now))
             if forgotten:
                 self.home.book.forget_deleted()
         return {
@@ -242,6 +243,7 @@ class _Erasing:
         for number in self.home.joinings.forget(con, persons, received_at(self.now), today):
             append(con, replacement, self._leg(number))
         self.home.people.forget(con, persons)
+        self.home.certificates.forget(con, persons, received_at(self.now))
         for partner, records in sorted(self.by_partner.items()):
             telling(self.home, "erased", partner, {"records": str(records)}, now=self.now)(con)
         self.home.deliveries.rewrite(con, answers)

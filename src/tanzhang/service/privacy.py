@@ -20,6 +20,7 @@ from typing import Any
 from tanzhang.core.access import Role, secret_hash
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.engine.personal import KEY_BYTES, PersonalKeys, personal_keys
+from tanzhang.service.certificates import all_of
 from tanzhang.service.consents import consents, links
 from tanzhang.service.cursors import cursor_of, place_after
 from tanzhang.service.erase import erase
@@ -104,6 +105,7 @@ def about(home: Home, account: str) -> dict[str, Any]:
         "sessions": sessions(home, account),
         "consents": consents(home, account),
         "links": links(home, account),
+        "certificates": all_of(home, [str(each) for each in own_accounts(home, uuid.UUID(account))]),
         "access_log": looks(home, account, limit=1_000)["items"],
     }
 

@@ -28,6 +28,7 @@ from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.by_account import differing
+from tanzhang.service.check_certificates import check_certificates
 from tanzhang.service.check_records import check_grants, check_once, check_quantities
 from tanzhang.service.check_totals import Recounted, check_boards, check_epochs, check_tallies
 from tanzhang.service.check_transfers import check_transfers
@@ -180,6 +181,7 @@ class _Verification:
             self._grants,
             self._conservation,
             self._epochs,
+            self._certificates,
             self._log,
         )
 
@@ -617,6 +619,10 @@ class _Verification:
         return Check(
             "epochs", "leaves of every epoch's sum trees, its roots, totals and cells", *check_epochs(self.home)
         )
+
+    def _certificates(self) -> Check:
+        """Certificates: what was signed and by which key, their places, and what was revoked."""
+        return Check("certificates", "keys in the log, signatures, places, revocations", *check_certificates(self.home))
 
     def _log(self) -> Check:
         """The log's own files, and its entries against the book."""
