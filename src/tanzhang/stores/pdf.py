@@ -220,7 +220,7 @@ def _body(pdf: FPDF, page: Page) -> None:
 def _lines_of(pdf: FPDF, text: str) -> int:
     """How many lines a note takes."""
     found = pdf.multi_cell(_WIDTH - 2 * _MARGIN, _NOTE_STEP, text, align="L", dry_run=True, output="LINES")
-    return len(found)
+    return len(found) if isinstance(found, list) else 1
 
 
 def _figure(pdf: FPDF, page: Page, y: float) -> float:

@@ -16,12 +16,13 @@ from tanzhang.api.actors import actor_of
 from tanzhang.api.conditional import private_json
 from tanzhang.api.given import Now, TheCaller, TheHome, TheReader
 from tanzhang.api.paging import Cursor, Limit, size_of
-from tanzhang.api.public import AN_HOUR, JSON, on_public_refusal, public_answer
+from tanzhang.api.public import AN_HOUR, on_public_refusal, public_answer, public_json
 from tanzhang.api.routes.me import OWN, AnyRequest
 from tanzhang.core.access import Role
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.service import certificates as service
 from tanzhang.service.certificate_page import pdf_of
+from tanzhang.stores.home import Home
 
 _TAGS = ["certificates"]
 _OPERATOR = allow(Role.OPERATOR)
@@ -36,8 +37,7 @@ _PUBLIC: dict[str, Any] = {
 }
 Member = Literal["reduction", "footprint", "acts", "categories", "grades", "points"]
 Name = Annotated[
-    str | None,
-    msgspec.Meta(description="A name to stand on it, if one is wanted; nobody checks it.", max_length=200),
+    str, msgspec.Meta(description="A name to stand on it, if one is wanted; nobody checks it.", max_length=200)
 ]
 
 
@@ -49,12 +49,12 @@ class CertificateAsked(msgspec.Struct, forbid_unknown_fields=True):
     """
 
     kind: Annotated[Literal["statement", "green_credit"], msgspec.Meta(examples=["statement"])]
-    month: Annotated[str | None, msgspec.Meta(pattern="^[0-9]{4}-(0[1-9]|1[0-2])$", examples=["2025-06"])] = None
+    month: Annotated[str, msgspec.Meta(pattern="^[0-9]{4}-(0[1-9]|1[0-2])$", examples=["2025-06"])] | None = None
     since: date | None = None
     until: date | None = None
-    members: Annotated[list[Member] | None, msgspec.Meta(max_length=6, examples=[["reduction", "grades"]])] = None
-    addressed_to: Annotated[str | None, msgspec.Meta(max_length=200, examples=["Example Bank"])] = None
-    name: Name = None
+    members: Annotated[list[Member], msgspec.Meta(max_length=6, examples=[["reduction", "grades"]])] | None = None
+    addressed_to: Annotated[str, msgspec.Meta(max_length=200, examples=["Example Bank"])] | None = None
+    name: Name | None = None
 
 
 class Revocation(msgspec.Struct, forbid_unknown_fields=True):
@@ -137,11 +137,20 @@ def status(
     return public_answer(request, data, content_type=_CREDENTIAL, keep=_FIVE_MINUTES)
 
 
-@get(["/.well-known/did.json", "/did.json"], media_type=JSON, **_PUBLIC)
-def did(home: TheHome, request: Request[Any, Any, Any]) -> Response[bytes]:
+@get("/.well-known/did.json", **_PUBLIC)
+def did(home: TheHome, request: Request[Any, Any, Any]) -> Response[Any]:
     """The issuer's did:web document: every key that certificates were signed with."""
-    data = msgspec.json.encode(service.did_document(home))
-    return public_answer(request, data, content_type="application/did+json", keep=AN_HOUR)
+    return _did(home, request)
+
+
+@get("/did.json", **_PUBLIC)
+def did_below(home: TheHome, request: Request[Any, Any, Any]) -> Response[Any]:
+    """The same, where did:web looks for it if the service's address has a path."""
+    return _did(home, request)
+
+
+def _did(home: Home, request: Request[Any, Any, Any]) -> Response[Any]:
+    return public_json(request, service.did_document(home), keep=AN_HOUR)
 
 
 def _check_given(data: CertificateAsked, *needed: str) -> None:
@@ -167,4 +176,4 @@ def _file(data: bytes, kind: str, name: str) -> Response[bytes]:
     return Response(data, headers={**headers, "content-type": kind})
 
 
-handlers = [issue, own, own_json, own_pdf, take_back, revoke, status, did]
+handlers = [issue, own, own_json, own_pdf, take_back, revoke, status, did, did_below]
