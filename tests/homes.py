@@ -15,9 +15,11 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from tanzhang.core.claim import ACTION, CHILD, identity
+from tanzhang.service.intake import intake
+from tanzhang.service.links import spans_of
 from tanzhang.service.settle import settle
 from tanzhang.service.verify import verify
-from tanzhang.stores.book import batch, manifest_of, posting
+from tanzhang.stores.book import batch, manifest_of, posting, system_account
 from tanzhang.stores.catalogue import shipped_folder
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import all_record_files
@@ -176,6 +178,26 @@ def balance(home: Home, source: str, subject: str, unit: str = "co2e_mg") -> int
 def settle_on(home: Home, day: int) -> dict[str, Any]:
     """Settle on a day of June 2025 everything that closed before it."""
     return settle(home, now=on(day))
+
+
+def settle_files(
+    home: Home, files: Iterable[Path], *, partner: str | None = None, through: date | None = None, now: datetime
+) -> dict[str, Any]:
+    """The whole way for some files: take them in, settle what is due, say what became of it."""
+    submissions = [intake(home, file, partner=partner, now=now) for file in files]
+    return {"submissions": submissions, "settlement": settle(home, through=through, now=now)}
+
+
+def partner_totals(home: Home) -> dict[str, dict[str, int]]:
+    """What each partner's users were granted through it, by unit, from its side of the double entry."""
+    booked = {name: home.book.balance(system_account(f"partner:{name}")) for name in home.programme.partners}
+    return {name: {unit: -amount for unit, amount in units.items()} for name, units in booked.items() if units}
+
+
+def children_of(home: Home, con: Any, account: uuid.UUID) -> list[dict[str, Any]]:
+    """The platform accounts linked to an account with the days of consent, from the book and files of links."""
+    found = spans_of(home, con, account=str(account))
+    return [{"child": child, "from": first, "until": last} for child, _, first, last in found]
 
 
 def assert_verified(home: Home) -> None:

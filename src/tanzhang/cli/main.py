@@ -33,6 +33,7 @@ from tanzhang.cli.common import (
     fail,
     folder_of,
     home_of,
+    home_to_close,
     now,
     say,
 )
@@ -42,15 +43,18 @@ from tanzhang.cli.log import log_app
 from tanzhang.cli.operations import backup, migrate, restore
 from tanzhang.cli.partner import partner_app
 from tanzhang.cli.people import people_app
+from tanzhang.cli.points import points_app
 from tanzhang.cli.receipts import receipt_app
 from tanzhang.cli.replay import replay
 from tanzhang.cli.serve import serve
 from tanzhang.cli.simulate import simulate
 from tanzhang.cli.staff import staff_app
 from tanzhang.cli.totals import city_app, epoch_app
+from tanzhang.cli.trail import audit
+from tanzhang.cli.whatif import whatif_app
 from tanzhang.cli.witness import witness_app
 from tanzhang.cli.work import work
-from tanzhang.core.errors import Problem, TanzhangError, refuse
+from tanzhang.core.errors import Problem, TanzhangError, file_system_problem, refuse
 
 app = typer.Typer(
     name="tanzhang",
@@ -71,6 +75,8 @@ app.add_typer(partner_app, name="partner")
 app.add_typer(key_app, name="key")
 app.add_typer(staff_app, name="staff")
 app.add_typer(certificate_app, name="certificate")
+app.add_typer(points_app, name="points")
+app.add_typer(whatif_app, name="whatif")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
@@ -197,6 +203,9 @@ def intake(
     map_: Annotated[Path | None, typer.Option("--map", help="Mapping file for a foreign CSV or Parquet.")] = None,
     partner: Annotated[str | None, typer.Option("--partner", help="Id of the partner who submits.")] = None,
     table: Annotated[list[str] | None, typer.Option("--table", help="NAME=PATH of a mapping's look-up table.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would become of each row; keep nothing.")
+    ] = False,
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -204,19 +213,15 @@ def intake(
     with answering(as_json):
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line
-        from tanzhang.service.intake import intake as service
+        from tanzhang.service import intake as service
 
         opened = home_of(home)
         with progress_line("intake") as progress:
-            result = service(
-                opened,
-                file,
-                partner=partner,
-                mapping=map_,
-                tables=_tables(table or []),
-                now=now(),
-                progress=progress,
-            )
+            asked: dict[str, Any] = {"partner": partner, "mapping": map_, "tables": _tables(table or [])}
+            if dry_run:
+                result, _ = service.check(opened, file, **asked, now=now(), progress=progress)
+            else:
+                result = service.intake(opened, file, **asked, now=now(), progress=progress)
         if result["verdicts"] is not None:
             result["verdicts"] = str(opened.storage / result["verdicts"])
         answer(as_json, result, show.taken_in)
@@ -234,16 +239,18 @@ def settle(
     master: MasterOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide reports whose window has closed, book and seal them."""
+    """Decide reports whose window has closed, book and seal them, and award their points."""
     with answering(as_json), settling_with(engine, master) as chosen:
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line
+        from tanzhang.service.award import award_due
         from tanzhang.service.settle import settle as service
 
-        opened = home_of(home)
+        opened = home_to_close(home)
         day = None if through is None else day_of(through, "--through")
         with progress_line("settle") as progress:
             result = service(opened, through=day, now=now(), progress=progress, engine=chosen)
+            result["points"] = award_due(opened, now=now(), progress=progress)["programmes"]
         answer(as_json, result, show.settled)
 
 
@@ -273,7 +280,7 @@ def tidy(
         from tanzhang.cli import show
         from tanzhang.service.retention import tidy as service
 
-        answer(as_json, service(home_of(home), now=now(), dry_run=dry_run), show.tree)
+        answer(as_json, service(home_to_close(home), now=now(), dry_run=dry_run), show.tree)
 
 
 @app.command()
@@ -301,6 +308,7 @@ app.command()(migrate)
 app.command()(work)
 app.command()(backup)
 app.command()(restore)
+app.command()(audit)
 
 
 def _misused(error: Any) -> Problem:
@@ -311,9 +319,7 @@ def _misused(error: Any) -> Problem:
 
 def _unexpected(error: Exception) -> Problem:
     if isinstance(error, OSError):
-        where = str(error.filename or "file system")
-        remedy = "check the path, its permissions and the free space, then run the same command again"
-        return Problem("file-system", error.strerror or str(error), where, remedy)
+        return file_system_problem(error)
     from tanzhang.stores.storage import refusal_in
 
     refusal = refusal_in(error)

@@ -68,16 +68,6 @@ def balances(home: Home, limit: int | None = None) -> tuple[int, list[Balance]]:
     return count, [Balance(account, *map(int, amounts)) for account, *amounts in rows]
 
 
-def partner_totals(home: Home) -> dict[str, dict[str, int]]:
-    """What each partner's citizens were granted through it, by unit: its side of the double entry."""
-    totals = {}
-    for name in home.programme.partners:
-        amounts = home.book.balance(system_account(f"partner:{name}"))
-        if amounts:
-            totals[name] = {unit: -amount for unit, amount in amounts.items()}
-    return totals
-
-
 def statement(home: Home, account: uuid.UUID, *, recent: int | None = RECENT) -> dict[str, Any]:
     """One account: balances, totals by behaviour, its latest records with outcome and reason, its linked children.
 

@@ -19,18 +19,20 @@ import sqlalchemy as sa
 from tanzhang.core.access import new_token, secret_hash
 from tanzhang.core.claim import CHILD, identity
 from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.service.friends import FRIENDS, PURPOSE, end_membership
 from tanzhang.service.joining import LINK, MERGE, described, join, own_accounts, part
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.outbox import telling
 from tanzhang.service.sign_in import check_return, pseudonym_for, settings_of
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.joinings import joining
+from tanzhang.stores.register.carrying import joining
 from tanzhang.stores.register.people import consent, join_token, link_begun, person, person_identity, place_of
 
 DISPLAY_NAME, CERTIFICATE = "display_name", "certificate"
 PURPOSES = {
     LINK: "book what this platform account earns in the person's account, and count an act once over all platforms",
     DISPLAY_NAME: "show the name instead of a pseudonym on rankings, where everybody can read it",
+    FRIENDS: PURPOSE,
 }
 """What each scope of consent is for, as it is shown and kept with the consent."""
 _NAME_LENGTH = 20
@@ -304,6 +306,8 @@ def revoke(home: Home, account: str, name: str, *, now: datetime) -> dict[str, A
         with home.book.transaction() as con:
             home.certificates.revoke_by_consent(con, name, "its consent was taken back", at)
             con.execute(consent.update().where(consent.c.id == name).values(revoked_at=at, valid_until=day))
+    elif row.scope == FRIENDS:
+        end_membership(home, name, now=now)
     else:
         home.people.change(person, {"display_name": None}, account=row.account)
         home.people.change(consent, {"revoked_at": at, "valid_until": day}, id=name)

@@ -47,7 +47,7 @@ from tanzhang.service.outbox import telling
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.recount import erased_totals, plain_sums_sql
 from tanzhang.stores.boards import drop as drop_boards
-from tanzhang.stores.book import append, consumption, is_erased_link, link, replacement, transfer
+from tanzhang.stores.book import append, consumption, is_erased_link, link, points_move, replacement, transfer
 from tanzhang.stores.erased import ErasedLeaves
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import (
@@ -229,8 +229,9 @@ class _Erasing:
         }
 
     def _joined(self, accounts: list[str]) -> bool:
-        """Whether anything went from or to these accounts, or would."""
-        return any(self.home.joinings.of_source(each) or self.home.joinings.into(each) for each in accounts)
+        """Whether anything went from or to these accounts, or would, or they have points."""
+        joined = any(self.home.joinings.of_source(each) or self.home.joinings.into(each) for each in accounts)
+        return joined or any(self.home.points.units(uuid.UUID(each)) for each in accounts)
 
     def _forget(
         self,
@@ -241,7 +242,11 @@ class _Erasing:
     ) -> None:
         today = received_day(self.home, self.now).isoformat()
         for number in self.home.joinings.forget(con, persons, received_at(self.now), today):
-            append(con, replacement, self._leg(number))
+            append(con, replacement, self._nameless(transfer, number))
+        accounts = [uuid.UUID(each) for each in persons]
+        for number in self.home.points.forget(con, accounts):
+            append(con, replacement, self._nameless(points_move, number))
+        self.home.points_runs.forget(con, [each.bytes for each in accounts])
         self.home.people.forget(con, persons)
         self.home.certificates.forget(con, persons, received_at(self.now))
         for partner, records in sorted(self.by_partner.items()):
@@ -499,9 +504,9 @@ class _Erasing:
             for child, (count, day) in sorted(found.items())
         ]
 
-    def _leg(self, number: int) -> dict[str, Any]:
-        """That a leg of a transfer says no more whose it was."""
-        said = {"kind": transfer.name, "number": number, "file": None, "file_digest": None}
+    def _nameless(self, table: sa.Table, number: int) -> dict[str, Any]:
+        """That a leg of a transfer, or a move of points, says no more whose it was."""
+        said = {"kind": table.name, "number": number, "file": None, "file_digest": None}
         return {**said, "erased": 1, "totals": None, "recorded_at": self._said_at}
 
     def _replacement(

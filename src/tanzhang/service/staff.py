@@ -128,7 +128,13 @@ def sign_in(
     """
     wait_s = home.rates.wait_s(("signing in", address), 1, time.monotonic())
     if wait_s > 0:
-        raise refuse("too-many-requests", "too many attempts", where="sign-in", remedy="wait some seconds")
+        raise refuse(
+            "too-many-requests",
+            "too many attempts",
+            where="sign-in",
+            remedy="wait some seconds",
+            again_in_s=wait_s,
+        )
     row = home.staff.by_name(name.strip().lower())
     usable = row is not None and row.password_hash is not None and row.disabled_at is None
     if row is not None and row.locked_until is not None and row.locked_until > received_at(now):
@@ -137,6 +143,7 @@ def sign_in(
             f"after {row.failures} failures this name is locked until {row.locked_until}",
             where="sign-in",
             remedy="wait; or ask the operator for a new invitation",
+            again_in_s=(datetime.fromisoformat(row.locked_until) - now).total_seconds(),
         )
     right = _is_right(row.password_hash if row is not None and usable else _nobodys_hash(), password)
     if row is None or not usable:

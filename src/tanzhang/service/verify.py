@@ -29,6 +29,7 @@ from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.by_account import differing
 from tanzhang.service.check_certificates import check_certificates
+from tanzhang.service.check_points import check_points
 from tanzhang.service.check_records import check_grants, check_once, check_quantities
 from tanzhang.service.check_totals import Recounted, check_boards, check_epochs, check_tallies
 from tanzhang.service.check_transfers import check_transfers
@@ -53,6 +54,7 @@ from tanzhang.stores.book import (
     posting,
     unsettled,
 )
+from tanzhang.stores.book.chains import check_chains
 from tanzhang.stores.erased import ErasedLeaves
 from tanzhang.stores.home import Home, key_check
 from tanzhang.stores.log import Log
@@ -174,6 +176,7 @@ class _Verification:
             self._totals,
             self._postings,
             self._transfers,
+            self._points,
             self._tallies,
             self._boards,
             self._quantities,
@@ -203,7 +206,7 @@ class _Verification:
 
     def _chains(self) -> Check:
         """Rows of the book against their chains, and the chains against what the manifests say of them."""
-        count, problems, heads = self.book.check_chains()
+        count, problems, heads = check_chains(self.book)
         self.heads = heads
         for row in self.batches:
             for table, said in _manifest(row).get("book", {}).items():
@@ -431,6 +434,12 @@ class _Verification:
         """What went between accounts that are one person's."""
         what = "transfers between a person's accounts against their links; the log's word for them"
         return Check("transfers", what, *check_transfers(self.home, self.heads))
+
+    def _points(self) -> Check:
+        """What was awarded, and what accounts hold of it."""
+        found = check_points(self.home, self.batches, [row.seq for row in self.sound], self.heads)
+        what = "awards computed again from records and rules; lots against runs and moves; the log's word"
+        return Check("points", what, found.count, found.problems, found.notes)
 
     def _tallies(self) -> Check:
         """Counts and amounts by day, behaviour, region and partner, on which pages of totals rest."""

@@ -54,10 +54,12 @@ from tanzhang.stores.register.certificates import Certificates
 from tanzhang.stores.register.chores import Chores
 from tanzhang.stores.register.deliveries import Deliveries
 from tanzhang.stores.register.epochs import Epochs
+from tanzhang.stores.register.groups import Groups
 from tanzhang.stores.register.joinings import Joinings
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.points import Points
+from tanzhang.stores.register.points_runs import PointsRuns
 from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
 from tanzhang.stores.register.uploads import Uploads
@@ -318,6 +320,16 @@ class Home:
     def certificates(self) -> Certificates:
         """Certificates that were issued, and the keys for them."""
         return Certificates(self.book)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Groups of friends."""
+        return Groups(self.book)
+
+    @cached_property
+    def points_runs(self) -> PointsRuns:
+        """By what points were awarded and ended."""
+        return PointsRuns(self.book)
 
     @cached_property
     def chores(self) -> Chores:

@@ -184,8 +184,8 @@ transfer = _chained(
     sa.Index("transfer_account", "account"),
 )
 # One movement of points between an account and a counter; what it adds to the account, the counter has less, so that a
-# row sums to zero (stores/register/points.py). ``lots`` are the parts: last day, first day, amount. A move of an erased
-# person has no account.
+# row sums to zero (stores/register/points.py). ``lots`` are the parts: last day, first day, amount, and the last day to
+# collect it where it waits for that. A move of an erased person has no account.
 points_move = _chained(
     "points_move",
     sa.Column("unit", TEXT, nullable=False),
@@ -199,6 +199,35 @@ points_move = _chained(
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("points_move_account", "account", "seq"),
     sa.Index("points_move_reference", "unit", "kind", "reference", unique=True),
+)
+# The rules by which points were awarded, by digest: what every award can be recomputed from.
+points_rules = _chained(
+    "points_rules",
+    sa.Column("unit", TEXT, nullable=False),
+    sa.Column("digest", TEXT, nullable=False, unique=True),
+    sa.Column("document", TEXT, nullable=False),
+)
+# One per award run over a batch (kind award), and per day on which lots ended (kind expire): what all accounts were
+# granted, what was taken back of earlier awards, what ended unspent, below zero if it was taken back after it had ended
+# (stores/register/points_runs.py). ``file`` has
+# the rows of an award by the record's place in its batch; none where there are no rows. ``sponsors`` is sponsor ->
+# spent, less what came back (JSON).
+points_run = _chained(
+    "points_run",
+    sa.Column("unit", TEXT, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("batch", sa.Integer),
+    sa.Column("rules", TEXT),
+    sa.Column("day", TEXT, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("granted", sa.BigInteger, nullable=False),
+    sa.Column("taken_back", sa.BigInteger, nullable=False),
+    sa.Column("ended", sa.BigInteger, nullable=False),
+    sa.Column("sponsors", TEXT, nullable=False),
+    sa.Column("file", TEXT),
+    sa.Column("file_digest", TEXT),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("points_run_once", "unit", "kind", "batch", unique=True),
 )
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
@@ -252,6 +281,8 @@ CHAINED: tuple[sa.Table, ...] = (
     replacement,
     transfer,
     points_move,
+    points_rules,
+    points_run,
 )
 APPEND_ONLY = (home, posting, tally, *CHAINED)
 ONLY_ADDED = "append_only"

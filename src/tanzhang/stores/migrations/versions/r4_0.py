@@ -208,6 +208,27 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("entry", "unit", "leaf"),
     )
     op.create_table(
+        "friends_group",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("title", TEXT, nullable=False),
+        sa.Column("code_hash", TEXT, nullable=False),
+        sa.Column("code_ends_at", TEXT, nullable=False),
+        sa.Column("created_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("code_hash"),
+    )
+    op.create_table(
+        "friends_member",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("group_id", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=True),
+        sa.Column("joined_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("group_id", "account"),
+    )
+    op.create_index("friends_member_account", "friends_member", ["account"], unique=False)
+    op.create_table(
         "home",
         sa.Column("key", TEXT, nullable=False),
         sa.Column("value", TEXT, nullable=False),
@@ -360,14 +381,31 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest"),
     )
     op.create_table(
+        "points_budget",
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("sponsor", TEXT, nullable=False),
+        sa.Column("spent", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("unit", "sponsor"),
+    )
+    op.create_table(
         "points_lot",
         sa.Column("unit", TEXT, nullable=False),
         sa.Column("account", sa.LargeBinary(length=16), nullable=False),
         sa.Column("last_day", TEXT, nullable=False),
         sa.Column("first_day", TEXT, nullable=False),
+        sa.Column("collect_by", TEXT, nullable=False),
         sa.Column("granted", sa.BigInteger(), nullable=False),
         sa.Column("available", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("unit", "account", "last_day", "first_day"),
+        sa.Column("ended", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("unit", "account", "last_day", "first_day", "collect_by"),
+    )
+    op.create_index(
+        "points_lot_owed",
+        "points_lot",
+        ["unit", "account"],
+        unique=False,
+        sqlite_where=sa.text("available < 0"),
+        postgresql_where=sa.text("available < 0"),
     )
     op.create_table(
         "points_move",
@@ -386,6 +424,45 @@ def upgrade() -> None:
     )
     op.create_index("points_move_account", "points_move", ["account", "seq"], unique=False)
     op.create_index("points_move_reference", "points_move", ["unit", "kind", "reference"], unique=True)
+    op.create_table(
+        "points_rules",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("digest", TEXT, nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("digest"),
+    )
+    op.create_table(
+        "points_run",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("batch", sa.Integer(), nullable=True),
+        sa.Column("rules", TEXT, nullable=True),
+        sa.Column("day", TEXT, nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("granted", sa.BigInteger(), nullable=False),
+        sa.Column("taken_back", sa.BigInteger(), nullable=False),
+        sa.Column("ended", sa.BigInteger(), nullable=False),
+        sa.Column("sponsors", TEXT, nullable=False),
+        sa.Column("file", TEXT, nullable=True),
+        sa.Column("file_digest", TEXT, nullable=True),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("points_run_once", "points_run", ["unit", "kind", "batch"], unique=True)
+    op.create_table(
+        "points_used",
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("account", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("key", TEXT, nullable=False),
+        sa.Column("period", TEXT, nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("unit", "account", "key", "period"),
+    )
     op.create_table(
         "posting",
         sa.Column("batch", sa.Integer(), nullable=False),
@@ -550,6 +627,7 @@ def upgrade() -> None:
         sa.Column("sha256", TEXT, nullable=False),
         sa.Column("received", sa.BigInteger(), nullable=False),
         sa.Column("state", TEXT, nullable=False),
+        sa.Column("dry_run", sa.Boolean(), nullable=False),
         sa.Column("created_at", TEXT, nullable=False),
         sa.Column("changed_at", TEXT, nullable=False),
         sa.Column("submission", NUMBER, nullable=True),
