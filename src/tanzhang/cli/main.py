@@ -239,7 +239,7 @@ def settle(
     master: MasterOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide reports whose window has closed, book and seal them, and award their points."""
+    """Decide what can be decided: book, seal, award points."""
     with answering(as_json), settling_with(engine, master) as chosen:
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line
@@ -275,7 +275,7 @@ def tidy(
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove what the retention calendar no longer keeps, and strays."""
+    """Remove what the retention calendar drops, and strays."""
     with answering(as_json):
         from tanzhang.cli import show
         from tanzhang.service.retention import tidy as service
