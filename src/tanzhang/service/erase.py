@@ -217,6 +217,7 @@ class _Erasing:
         else:
             with self.home.book.transaction() as con:
                 forgotten = self.home.people.forget(con, names) + forget_orders(self.home, con, names, now=self.now)
+                forgotten += self.home.certificates.forget(con, names, received_at(self.now))
             if forgotten:
                 self.home.book.forget_deleted()
         return {
@@ -252,6 +253,7 @@ class _Erasing:
         self.home.benefits.forget(con, persons)
         self.home.people.forget(con, persons)
         forget_orders(self.home, con, persons, now=self.now)
+        self.home.certificates.forget(con, persons, received_at(self.now))
         for partner, records in sorted(self.by_partner.items()):
             telling(self.home, "erased", partner, {"records": str(records)}, now=self.now)(con)
         self.home.deliveries.rewrite(con, answers)

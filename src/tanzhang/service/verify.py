@@ -29,6 +29,7 @@ from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.by_account import differing
 from tanzhang.service.check_benefits import check_benefits
+from tanzhang.service.check_certificates import check_certificates
 from tanzhang.service.check_donations import check_donations
 from tanzhang.service.check_mall import check_mall
 from tanzhang.service.check_points import check_points
@@ -189,6 +190,7 @@ class _Verification:
             self._grants,
             self._conservation,
             self._epochs,
+            self._certificates,
             self._log,
         )
 
@@ -647,6 +649,10 @@ class _Verification:
         return Check(
             "epochs", "leaves of every epoch's sum trees, its roots, totals and cells", *check_epochs(self.home)
         )
+
+    def _certificates(self) -> Check:
+        """Certificates: what was signed and by which key, their places, and what was revoked."""
+        return Check("certificates", "keys in the log, signatures, places, revocations", *check_certificates(self.home))
 
     def _log(self) -> Check:
         """The log's own files, and its entries against the book."""

@@ -116,6 +116,28 @@ def upgrade() -> None:
     op.create_index("benefit_use_day", "benefit_use", ["benefit", "day", "account"], unique=False)
     op.create_index("benefit_use_due", "benefit_use", ["state", "due_at"], unique=False)
     op.create_table(
+        "certificate",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=True),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("issued_at", TEXT, nullable=False),
+        sa.Column("list", sa.Integer(), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
+        sa.Column("sealed", TEXT, nullable=True),
+        sa.Column("revoked_at", TEXT, nullable=True),
+        sa.Column("reason", TEXT, nullable=True),
+        sa.Column("consent", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("certificate_account", "certificate", ["account", "issued_at"], unique=False)
+    op.create_index("certificate_place", "certificate", ["list", "place"], unique=True)
+    op.create_table(
+        "certificate_list",
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("address", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+    )
+    op.create_table(
         "chore",
         sa.Column("name", TEXT, nullable=False),
         sa.Column("worker", TEXT, nullable=False),
