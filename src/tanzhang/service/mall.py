@@ -17,6 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cached_property, lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -67,7 +68,7 @@ class _Asked:
     placed: Placed | None = None
 
 
-@dataclass(slots=True)
+@dataclass
 class _Offer:
     """An offer while a group is decided; ``left`` and ``holding`` change with what is placed of it."""
 
@@ -79,6 +80,10 @@ class _Offer:
     @property
     def unit(self) -> str:
         return f"{UNIT}{self.document['points']}"
+
+    @cached_property
+    def terms(self) -> str:
+        return json.dumps({name: self.document[name] for name in TERMS})
 
     @property
     def price_points(self) -> int:
@@ -227,7 +232,7 @@ class _Group:
             "price_points": offer.price_points,
             "price_fen": price_fen,
             "settlement_fen": int(document["settlement_fen"]),
-            "terms": json.dumps({name: document[name] for name in TERMS}),
+            "terms": offer.terms,
             "held": True,
             "placed_at": self.at,
             "placed_day": self.day.isoformat(),
@@ -303,13 +308,20 @@ def _event(number: str, before: str, state: str, at: str, by: str) -> dict[str, 
     return {"order": number, "before": str(before), "state": str(state), "at": at, "by": by}
 
 
+@lru_cache(maxsize=1_000)
+def _terms(text: str) -> Mapping[str, Any]:
+    """The terms of an order; many orders have the same."""
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
 def _entering(row: Mapping[str, Any], state: State, now: datetime) -> dict[str, Any]:
     """What stands in an order's row once it comes to a state."""
     values: dict[str, Any] = {"state": state.value, "changed_at": received_at(now), "due_at": None}
     if state is State.UNPAID:
         values["due_at"] = row["pay_until"]
     elif state is State.ISSUED and row["kind"] == Kind.VOUCHER:
-        lasts = timedelta(days=json.loads(row["terms"])["voucher_days"])
+        lasts = timedelta(days=_terms(row["terms"])["voucher_days"])
         values["valid_until"] = values["due_at"] = received_at(now + lasts)
     return values
 
@@ -347,7 +359,7 @@ def change(
             home.mall.hold(con, {row.offer: -1})
             home.mall.take_codes_back(con, [row.id])
     if State.REFUNDED in states:
-        lasts = timedelta(days=json.loads(row.terms)["refund_lasts_days"])
+        lasts = timedelta(days=_terms(row.terms)["refund_lasts_days"])
         home.points.give_back(
             con, row.unit, SPENT, [row.id], at=at, as_kind=GIVEN_BACK, not_before=received_day(home, now) + lasts
         )
@@ -367,7 +379,7 @@ def cancel(home: Home, accounts: Sequence[uuid.UUID], number: str, *, now: datet
         state = State(row.state)
         if state in (State.CANCELLED, State.REFUNDED):
             return
-        free = row.price_fen is None and json.loads(row.terms)["cancellable"]
+        free = row.price_fen is None and _terms(row.terms)["cancellable"]
         is_open = state is State.PAID or (state is State.ISSUED and row.kind == Kind.VOUCHER)
         late = row.due_at is not None and row.due_at <= received_at(now)
         if late or not (state is State.UNPAID or (free and is_open)):
@@ -465,8 +477,8 @@ def send(home: Home, merchant: str | None, number: str, *, tracking: str, by: st
         change(home, con, row, State.REDEEMED, by=by, now=now, also={"address": address})
 
 
-def expire(home: Home, *, now: datetime) -> dict[str, int]:
-    """End what was not paid or not used in time, and forget where goods went long ago; returns how many of each.
+def expire(home: Home, *, now: datetime) -> int:
+    """End what was not paid or not used in time; returns how many orders.
 
     Points of an order that was not paid come back; those of a voucher where its offer said so.
     """
@@ -476,13 +488,20 @@ def expire(home: Home, *, now: datetime) -> dict[str, int]:
             for row in home.mall.orders_in(con, numbers).values():
                 if row.due_at is None or row.due_at > at:
                     continue  # something happened to it meanwhile
-                back = row.state == State.UNPAID or json.loads(row.terms)["refund_expired"]
+                back = row.state == State.UNPAID or _terms(row.terms)["refund_expired"]
                 refunded = (State.REFUNDED,) if back else ()
                 change(home, con, row, State.EXPIRED, *refunded, by=CHORE, now=now)
                 count += 1
-    with home.book.transaction() as con:
-        dropped = home.mall.drop_addresses(con, received_at(now - ADDRESS_KEPT))
-    return {"expired": count, "addresses": dropped}
+    return count
+
+
+def forget_addresses(home: Home, *, now: datetime) -> int:
+    """Forget where goods went that were sent :data:`ADDRESS_KEPT` ago; returns of how many orders."""
+    numbers = home.mall.old_addresses(received_at(now - ADDRESS_KEPT))
+    if numbers:
+        with home.book.transaction() as con:
+            home.mall.change_orders(con, numbers, {"address": None})
+    return len(numbers)
 
 
 def forget(home: Home, con: sa.Connection, accounts: Sequence[str], *, now: datetime) -> int:

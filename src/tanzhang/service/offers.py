@@ -30,7 +30,6 @@ PICTURES = "pictures"
 LARGEST_PICTURE = 1 << 20
 LONGEST_CODE, MOST_CODES = 200, 100_000
 _ID = re.compile("[a-z0-9][a-z0-9_-]{0,63}")
-_PROGRAMME = re.compile("[a-z0-9][a-z0-9_.-]{0,99}")
 _DIGEST = re.compile("[0-9a-f]{64}")
 _MOST = 10**15
 
@@ -63,7 +62,7 @@ class Offer(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     text_zh: Text = ""
     picture: Annotated[str, msgspec.Meta(max_length=64, description="SHA-256 of a picture that is here.")] | None = None
     kind: Kind
-    points: Annotated[str, msgspec.Meta(max_length=100, description="Programme of points.", examples=["beijing"])]
+    points: Annotated[str, msgspec.Meta(max_length=100, examples=["beijing_carbon_energy"])]
     price_points: Annotated[Amount, msgspec.Meta(examples=["300"])]
     price_fen: Amount | None = None
     settlement_fen: Amount | None = None
@@ -218,8 +217,9 @@ def _checked(home: Home, said: Offer) -> dict[str, Any]:
     problems: list[Problem] = []
     if not _ID.fullmatch(said.id):
         problems.append(_malformed("an id has small letters, digits, '_' and '-', at most 64", "#/id"))
-    if not _PROGRAMME.fullmatch(said.points):
-        problems.append(_malformed(f"{said.points!r} cannot be a programme of points", "#/points"))
+    if said.points not in home.programme.points:
+        there = ", ".join(home.programme.points) or "none"
+        problems.append(_malformed(f"{said.points!r} is no points programme here; there is {there}", "#/points"))
     for member in ("opens_at", "closes_at", "flash_at"):
         if document[member] is not None:
             try:

@@ -15,7 +15,7 @@ from tanzhang.service.privacy import about
 from tanzhang.service.staff import invite
 from tanzhang.stores.home import Home
 
-from ...mall import ADDRESS, MERCHANT, OPERATOR, grant, offer, person, said
+from ...mall import ADDRESS, MERCHANT, OPERATOR, UNIT, grant, offer, person, said
 from .callers import NOW, by_cookie, by_key
 
 ANNA, BO = person(1), person(2)
@@ -130,7 +130,7 @@ def test_a_person_takes_back_and_the_operator_confirms_and_gives_back(home: Home
     assert client.get(f"/v1/me/orders/{film['order']}", headers=anna).json()["code"] == "A-1"
     back = client.post(f"/v1/operator/mall/orders/{film['order']}/refund", headers=operator)
     assert back.json()["give_back_fen"] == "990"
-    assert home.points.usable("points:test", ANNA, NOW.date()) == 1000
+    assert home.points.usable(UNIT, ANNA, NOW.date()) == 1000
 
 
 def test_refusals_have_their_status_and_spend_nothing(home: Home, client: TestClient[Litestar]) -> None:
@@ -149,7 +149,7 @@ def test_refusals_have_their_status_and_spend_nothing(home: Home, client: TestCl
         None, "limit-reached", "sold-out", "points-short", "unknown-offer", "idempotency-key-reused"
     ]  # fmt: skip
     assert [each.status_code for each in asked] == [201, 409, 409, 409, 404, 422]
-    assert home.points.usable("points:test", ANNA, NOW.date()) == 900
+    assert home.points.usable(UNIT, ANNA, NOW.date()) == 900
     wrong = client.post("/v1/operator/mall/offers", json=said("X", kind="code"), headers=by_cookie(home, Role.OPERATOR))
     assert {each["pointer"] for each in wrong.json()["errors"]} == {"#/id"}
 

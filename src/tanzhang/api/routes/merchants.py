@@ -30,7 +30,7 @@ Of = Annotated[str | None, QueryParameter(name="partner", description="Whose; ca
 class Shown(msgspec.Struct, forbid_unknown_fields=True):
     """The text of a voucher, as it was scanned or typed."""
 
-    voucher: Annotated[str, msgspec.Meta(max_length=100, examples=["0123-4567-89AB-CDEF-GHJK-29"])]
+    voucher: Annotated[str, msgspec.Meta(max_length=100, examples=["0123-4567-89AB-CDEF-GHJK-58"])]
 
 
 class Sent(msgspec.Struct, forbid_unknown_fields=True):

@@ -184,6 +184,18 @@ class Mall:
         own = sa.select(mall_order.c.id).where(mall_order.c.due_at <= at)
         return [row.id for row in self._book.query(own.order_by(mall_order.c.due_at).limit(limit))]
 
+    def waits(self) -> bool:
+        """Whether any order would expire at some moment."""
+        return bool(self._book.query(sa.select(mall_order.c.id).where(mall_order.c.due_at.is_not(None)).limit(1)))
+
+    def old_addresses(self, before: str) -> list[str]:
+        """Orders of goods that were sent before a moment and still say where to."""
+        own = (mall_order.c.state == State.REDEEMED) & mall_order.c.address.is_not(None)
+        return [
+            row.id
+            for row in self._book.query(sa.select(mall_order.c.id).where(own & (mall_order.c.changed_at < before)))
+        ]
+
     # -- in somebody's transaction ----------------------------------------------------------------------------
 
     def offers_in(self, con: sa.Connection, names: Iterable[str]) -> dict[str, Any]:
@@ -272,12 +284,6 @@ class Mall:
     def add_payment(self, con: sa.Connection, values: Mapping[str, Any]) -> None:
         """Keep a payment."""
         con.execute(mall_payment.insert(), dict(values))
-
-    def drop_addresses(self, con: sa.Connection, before: str) -> int:
-        """Forget where goods went that were sent before a moment; returns how many."""
-        own = (mall_order.c.state == State.REDEEMED) & mall_order.c.address.is_not(None)
-        gone = mall_order.update().where(own & (mall_order.c.changed_at < before)).values(address=None)
-        return int(con.execute(gone).rowcount)
 
     def open_orders(self, con: sa.Connection, accounts: Sequence[str]) -> list[Any]:
         """Orders of persons for whom something would still have to be paid or sent."""
