@@ -38,8 +38,10 @@ from tanzhang.core.access import Scope
 from tanzhang.core.claim import ACTION, identity
 from tanzhang.core.errors import TanzhangError
 from tanzhang.service.access import issue_key
+from tanzhang.service.award import award_due
 from tanzhang.service.settle import settle
 from tanzhang.stores.home import Home
+from tanzhang.stores.register.points_runs import AWARD
 
 from ..homes import Event, assert_verified, at_once_home, balance, event, outcomes
 from ..postgres import Server
@@ -424,6 +426,11 @@ def assert_counted_once(home: Home, callers: Callers) -> None:
     for each in callers.abandoned:
         assert found.pop(_action(home, each), ["granted"]) == ["granted"], each
     assert found == {}
+    award_due(home, now=datetime.now(UTC))
+    for unit in home.points_runs.units():  # what each batch gave, once; verification computes it again
+        assert [run.batch for run in home.points_runs.of(unit) if run.kind == AWARD] == [
+            *range(home.book.batch_count())
+        ]
     assert_verified(home)
     counts = callers.acknowledged, callers.retries, home.book.batch_count()
     _log.warning("%d requests acknowledged, %d tries more, %d batches", *counts)

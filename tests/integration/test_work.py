@@ -67,15 +67,15 @@ def test_a_day_of_work_settles_at_once_then_the_day_then_closes_it(home: Home) -
     watch = Watch(NOON)
     working = worker(home, watch)
     first = results(working.round(home, chores()))
-    assert first == dict.fromkeys(("settle", "epoch", "publish", "tidy_log", "forget", "erase"), "nothing") | {
-        "tidy": "done"
-    }
+    nothing = ("settle", "points", "epoch", "publish", "tidy_log", "forget", "erase")
+    assert first == dict.fromkeys(nothing, "nothing") | {"tidy": "done"}
     early = box("b1")
     early["time"] = "2025-06-05T11:00:00+08:00"
     send(home, early, ride("r1"))
     watch.pass_by(seconds=1)
     assert results(working.round(home, chores())) == {
         "settle_at_once": "done",
+        "award": "done",
         "by_account": "done",
     }
     assert is_kept(home)

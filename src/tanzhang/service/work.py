@@ -132,7 +132,11 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
             outside=True,
         ),
         Chore(
-            "benefit_tokens", Every(timedelta(minutes=1)), _expire_tokens, wanted=lambda home: home.benefits.has(ISSUED)
+            "benefit_tokens",
+            Every(timedelta(minutes=1)),
+            _expire_tokens,
+            wanted=lambda home: home.benefits.has(ISSUED),
+            final=True,
         ),
         Chore(
             "bank_transfers",
