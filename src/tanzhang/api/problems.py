@@ -98,6 +98,8 @@ STATUS: Mapping[str, int] = {
     "epoch-unknown": 404,
     "batch-unknown": 404,
     "unknown-id": 404,
+    "guard-case-unknown": 404,
+    "guard-case-decided": 409,
     "internal-error": INTERNAL,
 }
 """HTTP status of a code; 422 for every other one: the request was understood and what it says cannot be done."""

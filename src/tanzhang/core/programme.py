@@ -85,7 +85,7 @@ class Programme:
     """One scheme's rules. ``methodologies`` is in order of preference among equals; ``windows`` in days by family.
 
     ``at_once`` are the families whose acts with an issuer's identifier are settled as soon as they come.
-    ``grading`` names the grading schemes that it uses.
+    ``grading`` names the grading schemes that it uses, ``guard`` its guard (风控); None where nothing is held.
     ``rehearsal`` marks a programme whose bookings are no claims: only it takes mappings that shift days.
     """
 
@@ -106,6 +106,7 @@ class Programme:
     grading: tuple[str, ...] = ()
     retention: Retention = Retention()
     at_once: frozenset[str] = frozenset()
+    guard: str | None = None
 
     def window_days(self, family: str, published: int) -> int:
         """The window of an activity family here: the programme's own, else the methodology's."""

@@ -340,6 +340,7 @@ def _programme_entry(catalogue: Catalogue, programme_id: str) -> dict[str, Any]:
         "report_within_days": programme.report_within_days,
         "disclosure": asdict(programme.disclosure),
         "grading": list(programme.grading),
+        "guard": programme.guard,
         "caps": [
             {
                 "id": entry.cap.id,

@@ -81,6 +81,8 @@ class _Check(Registers):
             self._programme(relative, document)
         for relative, document in self.found.of_kind("grading"):
             self._grading(relative, document)
+        for relative, document in self.found.of_kind("guard"):
+            self._guard(relative, document)
         for relative, document in self.found.of_kind("scenario"):
             self._scenario(relative, document)
         self._unused()

@@ -24,6 +24,7 @@ from tanzhang.service.consents import consents, links
 from tanzhang.service.cursors import cursor_of, place_after
 from tanzhang.service.erase import erase
 from tanzhang.service.export import export_account
+from tanzhang.service.held import own_held
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.links import spans_of
 from tanzhang.service.moments import received_at
@@ -104,6 +105,7 @@ def about(home: Home, account: str) -> dict[str, Any]:
         "sessions": sessions(home, account),
         "consents": consents(home, account),
         "links": links(home, account),
+        "held": own_held(home, uuid.UUID(account)),
         "access_log": looks(home, account, limit=1_000)["items"],
     }
 

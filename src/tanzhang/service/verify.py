@@ -7,7 +7,7 @@ changed is named once and left out of the checks that would read it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,6 +28,7 @@ from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.by_account import differing
+from tanzhang.service.check_guard import check_guard
 from tanzhang.service.check_records import check_grants, check_once, check_quantities
 from tanzhang.service.check_totals import Recounted, check_boards, check_epochs, check_tallies
 from tanzhang.service.check_transfers import check_transfers
@@ -44,6 +45,7 @@ from tanzhang.service.recount import (
     totals_by_batch,
 )
 from tanzhang.stores.book import (
+    EMPTY_HEAD,
     consumption,
     erasure,
     genesis,
@@ -179,6 +181,7 @@ class _Verification:
             self._once,
             self._grants,
             self._conservation,
+            self._guard,
             self._epochs,
             self._log,
         )
@@ -537,7 +540,7 @@ class _Verification:
         return check
 
     def _conservation(self) -> Check:
-        """Every accepted report is in exactly one batch or still open; no record without its report."""
+        """Every accepted report is in exactly one batch, held, or still open; no record without its report."""
         check = Check("nothing lost", "accepted reports against records and open reports")
         consumed: dict[int, int] = {}
         by_batch: dict[int, int] = {}
@@ -552,10 +555,14 @@ class _Verification:
                     _wrong("reports-lost", message, f"{self.book.name}: consumption of batch {row.seq}")
                 )
         through = self.book.settled_through()
-        self._unsettled(check, consumed)
+        held = self.home.guard.held_rows()
+        self._unsettled(check, consumed, held)
+        rows_held = [(number, row) for number, own in held.items() for row in own]
+        numbers, places = (list(each) for each in zip(*rows_held, strict=True)) if rows_held else ([], [])
+        self.con.register("held", pa.table({"n": pa.array(numbers, pa.int32()), "row": pa.array(places, pa.int64())}))
         sound = {row.seq for row in self.sound}
         complete = len(sound) == len(self.batches)
-        sound_files: list[tuple[str, str | None]] = []
+        sound_files: list[tuple[str, str | None, int]] = []
         disposed = 0
         for row in self.submissions:
             if row.file is None:
@@ -567,20 +574,26 @@ class _Verification:
             check.count += row.accepted
             file = f"read_parquet({quote(str(self.home.storage / row.file))})"
             settled = f"close_day <= DATE '{through[row.seq][0]}'" if row.seq in through else "false"
-            ((rows, done),) = self.con.execute(f"SELECT count(*), count(*) FILTER ({settled}) FROM {file}").fetchall()
-            if rows + row.erased != row.accepted or done + row.erased != consumed.get(row.seq, 0):
+            own = f"row IN (SELECT row FROM held WHERE n = {row.seq})" if row.seq in held else "false"
+            ((rows, done, waits),) = self.con.execute(
+                f"SELECT count(*), count(*) FILTER ({settled} AND NOT {own}), count(*) FILTER ({own}) FROM {file}"
+            ).fetchall()
+            gone = row.erased - (len(held.get(row.seq, ())) - waits)  # erased ones that a batch consumed
+            if rows + row.erased != row.accepted or done + gone != consumed.get(row.seq, 0):
                 message = (
-                    f"{row.accepted} accepted, {rows} in the file, {row.erased} erased, {done} due, "
+                    f"{row.accepted} accepted, {rows} in the file, {row.erased} erased, {waits} held, {done} due, "
                     f"{consumed.get(row.seq, 0)} settled"
                 )
                 check.problems.append(_wrong("reports-lost", message, row.file))
-            sound_files.append((str(self.home.storage / row.file), through.get(row.seq, (None,))[0]))
+            sound_files.append((str(self.home.storage / row.file), through.get(row.seq, (None,))[0], row.seq))
         if complete and sound_files and self.sound:
-            self.con.register("until", pa.table([*map(list, zip(*sound_files, strict=True))], ["filename", "last"]))
-            named = ", ".join(quote(name) for name, _ in sound_files)
+            self.con.register(
+                "until", pa.table([*map(list, zip(*sound_files, strict=True))], ["filename", "last", "n"])
+            )
+            named = ", ".join(quote(name) for name, _, _ in sound_files)
             reported = (
                 f"SELECT action_id, count(*) AS n FROM read_parquet([{named}], filename = true, union_by_name = true) "
-                "JOIN until USING (filename) WHERE close_day <= last::DATE GROUP BY 1"
+                "JOIN until USING (filename) ANTI JOIN held USING (n, row) WHERE close_day <= last::DATE GROUP BY 1"
             )
             recorded = "SELECT action_id, count(*) AS n FROM sound GROUP BY 1"
             missing = self.con.execute(
@@ -594,13 +607,10 @@ class _Verification:
             check.notes.append(f"{disposed:,} settled reports were disposed of: records are not held against reports")
         return check
 
-    def _unsettled(self, check: Check, consumed: dict[int, int]) -> None:
+    def _unsettled(self, check: Check, consumed: dict[int, int], held: Mapping[int, tuple[int, ...]]) -> None:
         """What the book keeps of open submissions against what it says was accepted and settled."""
-        counted = {
-            row.seq: row.accepted - consumed.get(row.seq, 0)
-            for row in self.submissions
-            if row.accepted != consumed.get(row.seq, 0)
-        }
+        done = {row.seq: consumed.get(row.seq, 0) + len(held.get(row.seq, ())) for row in self.submissions}
+        counted = {row.seq: row.accepted - done[row.seq] for row in self.submissions if row.accepted != done[row.seq]}
         kept = {row.submission: row.reports for row in self.book.query(sa.select(unsettled))}
         for number in sorted(counted.items() ^ kept.items()):
             check.problems.append(
@@ -611,6 +621,11 @@ class _Verification:
                     f"{self.book.name}: unsettled",
                 )
             )
+
+    def _guard(self) -> Check:
+        """What was held against what the operator decided, and against what batches say was held before them."""
+        said = [_manifest(row).get("book", {}).get("guard_move", EMPTY_HEAD)["rows"] for row in self.batches]
+        return Check("held acts", "holds, decisions and cases; what each batch left out", *check_guard(self.home, said))
 
     def _epochs(self) -> Check:
         """Root, total and cells of every epoch, computed again from postings, secrets and tallies."""

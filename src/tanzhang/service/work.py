@@ -24,6 +24,7 @@ from zoneinfo import ZoneInfo
 
 from tanzhang.core.errors import TanzhangError
 from tanzhang.service.epoch import close
+from tanzhang.service.guard import look
 from tanzhang.service.log import tidy as tidy_log
 from tanzhang.service.moments import received_at
 from tanzhang.service.privacy import erase_due
@@ -100,6 +101,7 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
         ),
         # A minute after midnight: whoever was answered before it is in the inbox by then.
         Chore("settle", Daily(timedelta(minutes=1)), _settle, final=True),
+        Chore("guard", Every(timedelta(hours=1)), _look, wanted=_is_guarded),
         Chore("epoch", Daily(timedelta(minutes=10)), _close_epoch, final=True),
         Chore("publish", Every(timedelta(minutes=1)), _publish),
         Chore("tidy", Daily(timedelta(hours=3, minutes=30)), _tidy, final=True),
@@ -132,6 +134,16 @@ def _settle(home: Home, now: datetime) -> Said:
 
 def _settled(answer: Mapping[str, Any]) -> Said:
     return None if answer["batch"] is None else {name: answer[name] for name in ("batch", "through", "records")}
+
+
+def _is_guarded(home: Home) -> bool:
+    return home.programme.guard is not None
+
+
+def _look(home: Home, now: datetime) -> Said:
+    """Hold what looks wrong before its window closes, so that people are told early; settlement looks again."""
+    said = look(home, now=now)
+    return said if said["looked_at"] else None
 
 
 def _close_epoch(home: Home, now: datetime) -> Said:

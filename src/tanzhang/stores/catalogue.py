@@ -45,6 +45,7 @@ KINDS: Mapping[str, str] = {
     "cases": r"methodologies/[a-z0-9_]+/[a-z]+\.[a-z0-9_]+/v[1-9][0-9]*\.cases\.yaml",
     "methodology": r"methodologies/[a-z0-9_]+/[a-z]+\.[a-z0-9_]+/v[1-9][0-9]*\.yaml",
     "programme": r"programmes/[a-z0-9]+(-[a-z0-9]+)*\.yaml",
+    "guard": r"guard/[a-z0-9_]+\.yaml",
     "grading": r"grades/[a-z0-9_]+\.yaml",
     "scenario": r"scenarios/[a-z0-9]+(-[a-z0-9]+)*\.yaml",
 }

@@ -124,6 +124,7 @@ def read_programme(document: Document, known: Iterable[str]) -> Programme:
         grading=tuple(data.get("grading", ())),
         retention=Retention(**data.get("retention", {})),
         at_once=frozenset(data.get("at_once", ())),
+        guard=data.get("guard"),
     )
 
 

@@ -51,6 +51,7 @@ from tanzhang.stores.register.audit import Audit
 from tanzhang.stores.register.chores import Chores
 from tanzhang.stores.register.deliveries import Deliveries
 from tanzhang.stores.register.epochs import Epochs
+from tanzhang.stores.register.guard import GuardRegister
 from tanzhang.stores.register.joinings import Joinings
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.people import People
@@ -308,6 +309,11 @@ class Home:
     def points(self) -> Points:
         """What accounts hold in points, and every movement of them."""
         return Points(self.book)
+
+    @cached_property
+    def guard(self) -> GuardRegister:
+        """What the guard holds, and what was decided of it."""
+        return GuardRegister(self.book)
 
     @cached_property
     def chores(self) -> Chores:

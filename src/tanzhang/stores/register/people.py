@@ -17,6 +17,7 @@ from tanzhang.engine.personal import PersonalKeys, key_of
 from tanzhang.stores.book import Book
 from tanzhang.stores.book.schema import NUMBER, TEXT, metadata
 from tanzhang.stores.register.access import session
+from tanzhang.stores.register.guard import guard_case
 
 person = sa.Table(
     "person",
@@ -132,6 +133,7 @@ _OF_ACCOUNT = (person, person_identity, consent, access_log, link_begun)
 SEALED: tuple[tuple[sa.Table, str, str], ...] = (
     (person, "account", "display_name"),
     (person_identity, "hash", "sealed"),
+    (guard_case, "id", "appeal"),
 )
 """Where sealed texts stand: table, key and column."""
 
