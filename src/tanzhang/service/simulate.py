@@ -28,7 +28,7 @@ from tanzhang.service.progress import Progress, silent
 from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.files import write_durably
 from tanzhang.stores.scenario import load_scenario
-from tanzhang.stores.simulated import FORMATS, open_report, write_parquet
+from tanzhang.stores.simulated import FORMATS, Writer, open_report, write_parquet
 
 SUMMARY = "simulation.json"
 FORMAT_VERSION = 1
@@ -130,7 +130,7 @@ def _write_day(
     folder.mkdir(parents=True)
     rows: Counter[str] = Counter()
     with ExitStack() as stack:
-        files = {}
+        files: dict[str, Writer] = {}
         cheats: list[pa.RecordBatch] = []
 
         def write(partner: str, batch: pa.RecordBatch) -> None:
