@@ -27,19 +27,20 @@ from tanzhang.service.retention import tidy
 from tanzhang.service.settle import settle
 from tanzhang.service.standing import report_of
 from tanzhang.stores.book import guard_move, manifest_of
-from tanzhang.stores.catalogue import shipped_folder
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.audit import audit
 from tanzhang.stores.reports import ReportFile, read_report_slice, read_reports, report_slices
 
 from ..homes import (
     DAY,
+    FAST,
     METRO_MG_PER_M,
     Event,
     assert_verified,
     balance,
     booked,
     box,
+    guarded,
     new_home,
     on,
     outcome,
@@ -51,19 +52,6 @@ from ..homes import (
 )
 
 OPERATOR = Actor(Role.OPERATOR, "wang", "a test")
-FAST = 72_000  # metres in half an hour: 40 m/s, where the example allows 34 and the methodology 45
-
-
-def guarded(folder: Path, book: str | None = None, **more: str) -> Home:
-    """A home of Beijing's programme with the example of a guard."""
-    overlay = folder.with_name(f"{folder.name}-catalogue")
-    text = (shipped_folder() / "programmes" / "beijing.yaml").read_text(encoding="utf-8")
-    lines = "".join(f"{name}: {value}\n" for name, value in {"guard": "example", **more}.items())
-    (overlay / "programmes").mkdir(parents=True)
-    (overlay / "programmes" / "beijing-guarded.yaml").write_text(
-        text.replace("id: beijing\n", f"id: beijing-guarded\n{lines}", 1), encoding="utf-8"
-    )
-    return new_home(folder, "beijing-guarded", book=book, overlays=(overlay,))
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ from tanzhang.service.intake import intake
 from tanzhang.service.simulate import simulate
 from tanzhang.stores.catalogue import Catalogue
 
-from ..homes import on
-from .test_guard import guarded
+from ..homes import guarded, on
 
 SCENARIO = "green-life-season-2022"
 SMALL: dict[str, Any] = {"people": 600, "days": 1, "seed": 3}

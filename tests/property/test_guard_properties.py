@@ -14,8 +14,7 @@ from tanzhang.service.settle import settle
 from tanzhang.service.spark.settle import ClusterSettlement
 from tanzhang.stores.home import Home
 
-from ..homes import Event, booked, on, ride, write
-from ..integration.test_guard import FAST, guarded
+from ..homes import FAST, Event, booked, guarded, on, ride, write
 from ..stages import LocalStages
 
 FEW = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=3, database=None)

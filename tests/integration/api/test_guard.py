@@ -16,8 +16,7 @@ from tanzhang.service.guard import look
 from tanzhang.service.intake import intake
 from tanzhang.stores.home import Home
 
-from ...homes import account, on, ride, settle_on, write
-from ..test_guard import FAST, guarded
+from ...homes import FAST, account, guarded, on, ride, settle_on, write
 from .callers import NOW, by_cookie, by_key
 
 
