@@ -344,7 +344,7 @@ def test_a_programme_without_a_guard_holds_nothing(place: Callable[[str], str | 
 def test_acts_that_are_settled_at_once_are_judged_before_they_are(
     place: Callable[[str], str | None], quick: Path
 ) -> None:
-    home = guarded(quick / "home", place("at-once"), at_once="[parcel]")
+    home = guarded(quick / "home", place("at_once"), at_once="[parcel]")
     first = box("one")
     requests = [Request("cainiao", [json.dumps(first).encode()])]
     Receiver(home).receive(requests, now=on(5, 15))
@@ -366,3 +366,39 @@ def test_every_way_to_read_open_reports_leaves_the_held_ones_out(home: Home) -> 
     assert (whole["row"].to_pylist(), counts) == ([2, 3, 5, 6, 8, 9, 11, 12], {row.seq: 8})
     assert [(each.num_rows, "row" in each.column_names) for each in slices] == [(8, True), (8, False)]
     assert not {"device", "image", "straight_m"} & {*whole.column_names}
+
+
+def test_a_settlement_that_dies_after_holding_comes_to_the_same_when_it_is_run_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_in(home, [ride("fast", distance_m=FAST), ride("slow", "ben")])
+
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tanzhang.service.settle.seal", die)
+        with pytest.raises(KeyboardInterrupt):
+            settle_on(home, 8)
+    assert (len(held(home)), home.book.batches()) == (1, [])
+    assert_verified(home)
+    assert settle_on(home, 8)["records"] == 1
+    assert [move.kind for move in home.book.rows(guard_move)] == ["hold"]
+    assert_verified(home)
+
+
+def test_a_release_that_dies_before_its_commit_leaves_the_act_held(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_in(home, [ride("fast", distance_m=FAST)])
+    look(home, now=on(6))
+
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tanzhang.stores.register.guard.append", die)
+        with pytest.raises(KeyboardInterrupt):
+            release(home, [held(home)[0].id], "a test", actor=OPERATOR, now=on(6))
+    assert_verified(home)
+    release(home, [held(home)[0].id], "a test", actor=OPERATOR, now=on(6))
+    assert settle_on(home, 8)["records"] == 1
+    assert_verified(home)

@@ -77,7 +77,7 @@ def look_at(home: Home, through: date | None, *, now: datetime, at_once: bool = 
     asked = {row.seq: row for row in open_rows if row.seq not in passed}
     if not asked:
         return nothing
-    con = home.connect()
+    con = home.kept_engine if at_once else home.connect()
     _read(home, con, guard, asked, through, now, alone=at_once)
     acts = _without_repeats(con)
     mark(con, guard, acts, alone=at_once)
