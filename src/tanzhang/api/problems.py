@@ -140,6 +140,8 @@ STATUS: Mapping[str, int] = {
     "voucher-expired": 410,
     "voucher-cancelled": 410,
     "idempotency-key-missing": 400,
+    "guard-case-unknown": 404,
+    "guard-case-decided": 409,
     "internal-error": INTERNAL,
 }
 """HTTP status of a code; 422 for every other one: the request was understood and what it says cannot be done."""

@@ -40,6 +40,7 @@ from tanzhang.cli.common import (
 )
 from tanzhang.cli.donate import donate_app
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
+from tanzhang.cli.guard import guard_app
 from tanzhang.cli.key import key_app
 from tanzhang.cli.log import log_app
 from tanzhang.cli.mall import mall_app
@@ -69,6 +70,7 @@ app = typer.Typer(
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(account_app, name="account")
 app.add_typer(receipt_app, name="receipt")
+app.add_typer(guard_app, name="guard")
 app.add_typer(people_app, name="people")
 app.add_typer(epoch_app, name="epoch")
 app.add_typer(city_app, name="city")

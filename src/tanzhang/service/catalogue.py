@@ -361,6 +361,7 @@ def _programme_entry(catalogue: Catalogue, programme_id: str) -> dict[str, Any]:
         "grading": list(programme.grading),
         "badges": list(programme.badges),
         "friends": asdict(programme.friends),
+        "guard": programme.guard,
         "caps": [
             {
                 "id": entry.cap.id,

@@ -29,6 +29,7 @@ from tanzhang.service.donations import gifts
 from tanzhang.service.erase import erase
 from tanzhang.service.export import export_account
 from tanzhang.service.friends import groups_of
+from tanzhang.service.held import own_held
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.links import spans_of
 from tanzhang.service.mall import own_orders
@@ -116,6 +117,7 @@ def about(home: Home, account: str) -> dict[str, Any]:
         "groups": groups_of(home, account),
         "points": points_kept(home, account),
         "orders": own_orders(home, own_accounts(home, uuid.UUID(account))),
+        "held": own_held(home, uuid.UUID(account)),
         "access_log": looks(home, account, limit=1_000)["items"],
     }
 

@@ -24,12 +24,14 @@ from tanzhang.core.record import ERASED
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.screen import RAW_COLUMNS
 from tanzhang.service.cursors import cursor_of, place_after
+from tanzhang.service.guard import why_held
 from tanzhang.service.history import History
 from tanzhang.service.moments import received_at
 from tanzhang.stores.book import plan
 from tanzhang.stores.events import read_carefully
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.deliveries import inflated
+from tanzhang.stores.register.guard import WITHHELD
 
 MOST_LISTED = 200
 _FIELDS = ("action_id", "child", "behaviour", "region", "plan", "ended", "day", "quantified_mg", "withdraws")
@@ -51,7 +53,8 @@ class Standing:
     """One accepted report. ``child`` and ``action`` are identities; amounts in mg, None where nothing is known yet.
 
     ``state``: ``waiting`` (taken in), ``provisional`` (its window is open, or nobody settled since), ``settled``,
-    ``withdrawn`` (taken back by ``withdrawn_by``, whether that is settled or still waits) or ``erased``.
+    ``withdrawn`` (taken back by ``withdrawn_by``, whether that is settled or still waits), ``erased``, ``held`` by the
+    guard or ``refused`` by the operator after that; ``withheld`` says why.
     """
 
     action: uuid.UUID
@@ -68,6 +71,7 @@ class Standing:
     outcome: str | None = None
     granted_mg: int | None = None
     withdrawn_by: uuid.UUID | None = None
+    withheld: str | None = None
 
 
 def standings(home: Home, actions: Iterable[uuid.UUID]) -> dict[uuid.UUID, Standing]:
@@ -80,6 +84,7 @@ def standings(home: Home, actions: Iterable[uuid.UUID]) -> dict[uuid.UUID, Stand
         stages = [
             ("waiting", home.deliveries.waiting_reports(names)),
             ("provisional", _open_reports(home, names)),
+            *((state, _withheld(home, wanted, state)) for state in WITHHELD),
             ("settled", History(home).catch_up(keep=False).about(names)),
         ]
     found: dict[uuid.UUID, Standing] = {}
@@ -110,6 +115,27 @@ def _open_reports(home: Home, names: Sequence[bytes]) -> pa.Table:
     ).to_arrow_table()
 
 
+def _withheld(home: Home, actions: Iterable[uuid.UUID], state: str) -> pa.Table:
+    """The acts that the guard holds, or that the operator refused."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "action_id": uuid.UUID(row.action).bytes,
+                "child": uuid.UUID(row.child).bytes,
+                "behaviour": row.behaviour,
+                "region": row.region,
+                "plan": row.plan,
+                "ended": datetime.fromisoformat(row.ended).replace(tzinfo=None),
+                "day": date.fromisoformat(row.day),
+                "close_day": date.fromisoformat(row.close_day),
+                "quantified_mg": row.quantified_mg,
+                "withheld": why_held(row),
+            }
+            for row in home.guard.of_actions(map(str, actions), (state,))
+        ]
+    )
+
+
 def _standing(action: uuid.UUID, state: str, row: Mapping[str, Any]) -> Standing:
     outcome = row.get("outcome")
     if outcome == ERASED:
@@ -128,6 +154,7 @@ def _standing(action: uuid.UUID, state: str, row: Mapping[str, Any]) -> Standing
         row["quantified_mg"],
         outcome,
         row.get("granted_mg"),
+        withheld=row.get("withheld"),
     )
 
 
@@ -188,6 +215,8 @@ def told(home: Home, standing: Standing) -> dict[str, Any]:
 def _became(standing: Standing) -> dict[str, Any]:
     """State, outcome, reason and what was granted."""
     reason = None if standing.outcome is None else REASONS[standing.outcome]
+    if standing.state in WITHHELD:
+        reason = standing.withheld
     if standing.state == "withdrawn":
         reason = "taken back by a report of yours"
     granted = _text(standing.granted_mg)

@@ -18,7 +18,7 @@ from tanzhang.api.partner_requests import signature_of
 from tanzhang.api.problems import UNPROCESSABLE, problem_response
 from tanzhang.api.waiting import KEY_HEADER, REPLAYED_HEADER, given_key, in_thread, media_type, taken_in
 from tanzhang.core.access import Caller, Role, Scope
-from tanzhang.core.action import INPUT_NAMES
+from tanzhang.core.action import FOR_GUARD, INPUT_NAMES
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.service.receive import MOST_ROWS, Answer
 from tanzhang.service.receive import Request as Reports
@@ -29,7 +29,8 @@ _Form = TypeVar("_Form", bound=msgspec.Struct)
 
 FOR_REPORTS = allow(Role.PARTNER, scope=Scope.REPORT)
 Key = Annotated[str | None, HeaderParameter(name=KEY_HEADER, description="Makes a retry get the first answer again.")]
-_IN_DATA = frozenset({"started_at", "region", "variant", "evidence", "group", "withdraws", "claim", *INPUT_NAMES})
+_DATA_TEXTS = {"started_at", "region", "variant", "evidence", "group", "withdraws", "claim"}
+_IN_DATA = frozenset({*_DATA_TEXTS, *FOR_GUARD, *INPUT_NAMES})
 
 
 class RowProblem(msgspec.Struct):
@@ -210,8 +211,9 @@ class Withdrawal(msgspec.Struct, forbid_unknown_fields=True):
 class Report(msgspec.Struct):
     """Where an accepted report stands.
 
-    ``state``: waiting, provisional, settled, withdrawn or erased. ``outcome`` and ``reason`` once it is settled;
-    ``quantified_mg`` is what it comes to by itself, ``granted_mg`` what was credited and not taken back since.
+    ``state``: waiting, provisional, settled, withdrawn, erased, held (by the programme's guard) or refused (by the
+    operator, after that). ``outcome`` once it is settled, ``reason`` then and of what is withheld; ``quantified_mg`` is
+    what it comes to by itself, ``granted_mg`` what was credited and not taken back since.
     """
 
     id: str
