@@ -183,6 +183,7 @@ class Service:
     servers: list[Program] = field(default_factory=list)
     workers: list[Program] = field(default_factory=list)
     ports: list[int] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
 
     @property
     def programs(self) -> list[Program]:
@@ -216,6 +217,7 @@ class Service:
                     time.sleep(0.1)
 
     def end(self) -> None:
+        self.over.set()
         for each in self.programs:
             each.end()
 
@@ -300,7 +302,7 @@ class Callers:
     def _call(self, chance: random.Random) -> None:
         try:
             with httpx.Client(timeout=10) as client:
-                while not self._stop.is_set():
+                while not (self._stop.is_set() or self._service.over.is_set()):
                     self._report(client, self._make(str(next(self._numbers)), chance), chance)
         except Exception as error:
             self.wrong.append(repr(error))
@@ -328,7 +330,7 @@ class Callers:
         self, client: httpx.Client, events: list[Event], key: str, chance: random.Random, *, once: bool
     ) -> httpx.Response | None:
         until, last = time.monotonic() + _WAITS_S, ""
-        while time.monotonic() < until:
+        while time.monotonic() < until and not self._service.over.is_set():
             with suppress(httpx.TransportError):
                 answer = post(client, chance.choice(self._service.ports), self._service.keys, events, key)
                 if answer.is_success:
@@ -342,7 +344,7 @@ class Callers:
             if once:
                 return None
             self.retries += 1
-            time.sleep(0.05)
+            time.sleep(0.2)
         self.wrong.append(f"no answer to {key}: {last}")
         return None
 
@@ -363,14 +365,36 @@ class Callers:
                 self._ask_again(client, told, chance)
 
 
-def faults(service: Service, callers: Callers, todo: Sequence[Callable[[], None]], chance: random.Random) -> None:
-    """These faults, each once callers were answered after the one before it; then some peace, and the callers stop."""
+def faults(
+    service: Service,
+    callers: Callers,
+    todo: Sequence[Callable[[], None]],
+    chance: random.Random,
+    settling: Home | None = None,
+) -> None:
+    """These faults, each once callers were answered after the one before it; then some peace, and the callers stop.
+
+    With ``settling`` workers have settled something of that home before the first fault, and do again after the last.
+    """
+    if settling is not None:
+        wait_for_more_batches(service, settling)
     for do in todo:
         _some_answers(service, callers, 5, 20)
         time.sleep(chance.uniform(0, 0.3))
         do()
+    if settling is not None:
+        wait_for_more_batches(service, settling)
     _some_answers(service, callers, 10, _WAITS_S)
     callers.stop()
+
+
+def wait_for_more_batches(service: Service, home: Home) -> None:
+    """Until workers have settled something more; the book may be lost for a while meanwhile."""
+    before, until = home.book.batch_count(), time.monotonic() + _WAITS_S
+    while home.book.batch_count() == before:
+        assert time.monotonic() < until, [tuple(row) for row in home.chores.rows()]
+        service.keep_up()
+        time.sleep(0.1)
 
 
 def _some_answers(service: Service, callers: Callers, count: int, most_s: float) -> None:

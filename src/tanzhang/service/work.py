@@ -48,10 +48,12 @@ from tanzhang.stores.register.chores import is_due
 AT_ONCE_EVERY_S = 2.0
 """By default, after how many seconds at the least what waits for nothing is settled again."""
 POLL_S = 0.2
-_MOST_BACK_OFF = timedelta(minutes=5)
+_MOST_BACK_OFF, _MOST_OF_AN_OUTAGE = timedelta(minutes=5), timedelta(seconds=30)
 _SOON, _LATER = timedelta(seconds=1), timedelta(minutes=1)
 _WAITS = {"home-busy": _SOON, "book-moved": _SOON, "epoch-unsettled": _LATER}
 """Refusals that are no failures: somebody else is at it, or it is not its turn yet."""
+_OUTAGES = frozenset({"book-unusable", "storage-unusable", "file-system"})
+"""Failures that are nothing of the chore's: whoever ends them expects it to go on soon."""
 _log = logging.getLogger("tanzhang.work")
 
 Said = Mapping[str, Any] | None
@@ -411,7 +413,8 @@ class Worker:
             result, said = ("busy" if waits is not None else "failed"), problem
             if waits is None:
                 failures += 1
-                waits = min(timedelta(seconds=2.0 ** min(failures, 16)), _MOST_BACK_OFF)
+                most = _MOST_OF_AN_OUTAGE if problem["code"] in _OUTAGES else _MOST_BACK_OFF
+                waits = min(timedelta(seconds=2.0 ** min(failures, 16)), most)
                 _say(chore.name, problem, error)
         now = self._clock.read()[0]
         zone = ZoneInfo(home.programme.time_zone)
