@@ -231,9 +231,13 @@ class Report(msgspec.Struct):
 
 
 class Listed(Verdict, omit_defaults=True):
-    """A row that was reported by request: its verdict and, if accepted, where it stands now."""
+    """A row: its verdict and, if accepted, where it stands now. One of a file has the id of its ``upload``.
+
+    Of an accepted row of a file no reference is kept, so its ``id`` is null; ``position`` is its place in the file.
+    """
 
     received_at: str = ""
+    upload: str | None = None
     state: str | None = None
     outcome: str | None = None
     reason: str | None = None
@@ -340,9 +344,9 @@ def list_rows(
     cursor: Cursor = None,
     limit: Limit = None,
 ) -> Response[bytes]:
-    """Rows that were reported by request, with their verdicts and, if accepted, where they stand; 200 at most.
+    """Rows that were reported by request or in uploaded files, with their verdicts and, if accepted, where they stand.
 
-    `since` is a moment with offset. Rows of uploaded files have their verdicts with the upload.
+    200 at most. `since` is a moment with offset.
     """
     moment = with_offset(since, "since")
     page = own_rows(home, partner_of(caller), verdict=verdict, since=moment, cursor=cursor, limit=size_of(limit))
