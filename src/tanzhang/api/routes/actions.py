@@ -10,7 +10,7 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, HeaderParameter
 
 from tanzhang.api.access import allow
-from tanzhang.api.conditional import private_json
+from tanzhang.api.conditional import check_if_match, private_json
 from tanzhang.api.documented import BINARY, EVENT, EVENTS, LINES, ROWS, WITHDRAWAL, answered, operation_with, refused
 from tanzhang.api.given import TheCaller, TheHome
 from tanzhang.api.paging import Cursor, Limit, size_of, with_offset
@@ -285,6 +285,7 @@ async def withdraw(
     partner, key = partner_of(caller), given_key(idempotency_key)
 
     def read(data: bytes) -> Reports:
+        check_if_match(request, lambda: report_of(home, partner, reference))
         asked = form_of(data, Withdrawal)
         event = withdrawal_of(home, partner, reference, subject=asked.subject, own=asked.id, time=asked.time)
         return Reports(partner, [event], key, event, signature=signature_of(request))
@@ -321,6 +322,7 @@ async def correct(
     partner, kind, key = partner_of(caller), media_type(request), given_key(idempotency_key)
 
     def read(data: bytes) -> Reports:
+        check_if_match(request, lambda: report_of(home, partner, reference))
         event = correction_of(home, partner, reference, read_event(data, kind))
         return Reports(partner, [event], key, event, signature=signature_of(request))
 
