@@ -100,3 +100,10 @@ def test_the_benchmark_of_sustained_work_completes_what_comes_in() -> None:
     answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     assert answer["completed"] > 0
     assert answer["accepted"] == answer["completed"] + answer["waiting_at_the_end"]
+
+
+def test_the_benchmark_of_rankings_ranks_every_account():
+    command = [sys.executable, "-m", "benchmarks.rankings", "--accounts", "2000", "--runs", "1"]
+    answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert (answer["people"], answer["district_people"]) == (2_000, 125)
+    assert 1 <= answer["own"]["rank"] <= 2_000
