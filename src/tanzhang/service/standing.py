@@ -13,7 +13,7 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -22,13 +22,14 @@ import sqlalchemy as sa
 from tanzhang.core.action import INPUT_NAMES
 from tanzhang.core.claim import ACTION, CHILD, identity
 from tanzhang.core.errors import refuse
-from tanzhang.core.record import ERASED
+from tanzhang.core.record import ERASED, Record
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.screen import RAW_COLUMNS
 from tanzhang.service.cursors import cursor_of, place_after
 from tanzhang.service.file_rows import FROM_THE_START, rows_of_file, taken_file
 from tanzhang.service.history import History
 from tanzhang.service.moments import received_at
+from tanzhang.service.reading import Reader
 from tanzhang.stores.book import plan
 from tanzhang.stores.events import read_carefully
 from tanzhang.stores.home import Home
@@ -72,22 +73,34 @@ class Standing:
     withdrawn_by: uuid.UUID | None = None
 
 
-def standings(home: Home, actions: Iterable[uuid.UUID]) -> dict[uuid.UUID, Standing]:
-    """Where accepted reports stand, by action; those that nobody reported are left out."""
+def standings(home: Home, actions: Iterable[uuid.UUID], *, reader: Reader | None = None) -> dict[uuid.UUID, Standing]:
+    """Where accepted reports stand, by action; those that nobody reported are left out.
+
+    With a ``reader`` that is kept nothing is opened anew.
+    """
     wanted = set(actions)
     if not wanted:
         return {}
     names = sorted(each.bytes for each in wanted)
-    with home.book.snapshot():
+    if reader is not None:  # what is asked later is of later, so what moved on in between is met there
+        waiting = home.deliveries.waiting_reports(names).to_pylist()
+        provisional, settled = reader.reports(sorted(wanted))
         stages = [
-            ("waiting", home.deliveries.waiting_reports(names)),
-            ("provisional", _open_reports(home, names)),
-            ("settled", History(home).catch_up(keep=False).about(names)),
+            ("waiting", waiting),
+            ("provisional", [_fields(each.record) | {"close_day": each.closes} for each in provisional]),
+            ("settled", [_fields(each) | _decided(each) for each in settled]),
         ]
+    else:
+        with home.book.snapshot():
+            stages = [
+                ("waiting", home.deliveries.waiting_reports(names).to_pylist()),
+                ("provisional", _open_reports(home, names).to_pylist()),
+                ("settled", History(home).catch_up(keep=False).about(names).to_pylist()),
+            ]
     found: dict[uuid.UUID, Standing] = {}
     takers: dict[uuid.UUID, tuple[uuid.UUID, int]] = {}
-    for state, table in stages:
-        for row in table.to_pylist():
+    for state, rows in stages:
+        for row in rows:
             action, target = _uuid(row["action_id"]), _uuid(row.get("withdraws"))
             if action in wanted and action is not None:
                 found[action] = _standing(action, state, row)
@@ -97,6 +110,15 @@ def standings(home: Home, actions: Iterable[uuid.UUID]) -> dict[uuid.UUID, Stand
         action: standing if action not in takers else _taken_back(standing, *takers[action])
         for action, standing in found.items()
     }
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    ended = datetime(1970, 1, 1) + timedelta(microseconds=record.ended)  # noqa: DTZ001 - as tables have it, in UTC
+    return {name: getattr(record, name) for name in _FIELDS} | {"ended": ended}
+
+
+def _decided(record: Record) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in ("outcome", "kind", "granted_mg", "reversed_mg")}
 
 
 def _open_reports(home: Home, names: Sequence[bytes]) -> pa.Table:
@@ -148,15 +170,15 @@ def _uuid(value: Any) -> uuid.UUID | None:
 # -- what a partner is told --------------------------------------------------------------------------------------
 
 
-def report_of(home: Home, partner: str, reference: str) -> dict[str, Any]:
+def report_of(home: Home, partner: str, reference: str, *, reader: Reader | None = None) -> dict[str, Any]:
     """Where a partner's report stands; ``unknown-report``."""
-    return {"id": reference, "verdict": "accepted", **told(home, found_report(home, partner, reference))}
+    return {"id": reference, "verdict": "accepted", **told(home, found_report(home, partner, reference, reader=reader))}
 
 
-def found_report(home: Home, partner: str, reference: str) -> Standing:
+def found_report(home: Home, partner: str, reference: str, *, reader: Reader | None = None) -> Standing:
     """A partner's accepted report; ``unknown-report`` if there is none of this reference."""
     action = identity(home.identity_key, ACTION, partner, reference)
-    found = standings(home, [action]).get(action)
+    found = standings(home, [action], reader=reader).get(action)
     if found is None:
         raise refuse(
             "unknown-report",
@@ -208,6 +230,7 @@ def own_rows(
     since: datetime | None = None,
     cursor: str | None = None,
     limit: int = 50,
+    reader: Reader | None = None,
 ) -> dict[str, Any]:
     """Rows that a partner reported by request or in uploaded files, in the order they came, and where each stands.
 
@@ -222,7 +245,7 @@ def own_rows(
     for _, _, behind in taken[:limit]:
         place = replace(place, **behind)
     items = [{"received_at": at, **row} for at, row, _ in taken[:limit]]
-    _add_states(home, items)
+    _add_states(home, items, reader)
     return {"items": items, "next": cursor_of(*astuple(place)) if len(taken) > limit else None}
 
 
@@ -270,9 +293,9 @@ def _of_files(home: Home, partner: str, place: _Place, verdict: str | None, sinc
             yield file.received_at, {"upload": upload, **row}, moved
 
 
-def _add_states(home: Home, rows: Sequence[dict[str, Any]]) -> None:
+def _add_states(home: Home, rows: Sequence[dict[str, Any]], reader: Reader | None) -> None:
     accepted = {uuid.UUID(row["action"]): row for row in rows if row["verdict"] == "accepted"}
-    stand = standings(home, accepted)
+    stand = standings(home, accepted, reader=reader)
     for row in rows:
         if row["verdict"] == "accepted" and (found := stand.get(uuid.UUID(row["action"]))) is not None:
             row |= _became(found)

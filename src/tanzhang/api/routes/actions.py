@@ -12,7 +12,7 @@ from litestar.params import FromPath, FromQuery, HeaderParameter
 from tanzhang.api.access import allow
 from tanzhang.api.conditional import check_if_match, private_json
 from tanzhang.api.documented import BINARY, EVENT, EVENTS, LINES, ROWS, WITHDRAWAL, answered, operation_with, refused
-from tanzhang.api.given import TheCaller, TheHome
+from tanzhang.api.given import TheCaller, TheHome, TheReader
 from tanzhang.api.paging import Cursor, Limit, size_of, with_offset
 from tanzhang.api.partner_requests import signature_of
 from tanzhang.api.problems import UNPROCESSABLE, problem_response
@@ -340,6 +340,7 @@ async def correct(
 def list_rows(
     request: Request[Any, Any, Any],
     home: TheHome,
+    reader: TheReader,
     caller: TheCaller,
     verdict: FromQuery[Literal["accepted", "refused"] | None] = None,
     since: FromQuery[datetime | None] = None,
@@ -351,7 +352,9 @@ def list_rows(
     200 at most. `since` is a moment with offset.
     """
     moment = with_offset(since, "since")
-    page = own_rows(home, partner_of(caller), verdict=verdict, since=moment, cursor=cursor, limit=size_of(limit))
+    page = own_rows(
+        home, partner_of(caller), verdict=verdict, since=moment, cursor=cursor, limit=size_of(limit), reader=reader
+    )
     return private_json(request, page)
 
 
@@ -364,10 +367,10 @@ def list_rows(
 )
 @in_thread
 def read_report(
-    request: Request[Any, Any, Any], home: TheHome, caller: TheCaller, reference: FromPath[str]
+    request: Request[Any, Any, Any], home: TheHome, reader: TheReader, caller: TheCaller, reference: FromPath[str]
 ) -> Response[bytes]:
     """Where an accepted report stands, by the partner's reference."""
-    return private_json(request, report_of(home, partner_of(caller), reference))
+    return private_json(request, report_of(home, partner_of(caller), reference, reader=reader))
 
 
 def form_of(data: bytes, kind: type[_Form]) -> _Form:
