@@ -47,6 +47,7 @@ STATUS: Mapping[str, int] = {
     "certificate-missing": 403,
     "partner-exists": 409,
     "partner-changed": 412,
+    "resource-changed": 412,
     "daily-limit-reached": 429,
     "unknown-upload": 404,
     "too-many-uploads": 429,

@@ -657,7 +657,11 @@ class _Verification:
             message = f"the book has {len(wanted)} entries, the log {len(published)}"
             check.problems.append(
                 _wrong(
-                    "log-behind-book", message, "log/checkpoint", "run 'tanzhang settle' once; it publishes the rest"
+                    "log-behind-book",
+                    message,
+                    "log/checkpoint",
+                    "run 'tanzhang log publish', or let a worker do it; of a home that was restored, make sure first "
+                    "that nobody has a larger checkpoint (docs/operations.md)",
                 )
             )
         return check
