@@ -19,7 +19,7 @@ from tanzhang.service.joining import join, part
 from tanzhang.service.points import collect, figures_of, points_of, statement_of
 from tanzhang.service.reading import Reader
 from tanzhang.service.verify import verify
-from tanzhang.service.work import Worker, chores
+from tanzhang.service.work import Clock, Worker, chores
 from tanzhang.stores.home import Home
 from tanzhang.stores.points_runs import read_run
 from tanzhang.stores.register.points import Spending
@@ -322,7 +322,8 @@ def test_while_somebody_settles_nobody_awards_and_a_worker_does_it_afterwards(ma
     again = Home(home.folder)
     with home.settling(), pytest.raises(TanzhangError, match="home-busy"):
         award_due(again, now=on(6))
-    worker = Worker(lambda: again, [each for each in chores() if each.name in ("award", "points")])
+    own = [each for each in chores() if each.name in ("award", "points")]
+    worker = Worker(lambda: again, own, clock=Clock(lambda: on(6)))
     assert [each["result"] for each in worker.once()] == ["done", "nothing"]
     assert [each["result"] for each in worker.once()] == ["nothing", "nothing"]
     assert usable(home, anna(home), 6) == 50
