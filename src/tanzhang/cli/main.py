@@ -237,7 +237,7 @@ def settle(
     master: MasterOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide reports whose window has closed, book and seal them, and award their points."""
+    """Decide reports whose window has closed, book and seal them."""
     with answering(as_json), settling_with(engine, master) as chosen:
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line
