@@ -258,7 +258,8 @@ def settle(
         day = None if through is None else day_of(through, "--through")
         with progress_line("settle") as progress:
             result = service(opened, through=day, now=now(), progress=progress, engine=chosen)
-            result["points"] = award_due(opened, now=now(), progress=progress)["programmes"]
+            if opened.programme.points:
+                result["points"] = award_due(opened, now=now(), progress=progress)["programmes"]
         answer(as_json, result, show.settled)
 
 

@@ -193,7 +193,7 @@ def settled(answer: Mapping[str, Any]) -> None:
 
 def _awarded(answer: Mapping[str, Any]) -> None:
     """What batches that had no points yet were awarded."""
-    for programme, said in answer["points"].items():
+    for programme, said in answer.get("points", {}).items():
         back = f", {int(said['taken_back']):,} taken back" if said["taken_back"] != "0" else ""
         _console.print(f"points of {programme}: {int(said['granted']):,} granted{back}")
 
