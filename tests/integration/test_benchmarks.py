@@ -114,3 +114,10 @@ def test_the_benchmark_of_sustained_work_completes_what_comes_in() -> None:
     answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     assert answer["completed"] > 0
     assert answer["accepted"] == answer["completed"] + answer["waiting_at_the_end"]
+
+
+def test_the_benchmark_of_redemptions_sells_what_there_is_and_no_more_on_both_databases():
+    command = [sys.executable, "-m", "benchmarks.redemptions", "--orders", "200", "--processes", "1", "--waiting", "50"]
+    answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    for name in ("sqlite", "postgresql"):
+        assert (answer[name]["placed"], answer[name]["refused"]) == (200, 20)
