@@ -331,7 +331,6 @@ class Home:
         return Benefits(self.book)
 
     @cached_property
-    @cached_property
     def certificates(self) -> Certificates:
         """Certificates that were issued, and the keys for them."""
         return Certificates(self.book)
