@@ -294,6 +294,7 @@ def statement(answer: Mapping[str, Any]) -> None:
             ("provisional reduction", mass(answer["provisional"]["reduction_mg"])),
             ("confirmed footprint", mass(answer["confirmed"]["footprint_mg"])),
             ("provisional footprint", mass(answer["provisional"]["footprint_mg"])),
+            *([("given away", mass(answer["donated"]["reduction_mg"]))] if "donated" in answer else []),
         ]
     )
     if answer["by_behaviour"]:
