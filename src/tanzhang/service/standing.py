@@ -26,8 +26,8 @@ from tanzhang.core.record import ERASED, Record
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.screen import RAW_COLUMNS
 from tanzhang.service.cursors import cursor_of, place_after
-from tanzhang.service.guard import why_held
 from tanzhang.service.file_rows import FROM_THE_START, rows_of_file, taken_file
+from tanzhang.service.guard import why_held
 from tanzhang.service.history import History
 from tanzhang.service.moments import received_at
 from tanzhang.service.reading import Reader
