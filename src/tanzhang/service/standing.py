@@ -90,9 +90,9 @@ def standings(home: Home, actions: Iterable[uuid.UUID], *, reader: Reader | None
         waiting = home.deliveries.waiting_reports(names).to_pylist()
         provisional, settled = reader.reports(sorted(wanted))
         stages = [
-            *((state, _withheld(home, wanted, state)) for state in WITHHELD),
             ("waiting", waiting),
             ("provisional", [_fields(each.record) | {"close_day": each.closes} for each in provisional]),
+            *((state, _withheld(home, wanted, state)) for state in WITHHELD),
             ("settled", [_fields(each) | _decided(each) for each in settled]),
         ]
     else:
@@ -100,6 +100,7 @@ def standings(home: Home, actions: Iterable[uuid.UUID], *, reader: Reader | None
             stages = [
                 ("waiting", home.deliveries.waiting_reports(names).to_pylist()),
                 ("provisional", _open_reports(home, names).to_pylist()),
+                *((state, _withheld(home, wanted, state)) for state in WITHHELD),
                 ("settled", History(home).catch_up(keep=False).about(names).to_pylist()),
             ]
     found: dict[uuid.UUID, Standing] = {}
@@ -139,25 +140,23 @@ def _open_reports(home: Home, names: Sequence[bytes]) -> pa.Table:
     ).to_arrow_table()
 
 
-def _withheld(home: Home, actions: Iterable[uuid.UUID], state: str) -> pa.Table:
+def _withheld(home: Home, actions: Iterable[uuid.UUID], state: str) -> list[dict[str, Any]]:
     """The acts that the guard holds, or that the operator refused."""
-    return pa.Table.from_pylist(
-        [
-            {
-                "action_id": uuid.UUID(row.action).bytes,
-                "child": uuid.UUID(row.child).bytes,
-                "behaviour": row.behaviour,
-                "region": row.region,
-                "plan": row.plan,
-                "ended": datetime.fromisoformat(row.ended).replace(tzinfo=None),
-                "day": date.fromisoformat(row.day),
-                "close_day": date.fromisoformat(row.close_day),
-                "quantified_mg": row.quantified_mg,
-                "withheld": why_held(row),
-            }
-            for row in home.guard.of_actions(map(str, actions), (state,))
-        ]
-    )
+    return [
+        {
+            "action_id": uuid.UUID(row.action).bytes,
+            "child": uuid.UUID(row.child).bytes,
+            "behaviour": row.behaviour,
+            "region": row.region,
+            "plan": row.plan,
+            "ended": datetime.fromisoformat(row.ended).replace(tzinfo=None),
+            "day": date.fromisoformat(row.day),
+            "close_day": date.fromisoformat(row.close_day),
+            "quantified_mg": row.quantified_mg,
+            "withheld": why_held(row),
+        }
+        for row in home.guard.of_actions(map(str, actions), (state,))
+    ]
 
 
 def _standing(action: uuid.UUID, state: str, row: Mapping[str, Any]) -> Standing:
