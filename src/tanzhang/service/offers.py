@@ -62,9 +62,7 @@ class Offer(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     text_zh: Text = ""
     picture: Annotated[str, msgspec.Meta(max_length=64, description="SHA-256 of a picture that is here.")] | None = None
     kind: Kind
-    points: Annotated[
-        str, msgspec.Meta(max_length=100, examples=["beijing_carbon_energy"])
-    ]
+    points: Annotated[str, msgspec.Meta(max_length=100, examples=["beijing_carbon_energy"])]
     price_points: Annotated[Amount, msgspec.Meta(examples=["300"])]
     price_fen: Amount | None = None
     settlement_fen: Amount | None = None
