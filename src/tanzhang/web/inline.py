@@ -9,7 +9,7 @@ from hashlib import sha256
 def filled(html: str, *, style: str, script: str, also: str = "", **parts: str) -> str:
     """A page with what its ``{names}`` stand for. ``also`` is what its policy lets it do beside running its script."""
     policy = f"default-src 'none'; script-src {_allowed(script)}; style-src {_allowed(style)}; base-uri 'none'; "
-    named: Mapping[str, str] = {
+    named = {
         "policy": f"{policy}form-action 'none'{also}",
         "style": style,
         "script": script,
