@@ -11,12 +11,10 @@ from tanzhang.core.access import Actor, Role
 from tanzhang.service.mall import Placed, Wanted, place
 from tanzhang.service.offers import Offer, add_codes, add_offer, offer_of
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.points import points_lot
 
-from .homes import on
+from .homes import grant_points, on
 
-POINTS = "beijing_carbon_energy"
-UNIT = f"points:{POINTS}"
+POINTS, UNIT = "test", "points:test"
 OPERATOR = Actor(Role.OPERATOR, "op", "test")
 MERCHANT = "cainiao"
 NOW = on(8)
@@ -29,21 +27,7 @@ def person(number: int) -> uuid.UUID:
 
 def grant(home: Home, accounts: Iterable[uuid.UUID], amount: int, last: str = "2025-12-31") -> None:
     """Points that accounts were given; verification of points knows nothing of them."""
-    rows = [
-        {
-            "unit": UNIT,
-            "account": each.bytes,
-            "last_day": last,
-            "first_day": "2025-01-01",
-            "collect_by": "",
-            "granted": amount,
-            "available": amount,
-            "ended": 0,
-        }
-        for each in accounts
-    ]
-    with home.book.transaction() as con:
-        con.execute(points_lot.insert(), rows)
+    grant_points(home, UNIT, *accounts, amount=amount, last=last, first="2025-01-01")
 
 
 def said(name: str = "coffee", **more: Any) -> dict[str, Any]:

@@ -31,8 +31,11 @@ from tanzhang.api.orphans import end_with_server
 from tanzhang.api.routes import (
     accounts,
     actions,
+    benefits,
+    certificates,
     consents,
     deliveries,
+    donations,
     friends,
     health,
     keys,
@@ -83,12 +86,15 @@ HANDLERS = [
     *friends.handlers,
     *consents.handlers,
     *privacy.handlers,
+    *certificates.handlers,
     *points.handlers,
     *log.handlers,
     *metrics.handlers,
     *public.handlers,
     *mall.handlers,
     *merchants.handlers,
+    *donations.handlers,
+    *benefits.handlers,
 ]
 
 

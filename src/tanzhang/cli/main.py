@@ -17,7 +17,9 @@ from typing import Annotated, Any
 import typer
 
 from tanzhang.cli.accounts import account_app
+from tanzhang.cli.benefits import benefits_app
 from tanzhang.cli.catalogue import catalogue_app
+from tanzhang.cli.certificate import certificate_app
 from tanzhang.cli.common import (
     AsJson,
     Day,
@@ -36,6 +38,7 @@ from tanzhang.cli.common import (
     now,
     say,
 )
+from tanzhang.cli.donate import donate_app
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.key import key_app
 from tanzhang.cli.log import log_app
@@ -75,6 +78,9 @@ app.add_typer(partner_app, name="partner")
 app.add_typer(mall_app, name="mall")
 app.add_typer(key_app, name="key")
 app.add_typer(staff_app, name="staff")
+app.add_typer(donate_app, name="donate")
+app.add_typer(benefits_app, name="benefits")
+app.add_typer(certificate_app, name="certificate")
 app.add_typer(points_app, name="points")
 app.add_typer(whatif_app, name="whatif")
 
@@ -239,7 +245,7 @@ def settle(
     master: MasterOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide reports whose window has closed, book and seal them, and award their points."""
+    """Decide what can be decided: book, seal, award points."""
     with answering(as_json), settling_with(engine, master) as chosen:
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line
@@ -275,7 +281,7 @@ def tidy(
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove what the retention calendar no longer keeps, and strays."""
+    """Remove what the retention calendar drops, and strays."""
     with answering(as_json):
         from tanzhang.cli import show
         from tanzhang.service.retention import tidy as service

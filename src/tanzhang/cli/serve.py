@@ -22,7 +22,7 @@ def serve(
         bool, typer.Option("--no-work", help="Start no worker: 'tanzhang work' runs elsewhere, or nothing is settled.")
     ] = False,
 ) -> None:
-    """Serve a home over HTTP until stopped, with a worker beside it."""
+    """Serve a home over HTTP, with a worker beside it."""
     with answering(as_json=False):
         from granian import Granian
         from granian.constants import Interfaces, Loops

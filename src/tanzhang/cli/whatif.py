@@ -10,7 +10,7 @@ import typer
 
 from tanzhang.cli.common import AsJson, HomeOption, answer, answering, day_of, home_of
 
-whatif_app = typer.Typer(help="What changed rules would come to over sealed records; nothing is booked.")
+whatif_app = typer.Typer(help="What changed rules would come to; nothing is booked.")
 
 _File = Annotated[Path, typer.Argument(metavar="FILE.yaml", help="The changed rules, as a file of the catalogue.")]
 _Since = Annotated[str | None, typer.Option("--from", help="First local day of the acts, YYYY-MM-DD.")]

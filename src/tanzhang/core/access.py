@@ -41,6 +41,8 @@ class Scope(StrEnum):
     """Register and test webhooks, and read their delivery log."""
     MALL = "mall"
     """Take vouchers of the mall that are for the partner, and send its goods."""
+    BENEFITS = "benefits"
+    """Take tokens of benefits that its users show."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,9 @@ from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.by_account import differing
+from tanzhang.service.check_benefits import check_benefits
+from tanzhang.service.check_certificates import check_certificates
+from tanzhang.service.check_donations import check_donations
 from tanzhang.service.check_mall import check_mall
 from tanzhang.service.check_points import check_points
 from tanzhang.service.check_records import check_grants, check_once, check_quantities
@@ -176,6 +179,8 @@ class _Verification:
             self._totals,
             self._postings,
             self._transfers,
+            self._donations,
+            self._benefits,
             self._points,
             self._mall,
             self._tallies,
@@ -185,6 +190,7 @@ class _Verification:
             self._grants,
             self._conservation,
             self._epochs,
+            self._certificates,
             self._log,
         )
 
@@ -435,6 +441,16 @@ class _Verification:
         what = "transfers between a person's accounts against their links; the log's word for them"
         return Check("transfers", what, *check_transfers(self.home, self.heads))
 
+    def _donations(self) -> Check:
+        """What was given to projects."""
+        what = "gifts against what was moved for them; the log's word for what projects were given"
+        return Check("donations", what, *check_donations(self.home))
+
+    def _benefits(self) -> Check:
+        """What was bought with points besides goods."""
+        what = "uses of benefits against the points that were moved for them; pay-outs against their files"
+        return Check("benefits", what, *check_benefits(self.home))
+
     def _points(self) -> Check:
         """What was awarded, and what accounts hold of it."""
         found = check_points(self.home, self.batches, [row.seq for row in self.sound], self.heads)
@@ -633,6 +649,10 @@ class _Verification:
         return Check(
             "epochs", "leaves of every epoch's sum trees, its roots, totals and cells", *check_epochs(self.home)
         )
+
+    def _certificates(self) -> Check:
+        """Certificates: what was signed and by which key, their places, and what was revoked."""
+        return Check("certificates", "keys in the log, signatures, places, revocations", *check_certificates(self.home))
 
     def _log(self) -> Check:
         """The log's own files, and its entries against the book."""

@@ -17,6 +17,8 @@ from tanzhang.engine.personal import PersonalKeys, key_of
 from tanzhang.stores.book import Book
 from tanzhang.stores.book.schema import NUMBER, TEXT, metadata
 from tanzhang.stores.register.access import session
+from tanzhang.stores.register.benefits import benefit_use
+from tanzhang.stores.register.certificates import certificate
 from tanzhang.stores.register.groups import forget_members, friends_group, friends_member
 from tanzhang.stores.register.mall import mall_code, mall_order
 
@@ -134,10 +136,12 @@ _OF_ACCOUNT = (person, person_identity, consent, access_log, link_begun)
 SEALED: tuple[tuple[sa.Table, str, str], ...] = (
     (person, "account", "display_name"),
     (person_identity, "hash", "sealed"),
-    (mall_order, "id", "address"),
-    (mall_code, "hash", "sealed"),
+    (benefit_use, "id", "payee"),
+    (certificate, "id", "sealed"),
     (friends_group, "id", "title"),
     (friends_member, "id", "name"),
+    (mall_order, "id", "address"),
+    (mall_code, "hash", "sealed"),
 )
 """Where sealed texts stand: table, key and column."""
 _SEALED_AT_ONCE = 500

@@ -81,6 +81,63 @@ def upgrade() -> None:
         sa.UniqueConstraint("entry"),
     )
     op.create_table(
+        "benefit",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("recorded_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id", "version"),
+    )
+    op.create_table(
+        "benefit_use",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("benefit", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("points", sa.BigInteger(), nullable=False),
+        sa.Column("counter", TEXT, nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=True),
+        sa.Column("sponsor", TEXT, nullable=True),
+        sa.Column("partner", TEXT, nullable=True),
+        sa.Column("payee", TEXT, nullable=True),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("day", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.Column("due_at", TEXT, nullable=True),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("file", TEXT, nullable=True),
+        sa.Column("note", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("id"),
+    )
+    op.create_index("benefit_use_account", "benefit_use", ["account", "seq"], unique=False)
+    op.create_index("benefit_use_day", "benefit_use", ["benefit", "day", "account"], unique=False)
+    op.create_index("benefit_use_due", "benefit_use", ["state", "due_at"], unique=False)
+    op.create_table(
+        "certificate",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=True),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("issued_at", TEXT, nullable=False),
+        sa.Column("list", sa.Integer(), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
+        sa.Column("sealed", TEXT, nullable=True),
+        sa.Column("revoked_at", TEXT, nullable=True),
+        sa.Column("reason", TEXT, nullable=True),
+        sa.Column("consent", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("certificate_account", "certificate", ["account", "issued_at"], unique=False)
+    op.create_index("certificate_place", "certificate", ["list", "place"], unique=True)
+    op.create_table(
+        "certificate_list",
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("address", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+    )
+    op.create_table(
         "chore",
         sa.Column("name", TEXT, nullable=False),
         sa.Column("worker", TEXT, nullable=False),
@@ -136,6 +193,30 @@ def upgrade() -> None:
     )
     op.create_index("delivery_inbox", "delivery", ["inbox"], unique=False)
     op.create_index("delivery_partner", "delivery", ["partner", "id"], unique=False)
+    op.create_table(
+        "donation",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("project", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("transfer", sa.Integer(), nullable=True),
+        sa.Column("first", sa.Integer(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("id"),
+    )
+    op.create_index("donation_account", "donation", ["account", "seq"], unique=False)
+    op.create_index("donation_project_unit", "donation", ["project", "unit"], unique=False)
+    op.create_table(
+        "donation_project",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("recorded_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id", "version"),
+    )
     op.create_table(
         "entry",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
@@ -396,6 +477,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("partner", "version"),
         info={"append_only": True},
+    )
+    op.create_table(
+        "payout_file",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("adapter", TEXT, nullable=False),
+        sa.Column("rows", sa.Integer(), nullable=False),
+        sa.Column("fen", sa.BigInteger(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
         "person",
