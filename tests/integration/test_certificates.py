@@ -31,6 +31,7 @@ from tanzhang.service.consents import consents
 from tanzhang.service.consents import revoke as take_consent_back
 from tanzhang.service.epoch import close
 from tanzhang.service.intake import intake
+from tanzhang.service.points import points_of
 from tanzhang.service.privacy import about, ask_erasure, erase_due, rotate_keys
 from tanzhang.service.reading import Reader
 from tanzhang.stores import fonts as fonts_module
@@ -46,6 +47,7 @@ PUBLIC = "https://carbon.example"
 OPERATOR = Actor(Role.OPERATOR, "a test", "command line")
 LATER = datetime.fromisoformat("2025-07-20T02:00:00+00:00")
 JUNE = date(2025, 6, 1)
+UNIT = ("points:beijing_carbon_energy", "carbon energy", "碳能量")
 FONTS = "the fonts of package fonts-noto-cjk are not installed"
 
 
@@ -126,7 +128,11 @@ def test_a_statement_says_what_was_settled_of_the_month_and_by_what_it_can_be_tr
     assert says["ofUnpublishedFactorsMg"] == says["reductionMg"]
     assert [each["category"] for each in says["byCategory"]] == ["use"]
     assert (says["footprintReports"], "footprintMg" in says, "grades" in says) == ("0", False, False)
-    assert says["points"] == {"unit": "points:beijing", "amount": "0", "asOf": "2025-07-20"}
+    own = points_of(Reader(issuing), anna(issuing), now=LATER)["items"]
+    assert [(each["unit"], each["amount"], each["asOf"]) for each in says["points"]] == [
+        (each["unit"], each["usable"], "2025-07-20") for each in own
+    ]
+    assert says["points"]
     assert "holderName" not in says
     assert str(anna(issuing)) not in data.decode()
     counted, batches, epoch = made["credential"]["evidence"][1:]
@@ -172,11 +178,13 @@ def test_what_cannot_be_said_is_refused_with_every_mistake(kept: Home) -> None:
 
 
 def test_a_donation_is_certified_from_plain_values(kept: Home) -> None:
-    given = Donation("d-1", "Saxaul in Alxa", "阿拉善梭梭", "示例基金会", 500, date(2025, 7, 1), co2e_mg=16_000_000)
+    given = Donation(
+        "d-1", "Saxaul in Alxa", "阿拉善梭梭", "示例基金会", 500, *UNIT, date(2025, 7, 1), co2e_mg=16_000_000
+    )
     made = service.issue_donation(kept, anna(kept), given, now=LATER)
     data = service.own_certificate(kept, str(anna(kept)), made["id"])
     answer = checked(kept, data)
-    assert (answer["kind"], answer["says"]["points"]["amount"]) == ("donation", "500")
+    assert (answer["kind"], answer["says"]["points"][0]["amount"]) == ("donation", "500")
     assert page_of(data).figure == "500"
 
 
@@ -264,7 +272,7 @@ def test_erasing_its_person_revokes_it_and_forgets_what_it_said(issuing: Home) -
 def test_a_key_is_made_by_its_own_command_alone(quick: Path) -> None:
     home = new_home(quick / "home")
     (home.folder / "keys" / "people.yaml").write_text(yaml.safe_dump({"public_url": PUBLIC}))
-    donated = Donation("d-1", "Trees", "树", "x", 1, date(2025, 7, 1))
+    donated = Donation("d-1", "Trees", "树", "x", 1, *UNIT, date(2025, 7, 1))
     mine = uuid.UUID(int=7)
     assert refused(service.issue_donation, home, mine, donated, now=LATER) == "issuer-missing"
     assert refused(service.rotate_key, home, actor=OPERATOR, now=LATER) == "issuer-missing"

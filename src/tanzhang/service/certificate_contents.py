@@ -16,13 +16,13 @@ from datetime import date, timedelta
 from typing import Any
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
+from tanzhang.service.award import Rules, rules_of
 from tanzhang.service.epoch import latest_epoch
 from tanzhang.service.grading import grade_account
 from tanzhang.service.joining import first_open_day, own_accounts
 from tanzhang.service.reading import MOST, Reader
 from tanzhang.stores.book import manifest_of
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.points import UNIT
 
 MEMBERS = ("reduction", "footprint", "acts", "categories", "grades", "points")
 """What a person may pick for a certificate of a green credit."""
@@ -43,6 +43,7 @@ class Contents:
 class Donation:
     """A donation of points as a certificate shows it. ``reference`` names it in the book; amounts are whole numbers.
 
+    ``unit`` is that of the points in the book, ``unit_name`` what they are called.
     ``co2e_mg`` is what the points stand for, where the programme says so.
     """
 
@@ -51,6 +52,9 @@ class Donation:
     project_zh: str
     recipient: str
     points: int
+    unit: str
+    unit_name: str
+    unit_name_zh: str
     donated_on: date
     co2e_mg: int | None = None
     evidence: Sequence[Mapping[str, Any]] = ()
@@ -119,7 +123,9 @@ def donation(home: Home, given: Donation, *, name: str | None = None) -> Content
         **_named(name),
         "reference": given.reference,
         "project": {"name": given.project, "nameZh": given.project_zh, "recipient": given.recipient},
-        "points": {"unit": UNIT + home.programme.id, "amount": str(given.points)},
+        "points": [
+            {"unit": given.unit, "name": given.unit_name, "nameZh": given.unit_name_zh, "amount": str(given.points)}
+        ],
         "donatedOn": given.donated_on.isoformat(),
         **({} if given.co2e_mg is None else {"reductionMg": str(given.co2e_mg)}),
     }
@@ -188,9 +194,7 @@ def _contents(
     if "grades" in picked:
         subject["grades"] = [_grade(home, account, month) for month in _months(counted.first, counted.last)]
     if "points" in picked:
-        unit = UNIT + home.programme.id
-        usable = home.points.usable(unit, account, today)
-        subject["points"] = {"unit": unit, "amount": str(usable), "asOf": today.isoformat()}
+        subject["points"] = [_points(home, rules, account, today) for rules in rules_of(home)]
     return Contents(subject, _traced(home, counted))
 
 
@@ -198,6 +202,13 @@ def _of_programme(home: Home) -> dict[str, Any]:
     programme = home.programme
     said = {"id": programme.id, "name": programme.title, "nameZh": programme.title_zh}
     return {"programme": {**said, "rehearsal": programme.rehearsal}}
+
+
+def _points(home: Home, rules: Rules, account: uuid.UUID, today: date) -> dict[str, str]:
+    """What an account can use of a kind of points on a day; below zero is owed."""
+    shown, usable = rules.at(today), home.points.usable(rules.unit, account, today)
+    named = {"name": shown.unit_name, "nameZh": shown.unit_name_zh}
+    return {"unit": rules.unit, **named, "amount": str(usable), "asOf": today.isoformat()}
 
 
 def _by_category(home: Home, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:

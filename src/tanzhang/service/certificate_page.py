@@ -97,7 +97,8 @@ def _of_reduction(subject: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 
 def _of_donation(subject: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    return f"{int(subject['points']['amount']):,}", "碳积分", "已捐赠", "points donated"
+    (points,) = subject["points"]
+    return f"{int(points['amount']):,}", points["nameZh"], "已捐赠", f"{points['name']} donated"
 
 
 _FIGURES: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str, str, str]]] = {
@@ -127,9 +128,11 @@ def _lines(kind: str, subject: Mapping[str, Any]) -> tuple[Line, ...]:
         found.append(Line("编号", "reference", (subject["reference"],)))
         if "reductionMg" in subject:
             found.append(Line("对应减排量", "stands for", (_weight(subject["reductionMg"]),)))
-    elif "points" in subject:
-        points = f"{int(subject['points']['amount']):,}"
-        found.append(Line("可用碳积分", f"points on {subject['points']['asOf']}", (*blank, points)))
+    else:
+        found += [
+            Line(f"可用{each['nameZh']}", f"{each['name']} on {each['asOf']}", (*blank, f"{int(each['amount']):,}"))
+            for each in subject.get("points", [])
+        ]
     return tuple(found)
 
 
