@@ -23,6 +23,7 @@ from tanzhang.stores.book import batch, manifest_of, posting, system_account
 from tanzhang.stores.catalogue import shipped_folder
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import all_record_files
+from tanzhang.stores.register.points import points_lot
 from tanzhang.stores.storage import parquet_file
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -219,3 +220,11 @@ def as_attacker(home: Path) -> sqlite3.Connection:
         con.execute(f"DROP TRIGGER {name}")
     con.execute("PRAGMA ignore_check_constraints = ON")
     return con
+
+
+def grant_points(home: Home, unit: str, *accounts: uuid.UUID, amount: int, last: str, first: str) -> None:
+    """Points that accounts were given by nobody, from day ``first`` to day ``last``."""
+    same = {"unit": unit, "last_day": last, "first_day": first, "collect_by": "", "ended": 0}
+    rows = [{**same, "account": each.bytes, "granted": amount, "available": amount} for each in accounts]
+    with home.book.transaction() as con:
+        con.execute(points_lot.insert(), rows)

@@ -14,7 +14,9 @@ from tanzhang.core.errors import TanzhangError
 from tanzhang.stores.book import points_move
 from tanzhang.stores.book.chains import check_chains
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.points import Lot, Spending, points_lot
+from tanzhang.stores.register.points import Lot, Spending
+
+from ..homes import grant_points
 
 UNIT = "points:test"
 ANNA, BO = uuid.UUID(int=7 << 100), uuid.UUID(int=9 << 100)
@@ -23,9 +25,7 @@ AT = "2026-07-01T04:00:00+00:00"
 
 
 def grant(home: Home, account: uuid.UUID, amount: int, last: str, first: str = "2026-01-01") -> None:
-    row = {"unit": UNIT, "account": account.bytes, "last_day": last, "first_day": first, "collect_by": ""}
-    with home.book.transaction() as con:
-        con.execute(points_lot.insert(), {**row, "granted": amount, "available": amount, "ended": 0})
+    grant_points(home, UNIT, account, amount=amount, last=last, first=first)
 
 
 def spend(home: Home, *spendings: Spending, day: date = DAY) -> list[TanzhangError | None]:

@@ -19,6 +19,7 @@ from tanzhang.service.joining import join, part
 from tanzhang.service.points import collect, figures_of, points_of, statement_of
 from tanzhang.service.reading import Reader
 from tanzhang.service.verify import verify
+from tanzhang.service.work import Worker, chores
 from tanzhang.stores.home import Home
 from tanzhang.stores.points_runs import read_run
 from tanzhang.stores.register.points import Spending
@@ -305,3 +306,23 @@ def test_verification_names_what_was_changed(make: Make, what: str) -> None:
             con.exec_driver_sql(statement)
     found = [each for check in verify(home)["checks"] for each in check["problems"]]
     assert {each["code"] for each in found} == {"points-mismatch"}
+
+
+def test_rules_that_use_grams_up_are_refused_and_not_taken_for_others(make: Make) -> None:
+    home = make(rules(switch="points_consume"))
+    act(home, 5, box("a"), award=False)
+    with pytest.raises(TanzhangError, match="points-consume"):
+        award_due(home, now=on(6))
+    assert home.points_runs.of(UNIT) == []
+
+
+def test_while_somebody_settles_nobody_awards_and_a_worker_does_it_afterwards(make: Make) -> None:
+    home = make()
+    act(home, 5, box("a"), award=False)
+    again = Home(home.folder)
+    with home.settling(), pytest.raises(TanzhangError, match="home-busy"):
+        award_due(again, now=on(6))
+    worker = Worker(lambda: again, [each for each in chores() if each.name in ("award", "points")])
+    assert [each["result"] for each in worker.once()] == ["done", "nothing"]
+    assert [each["result"] for each in worker.once()] == ["nothing", "nothing"]
+    assert usable(home, anna(home), 6) == 50

@@ -21,6 +21,7 @@ from tanzhang.core.errors import TanzhangError
 from tanzhang.core.factors import Period
 from tanzhang.core.points import Act, PointsProgramme, award_exact
 from tanzhang.core.record import HOLDERS
+from tanzhang.service import whatif
 from tanzhang.service.intake import intake
 from tanzhang.service.whatif import slices, whatif_methodology, whatif_points
 from tanzhang.stores.catalogue import shipped_folder
@@ -111,7 +112,11 @@ def points_of(answer: dict[str, Any], word: str) -> dict[str, int]:
     return {name: amount for name, amount in sums.items() if amount}
 
 
-def test_both_sides_are_what_the_definition_gives_batch_after_batch(season: Home, tmp_path: Path) -> None:
+@pytest.mark.parametrize("few", [0, 1_000_000], ids=["added up after each batch", "as it came"])
+def test_both_sides_are_what_the_definition_gives_batch_after_batch(
+    kept: Home, tmp_path: Path, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whatif, "_FEW_USED", few)
     path = changed(
         tmp_path,
         ENERGY,
@@ -120,11 +125,11 @@ def test_both_sides_are_what_the_definition_gives_batch_after_batch(season: Home
         c="streak: {days: 7, repeats: true} => streak: {days: 2, repeats: true}",
         d="mark: example\n    locator: credited at => first: day\n    mark: example\n    locator: credited at",
     )
-    answer = whatif_points(season, path)
+    answer = whatif_points(kept, path)
     new = replace(read_points(load_yaml(path.read_text(encoding="utf-8"), "new")), valid=Period(date.min, None))
-    old = points_versions(season.catalogue, "beijing_carbon_energy")
-    assert points_of(answer, "now") == by_hand(season, old)
-    assert points_of(answer, "then") == by_hand(season, (new,))
+    old = points_versions(kept.catalogue, "beijing_carbon_energy")
+    assert points_of(answer, "now") == by_hand(kept, old)
+    assert points_of(answer, "then") == by_hand(kept, (new,))
     assert points_of(answer, "now") != points_of(answer, "then")
     assert answer["total"]["granted_mg"]["now"] == answer["total"]["granted_mg"]["then"]
     assert answer["in_force"] == ["beijing_carbon_energy@1"]

@@ -31,15 +31,19 @@ from tanzhang.api.orphans import end_with_server
 from tanzhang.api.routes import (
     accounts,
     actions,
+    benefits,
     certificates,
     consents,
     deliveries,
+    donations,
     friends,
     health,
     keys,
     ledger,
     log,
+    mall,
     me,
+    merchants,
     metrics,
     partners,
     points,
@@ -59,6 +63,7 @@ from tanzhang.core.access import Caller
 from tanzhang.core.errors import TanzhangError
 from tanzhang.service.reading import Reader
 from tanzhang.service.reception import Reception
+from tanzhang.service.teller import Teller
 from tanzhang.stores.home import ACCESS_VARIABLE, Home
 
 HOME_VARIABLE = "TANZHANG_HOME"
@@ -86,6 +91,10 @@ HANDLERS = [
     *log.handlers,
     *metrics.handlers,
     *public.handlers,
+    *mall.handlers,
+    *merchants.handlers,
+    *donations.handlers,
+    *benefits.handlers,
 ]
 
 
@@ -115,7 +124,7 @@ def create_app(
     def provide_reader(home: TheHome) -> Reader:  # noqa: ARG001
         return reader
 
-    reception, taking_in = Reception(home, clock), TakingIn(home, clock)
+    reception, teller, taking_in = Reception(home, clock), Teller(home, clock), TakingIn(home, clock)
     app = Service(
         # In one router, since the framework wraps a handler twice when a second one of its path is registered after it.
         [Router("/", route_handlers=[*HANDLERS, *also])],
@@ -147,12 +156,13 @@ def create_app(
                 "clock": clock,
                 "recogniser": Recogniser(home, clock),
                 "reception": reception,
+                "teller": teller,
                 "metrics_token": os.environ.get(metrics.TOKEN_VARIABLE) or None,
                 "taking_in": taking_in,
             }
         ),
-        on_startup=[reception.open, taking_in.resume],
-        on_shutdown=[reception.close, taking_in.close],
+        on_startup=[reception.open, teller.open, taking_in.resume],
+        on_shutdown=[reception.close, teller.close, taking_in.close],
     )
     check_declared(app)
     return app

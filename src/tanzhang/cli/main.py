@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from tanzhang.cli.accounts import account_app
+from tanzhang.cli.benefits import benefits_app
 from tanzhang.cli.catalogue import catalogue_app
 from tanzhang.cli.certificate import certificate_app
 from tanzhang.cli.common import (
@@ -37,9 +38,11 @@ from tanzhang.cli.common import (
     now,
     say,
 )
+from tanzhang.cli.donate import donate_app
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.key import key_app
 from tanzhang.cli.log import log_app
+from tanzhang.cli.mall import mall_app
 from tanzhang.cli.operations import backup, migrate, restore
 from tanzhang.cli.partner import partner_app
 from tanzhang.cli.people import people_app
@@ -72,9 +75,12 @@ app.add_typer(city_app, name="city")
 app.add_typer(log_app, name="log")
 app.add_typer(witness_app, name="witness")
 app.add_typer(partner_app, name="partner")
+app.add_typer(mall_app, name="mall")
 app.add_typer(key_app, name="key")
 app.add_typer(staff_app, name="staff")
 app.add_typer(certificate_app, name="certificate")
+app.add_typer(donate_app, name="donate")
+app.add_typer(benefits_app, name="benefits")
 app.add_typer(points_app, name="points")
 app.add_typer(whatif_app, name="whatif")
 

@@ -132,6 +132,11 @@ class _Lines:
         """Some of them."""
         return _Lines(self.act[keep], self.rule[keep], self.sponsor[keep], self.points[keep])
 
+    def paid(self) -> _Lines:
+        """Those that come to anything."""
+        keep = self.points > 0
+        return self if keep.all() else self.where(keep)
+
 
 @dataclass(frozen=True, slots=True)
 class _Fits:
@@ -274,15 +279,11 @@ class _Run:
         touched = np.zeros(self.records.num_rows, dtype=bool)
         touched[lines.act] = True
         rows = np.flatnonzero(touched)
-        accounts = fixed_bytes(self.records["account"], IDENTITY_BYTES)[rows]
-        coded = fixed_column(accounts).dictionary_encode()
-        account = np.asarray(coded.indices).astype(np.int64)
+        account, self.accounts = _coded(fixed_bytes(self.records["account"], IDENTITY_BYTES)[rows])
         ended = integers(self.records["ended"], pa.int64())[rows]
-        actions = fixed_bytes(self.records["action_id"], IDENTITY_BYTES)[rows]
-        order = _total_order(account, ended, actions)
-        self.accounts = coded.dictionary
-        self.account, self.ended, self.actions = account[order], ended[order], actions[order]
-        self.rows = rows[order]
+        self.actions = fixed_bytes(self.records["action_id"], IDENTITY_BYTES)
+        order = _total_order(account, ended, rows, self.actions)
+        self.account, self.ended, self.rows = account[order], ended[order], rows[order]
         rank = np.empty(self.records.num_rows, dtype=np.int64)
         rank[self.rows] = np.arange(len(rows))
         acts = rank[lines.act]
@@ -378,7 +379,7 @@ class _Run:
             account, period = np.divmod(group[heads][some], len(periods))
             self._add(limit.id, account, periods[period], sums[some])
         lines.points[chosen] = passed
-        return lines.where(lines.points > 0)
+        return lines.paid()
 
     def _periods(self, per: str) -> tuple[Numbers, Numbers]:
         """First days of the periods, and for each distinct day the number of its own."""
@@ -433,7 +434,7 @@ class _Run:
                 continue
             acts = lines.act[own]
             same = np.zeros(len(own), dtype=np.int64)
-            own = own[_total_order(same, self.ended[acts], self.actions[acts])]
+            own = own[_total_order(same, self.ended[acts], self.rows[acts], self.actions)]
             left = self.left[number]
             for start in range(0, len(own), _BLOCK):
                 here = own[start : start + _BLOCK]
@@ -442,7 +443,7 @@ class _Run:
                 left -= int(lines.points[here].sum())
             if left < self.left[number]:
                 spent[sponsor.id] = self.left[number] - left
-        return lines.where(lines.points > 0), spent
+        return lines.paid(), spent
 
     def _rows(self, lines: _Lines) -> pa.Table:
         place = integers(self.records["place"], pa.int64())[self.rows[lines.act]]
@@ -526,8 +527,23 @@ def _places(found: Numbers, values: Numbers) -> Numbers:
     return places
 
 
-def _total_order(group: Numbers, ended: Numbers, actions: Bytes) -> Numbers:
-    """Rows by group, end of the act and action id. Few acts end at one moment: ids are compared only where they do."""
+def _coded(accounts: Bytes) -> tuple[Numbers, pa.FixedSizeBinaryArray]:
+    """A number for each row's account, and the accounts of the numbers."""
+    halves = np.ascontiguousarray(accounts).view(">u8")
+    new = np.ones(len(halves), dtype=bool)
+    new[1:] = (halves[1:] != halves[:-1]).any(axis=1)
+    firsts = halves[new, 0]
+    if (firsts[1:] > firsts[:-1]).all():  # in order of the account, as batches are
+        return np.cumsum(new) - 1, fixed_column(accounts[new])
+    coded = fixed_column(accounts).dictionary_encode()
+    return np.asarray(coded.indices).astype(np.int64), coded.dictionary
+
+
+def _total_order(group: Numbers, ended: Numbers, at: Numbers, actions: Bytes) -> Numbers:
+    """Rows by group, end of the act and action id, which is that of ``actions`` at ``at``.
+
+    Few acts end at one moment: ids are compared only where they do.
+    """
     order = _by_group_and_end(group, ended)
     tied = ~(_changes(group[order]) | _changes(ended[order]))
     if not tied.any():
@@ -535,7 +551,7 @@ def _total_order(group: Numbers, ended: Numbers, actions: Bytes) -> Numbers:
     tied[:-1] |= tied[1:]
     places = np.flatnonzero(tied)
     rows = order[places]
-    halves = np.ascontiguousarray(actions[rows]).view(">u8").astype(np.uint64)
+    halves = np.ascontiguousarray(actions[at[rows]]).view(">u8").astype(np.uint64)
     # Group and end are in order already, so rows stay within the places of their tie.
     order[places] = rows[np.lexsort((rows, halves[:, 1], halves[:, 0], ended[rows], group[rows]))]
     return order
@@ -548,7 +564,8 @@ def _by_group_and_end(group: Numbers, ended: Numbers) -> Numbers:
     first = int(ended.min())
     bits = (int(ended.max()) - first).bit_length()
     if bits + int(group.max()).bit_length() < 63:
-        return np.argsort((group << bits) | (ended - first))
+        both = (group << bits) | (ended - first)
+        return np.arange(len(both)) if (both[1:] >= both[:-1]).all() else np.argsort(both)
     return np.lexsort((ended, group))
 
 

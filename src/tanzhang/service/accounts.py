@@ -48,7 +48,8 @@ def balances(home: Home, limit: int | None = None) -> tuple[int, list[Balance]]:
         CREATE OR REPLACE TEMP TABLE balance AS
         WITH booked AS (
             SELECT account::UUID AS account, sum(amount) FILTER (unit = 'co2e_mg') AS reduction,
-                sum(amount) FILTER (unit = 'footprint_mg') AS footprint FROM confirmed GROUP BY 1
+                sum(amount) FILTER (unit = 'footprint_mg') AS footprint FROM confirmed
+            WHERE unit IN ('co2e_mg', 'footprint_mg') GROUP BY 1
         ), open AS (
             SELECT account, sum(granted_mg - reversed_mg) FILTER (kind = 'reduction') AS reduction,
                 sum(granted_mg - reversed_mg) FILTER (kind = 'emission') AS footprint FROM preview GROUP BY 1

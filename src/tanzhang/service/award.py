@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tanzhang.core.action import INPUT_NAMES
+from tanzhang.core.errors import Problem, TanzhangError
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.points import UNIT, PointsProgramme
 from tanzhang.core.record import HOLDERS
@@ -37,8 +38,9 @@ from tanzhang.service.progress import Progress, silent
 from tanzhang.stores.catalogue import Catalogue, kind_of
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import record_files
-from tanzhang.stores.points_rules import read_points
+from tanzhang.stores.points_rules import points_versions, read_points
 from tanzhang.stores.points_runs import SCHEMA, file_name, read_run, write_run
+from tanzhang.stores.register.carrying import sources
 from tanzhang.stores.register.points_runs import AWARD, EXPIRE, LOTS, USED
 from tanzhang.stores.storage import parquet_file
 from tanzhang.stores.yaml_text import Document
@@ -95,7 +97,10 @@ class Rules:
 
 
 def rules_of(home: Home) -> tuple[Rules, ...]:
-    """The points programmes of a home, as they stood when they were asked for first."""
+    """The points programmes of a home, as they stood when they were asked for first.
+
+    Raises ``unknown-points-programme``, ``points-consume``, and what is wrong in their files.
+    """
     found: tuple[Rules, ...] | None = home.kept.get("points rules")
     if found is None:
         found = tuple(_read(home.catalogue, each) for each in home.programme.points)
@@ -137,7 +142,7 @@ def is_due(home: Home) -> bool:
     if not home.programme.points:
         return False
     count = home.book.batch_count()
-    return any(home.points_runs.next_batch(rules.unit) < count for rules in rules_of(home))
+    return any(home.points_runs.next_batch(f"{UNIT}{each}") < count for each in home.programme.points)
 
 
 def expire_due(home: Home, *, now: datetime) -> dict[str, Any]:
@@ -259,54 +264,82 @@ def accounts_at(home: Home, row: Any, places: pa.ChunkedArray) -> pa.Array:
 # -- one run ----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run before it is booked: what it awards, what it takes back, and both in the order of its file."""
+
+    awarded: Awarded
+    back: pa.Table
+    rows: pa.Table
+    settled_on: date
+    policy: PointsProgramme
+
+    @property
+    def spent(self) -> dict[str, int]:
+        """Sponsor -> what comes out of its budget; what is owed again comes back, what is forgiven does not."""
+        spent = dict(self.awarded.spent)
+        if self.policy.debt == OWE:
+            for sponsor, amount in by_sponsor(self.back).items():
+                spent[sponsor] = spent.get(sponsor, 0) + amount
+        return spent
+
+
 def _run(home: Home, rules: Rules, row: Any, now: datetime) -> tuple[int, int]:
     """Award a batch, under the home's write lock; what was granted and taken back."""
-    runs, unit, settled_on = home.points_runs, rules.unit, settled_day(home, row)
-    records = records_of(home, row)
-    awarded = Awarded(SCHEMA.empty_table(), USED.empty_table(), {}, ())
-    if records.num_rows:
-        days = pc.min_max(records["day"]).as_py()
-        accounts = sorted(set(pc.unique(records["account"]).to_pylist()))
-        versions = rules.between(days["min"], days["max"])
-        if versions:
-            used = runs.used(unit, accounts)
-            awarded = compute(versions, records, used, runs.spent(unit), settled_on)
-    back = taken_back(home, unit, row)
-    policy = rules.at(settled_on)
-    rows = sorted_rows(pa.concat_tables([awarded.rows, back]))
-    spent = dict(awarded.spent)
-    if policy.debt == OWE:
-        for sponsor, amount in by_sponsor(back).items():
-            spent[sponsor] = spent.get(sponsor, 0) + amount
-    file = file_name(row.folder, rules.id) if rows.num_rows else None
-    digest = None if file is None else write_run(home.storage, file, rows)
-    lots = lots_of(rows, accounts_at(home, row, rows["place"])) if rows.num_rows else LOTS.empty_table()
-    granted, taken = _total(awarded.rows), -_total(back)
+    run = _computed(home, rules, row)
+    lots, file, digest = LOTS.empty_table(), None, None
+    if run.rows.num_rows:
+        file = file_name(row.folder, rules.id)
+        digest = write_run(home.storage, file, run.rows)
+        lots = lots_of(run.rows, accounts_at(home, row, run.rows["place"]))
+    granted, taken = _total(run.awarded.rows), -_total(run.back)
     values = {
-        "unit": unit,
+        "unit": rules.unit,
         "kind": AWARD,
         "batch": row.seq,
-        "rules": canonical_json([each.digest for each in awarded.versions]),
-        "day": settled_on.isoformat(),
-        "rows": rows.num_rows,
+        "rules": canonical_json([each.digest for each in run.awarded.versions]),
+        "day": run.settled_on.isoformat(),
+        "rows": run.rows.num_rows,
         "granted": granted,
         "taken_back": taken,
         "file": file,
         "file_digest": digest,
         "made_at": received_at(now),
     }
-    touched = [uuid.UUID(bytes=each) for each in pc.unique(lots["account"]).to_pylist()]
-    with home.book.transaction() as con:
-        runs.keep_rules(con, unit, {each.digest: rules.documents[each.digest] for each in awarded.versions})
-        runs.give(con, unit, lots)
-        runs.use(con, unit, awarded.used)
-        not_spent = home.points.take_from_ended(con, unit) if taken else 0
-        runs.add(con, {**values, "ended": -not_spent}, spent)
-        home.points.follow(con, touched, at=received_at(now))
-        forgives = policy.debt != OWE
-        home.points.settle_debts(con, unit, at=received_at(now), day=received_day(home, now), write_off=forgives)
-        runs.seal(con, home.programme.id)
+    _book(home, rules, run, lots, values, now)
     return granted, taken
+
+
+def _computed(home: Home, rules: Rules, row: Any) -> _Run:
+    settled_on = settled_day(home, row)
+    records = records_of(home, row)
+    awarded = Awarded(SCHEMA.empty_table(), USED.empty_table(), {}, ())
+    days = pc.min_max(records["day"]).as_py()
+    versions = rules.between(days["min"], days["max"]) if records.num_rows else ()
+    if versions:
+        accounts = sorted(pc.unique(records["account"]).to_pylist())
+        used, spent = home.points_runs.used(rules.unit, accounts), home.points_runs.spent(rules.unit)
+        awarded = compute(versions, records, used, spent, settled_on)
+    back = taken_back(home, rules.unit, row)
+    rows = sorted_rows(pa.concat_tables([awarded.rows, back]))
+    return _Run(awarded, back, rows, settled_on, rules.at(settled_on))
+
+
+def _book(home: Home, rules: Rules, run: _Run, lots: pa.Table, values: Mapping[str, Any], now: datetime) -> None:
+    """The one transaction of a run."""
+    runs, points, unit, at = home.points_runs, home.points, rules.unit, received_at(now)
+    used = run.awarded.versions
+    with home.book.transaction() as con:
+        runs.keep_rules(con, unit, {each.digest: rules.documents[each.digest] for each in used})
+        runs.give(con, unit, lots)
+        runs.use(con, unit, run.awarded.used)
+        not_spent = points.take_from_ended(con, unit) if values["taken_back"] else 0
+        runs.add(con, {**values, "ended": -not_spent}, run.spent)
+        carried = pa.array([uuid.UUID(each).bytes for each in sources(con)], pa.binary(IDENTITY_BYTES))
+        touched = pc.unique(lots["account"].filter(pc.is_in(lots["account"], value_set=carried)))
+        points.follow(con, [uuid.UUID(bytes=each) for each in touched.to_pylist()], at=at)
+        points.settle_debts(con, unit, at=at, day=received_day(home, now), write_off=run.policy.debt != OWE)
+        runs.seal(con, home.programme.id)
 
 
 OWE = "owe"
@@ -422,5 +455,14 @@ def _read(catalogue: Catalogue, name: str) -> Rules:
         if kind_of(relative) == "points" and (document := catalogue.open(relative, "points")) is not None
     ]
     versions = list(map(read_points, documents))
+    problems = [
+        Problem("points-consume", f"{each.key} uses grams up, which is not built", each.where, "use points_independent")
+        for each in versions
+        if each.switch != "points_independent"
+    ]
+    if problems:
+        raise TanzhangError(problems)
+    if not versions:
+        points_versions(catalogue, name)  # says that there is none
     texts = {each.digest: canonical_json(said.data) for each, said in zip(versions, documents, strict=True)}
     return Rules(name, tuple(sorted(versions, key=lambda each: each.version)), texts)

@@ -42,6 +42,7 @@ from tanzhang.service.epoch import leaves_of
 from tanzhang.service.gather import gather
 from tanzhang.service.history import History, recipes_of
 from tanzhang.service.links import links_relation
+from tanzhang.service.mall import forget as forget_orders
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.outbox import telling
 from tanzhang.service.progress import Progress, silent
@@ -215,7 +216,7 @@ class _Erasing:
             self.home.book.forget_deleted()
         else:
             with self.home.book.transaction() as con:
-                forgotten = self.home.people.forget(con, names)
+                forgotten = self.home.people.forget(con, names) + forget_orders(self.home, con, names, now=self.now)
                 forgotten += self.home.certificates.forget(con, names, received_at(self.now))
             if forgotten:
                 self.home.book.forget_deleted()
@@ -229,9 +230,10 @@ class _Erasing:
         }
 
     def _joined(self, accounts: list[str]) -> bool:
-        """Whether anything went from or to these accounts, or would, or they have points."""
+        """Whether anything went from or to these accounts, or would, was given away or used, or they have points."""
         joined = any(self.home.joinings.of_source(each) or self.home.joinings.into(each) for each in accounts)
-        return joined or any(self.home.points.units(uuid.UUID(each)) for each in accounts)
+        used = self.home.donations.has_of(accounts) or self.home.benefits.has_of(accounts)
+        return joined or used or any(self.home.points.units(uuid.UUID(each)) for each in accounts)
 
     def _forget(
         self,
@@ -247,8 +249,11 @@ class _Erasing:
         for number in self.home.points.forget(con, accounts):
             append(con, replacement, self._nameless(points_move, number))
         self.home.points_runs.forget(con, [each.bytes for each in accounts])
+        self.home.donations.forget(con, persons)
+        self.home.benefits.forget(con, persons)
         self.home.people.forget(con, persons)
         self.home.certificates.forget(con, persons, received_at(self.now))
+        forget_orders(self.home, con, persons, now=self.now)
         for partner, records in sorted(self.by_partner.items()):
             telling(self.home, "erased", partner, {"records": str(records)}, now=self.now)(con)
         self.home.deliveries.rewrite(con, answers)

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tanzhang.core.badge import Done
+from tanzhang.core.donation import DONATED
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.record import ERASED, UNIT_OF_KIND, Record, to_json
 from tanzhang.engine.account_rows import BEHAVIOUR, KIND, OUTCOME, batch_of
@@ -171,7 +172,8 @@ class Reader:
 
 def _balance(view: View, account: uuid.UUID) -> dict[str, int]:
     booked, transferred = view.booked(account), view.transferred(account)
-    return {unit: held for unit, amount in booked.items() if (held := amount + transferred.get(unit, 0))}
+    units = [*booked, *(unit for unit in transferred if unit not in booked)]
+    return {unit: held for unit in units if (held := booked.get(unit, 0) + transferred.get(unit, 0))}
 
 
 def _statement(view: View, account: uuid.UUID, recent: int | None) -> dict[str, Any]:
@@ -214,7 +216,8 @@ def _statement(view: View, account: uuid.UUID, recent: int | None) -> dict[str, 
             "reduction_mg": str(provisional["reduction"]),
             "footprint_mg": str(provisional["emission"]),
         },
-        **({"transferred": _said_of(transferred)} if transferred else {}),
+        **({"transferred": _said_of(transferred)} if transferred.keys() - {DONATED} else {}),
+        **({"donated": {"reduction_mg": str(given)}} if (given := -transferred.get(DONATED, 0)) else {}),
         **({"erased": erased} if erased else {}),
         "by_behaviour": [
             {"kind": kind, "behaviour": behaviour, "records": count, "mg": str(amount)}

@@ -25,9 +25,10 @@ from tanzhang.service.secrets import derived_secret
 from tanzhang.stores.home import Home
 
 STAFF_ROLES = (Role.ENTERPRISE, Role.CITY, Role.AUDITOR, Role.OPERATOR)
-OWNER, ANALYST = "owner", "analyst"
-POSITIONS = (OWNER, ANALYST)
-"""Of an enterprise: an owner also invites, issues keys and registers webhooks; an analyst reads."""
+OWNER, ANALYST, MERCHANT = "owner", "analyst", "merchant"
+POSITIONS = (OWNER, ANALYST, MERCHANT)
+"""Of an enterprise: an owner also invites, issues keys and registers webhooks; an analyst reads; a merchant takes
+vouchers and sends goods, as an owner may."""
 INVITATION_LASTS = timedelta(days=7)
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 256
 FREE_FAILURES, FIRST_LOCK, LONGEST_LOCK = 5, timedelta(seconds=30), timedelta(hours=1)

@@ -28,7 +28,10 @@ from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.by_account import differing
+from tanzhang.service.check_benefits import check_benefits
 from tanzhang.service.check_certificates import check_certificates
+from tanzhang.service.check_donations import check_donations
+from tanzhang.service.check_mall import check_mall
 from tanzhang.service.check_points import check_points
 from tanzhang.service.check_records import check_grants, check_once, check_quantities
 from tanzhang.service.check_totals import Recounted, check_boards, check_epochs, check_tallies
@@ -176,7 +179,10 @@ class _Verification:
             self._totals,
             self._postings,
             self._transfers,
+            self._donations,
+            self._benefits,
             self._points,
+            self._mall,
             self._tallies,
             self._boards,
             self._quantities,
@@ -435,11 +441,26 @@ class _Verification:
         what = "transfers between a person's accounts against their links; the log's word for them"
         return Check("transfers", what, *check_transfers(self.home, self.heads))
 
+    def _donations(self) -> Check:
+        """What was given to projects."""
+        what = "gifts against what was moved for them; the log's word for what projects were given"
+        return Check("donations", what, *check_donations(self.home))
+
+    def _benefits(self) -> Check:
+        """What was bought with points besides goods."""
+        what = "uses of benefits against the points that were moved for them; pay-outs against their files"
+        return Check("benefits", what, *check_benefits(self.home))
+
     def _points(self) -> Check:
         """What was awarded, and what accounts hold of it."""
         found = check_points(self.home, self.batches, [row.seq for row in self.sound], self.heads)
         what = "awards computed again from records and rules; lots against runs and moves; the log's word"
         return Check("points", what, found.count, found.problems, found.notes)
+
+    def _mall(self) -> Check:
+        """What was ordered for points."""
+        what = "orders of the mall against stock, codes, moves of points, payments and their own changes"
+        return Check("mall", what, *check_mall(self.home))
 
     def _tallies(self) -> Check:
         """Counts and amounts by day, behaviour, region and partner, on which pages of totals rest."""

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 SLICE_ROWS = 1_000_000
 """About so many records are in memory at once, unless a sponsor's budget needs a batch as a whole."""
+_FEW_USED = 1_000_000
 _ALWAYS = Period(date.min, None)
 _COLUMNS = (*READ, "started", "variant", "quantified_mg")
 
@@ -80,9 +81,11 @@ def whatif_methodology(
     """
     changed = read_methodology(_document(path, "methodology"))
     versions = {each: points_versions(home.catalogue, each) for each in home.programme.points}
-    change = _Requantified(changed, Catalogue(*home.catalogue.folders[1:]), home.connect())
+    con = home.connect()
+    change = _Requantified(changed, Catalogue(*home.catalogue.folders[1:]), con)
     run = _Run(home, _Side(versions), _Side(versions), change, since, until)
     answer = {"status": "computed", "changed": changed.key, **run.go(progress)}
+    con.close()
     return answer | {"refused": {code: str(count) for code, count in sorted(change.refused.items())}}
 
 
@@ -149,9 +152,8 @@ class _Side:
         """Whether a budget over all persons has a say, so that slices cannot be told apart."""
         return any(version.sponsors for versions in self.versions.values() for version in versions)
 
-    def count(self, records: pa.Table, settled_on: date) -> None:
+    def count(self, acts: pa.Table, settled_on: date) -> None:
         """Add what the acts of some whole accounts are granted and earn."""
-        acts = acts_of(records)
         if not acts.num_rows:
             return
         cell_of, cells = _cells(acts)
@@ -199,6 +201,7 @@ class _Used:
 
     def __init__(self) -> None:
         self._parts: list[tuple[Any, pa.Table]] = []
+        self._tidied = 0
 
     def of(self, acts: pa.Table) -> pa.Table:
         """What accounts between the first and the last of a slice used."""
@@ -221,8 +224,12 @@ class _Used:
     def tidy(
         self, con: duckdb.DuckDBPyConnection, programmes: Sequence[PointsProgramme], earliest: date | None
     ) -> None:
-        """Add up what stands in several parts, and forget periods and streaks that no later act can meet."""
-        if not self._parts:
+        """Add up what stands in several parts, and forget periods and streaks that no later act can meet.
+
+        Not with every batch: only where twice as much stands there as the last time.
+        """
+        rows = sum(table.num_rows for _, table in self._parts)
+        if rows <= max(2 * self._tidied, _FEW_USED):
             return
         con.register("used_rows", pa.concat_tables([table for _, table in self._parts]))
         con.register("used_limits", _first_periods(programmes, earliest))
@@ -237,7 +244,7 @@ class _Used:
         con.unregister("used_limits")
         account = pa.chunked_array([one_array(found["account"]).cast(pa.binary(IDENTITY_BYTES))])
         table = pa.table([account, *(found[name] for name in USED_SCHEMA.names[1:])], schema=USED_SCHEMA)
-        self._parts = [(_starts(table["account"]), table)]
+        self._parts, self._tidied = [(_starts(table["account"]), table)], table.num_rows
 
 
 def _first_periods(programmes: Sequence[PointsProgramme], earliest: date | None) -> pa.Table:
@@ -281,9 +288,10 @@ class _Run:
             for records in slices(own, _COLUMNS, None if whole else SLICE_ROWS):
                 progress("batches", 100 * done // max(total, 1), total)
                 chosen = self._chosen(records)
-                if chosen.num_rows:
-                    self.now.count(chosen, settled_on)
-                    self.then.count(self.change(chosen), settled_on)
+                changed = self.change(chosen)
+                acts = acts_of(chosen)
+                self.now.count(acts, settled_on)
+                self.then.count(acts if changed is chosen else acts_of(changed), settled_on)
                 done += records.num_rows
             for side in (self.now, self.then):
                 for name, used in side.used.items():

@@ -27,16 +27,21 @@ from zoneinfo import ZoneInfo
 from tanzhang.core.errors import TanzhangError, file_system_problem
 from tanzhang.service.award import award_due, expire_due
 from tanzhang.service.award import is_due as is_award_due
+from tanzhang.service.benefit_tokens import expire_tokens
 from tanzhang.service.by_account import is_kept, keep
 from tanzhang.service.epoch import close
 from tanzhang.service.log import tidy as tidy_log
+from tanzhang.service.mall import expire as expire_orders
+from tanzhang.service.mall import forget_addresses
 from tanzhang.service.moments import check_not_ahead, received_at
 from tanzhang.service.privacy import erase_due
 from tanzhang.service.retention import tidy
 from tanzhang.service.settle import settle
+from tanzhang.service.transfers import settle_transfers
 from tanzhang.service.upload import expire
 from tanzhang.service.webhooks import deliver_due
 from tanzhang.stores.home import Home
+from tanzhang.stores.register.benefits import ISSUED, PENDING
 from tanzhang.stores.register.chores import is_due
 
 AT_ONCE_EVERY_S = 2.0
@@ -114,6 +119,7 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
         Chore("tidy", Daily(timedelta(hours=3, minutes=30)), _tidy, final=True),
         Chore("tidy_log", Every(timedelta(hours=1)), _tidy_log),
         Chore("forget", Every(timedelta(hours=1)), _forget, outside=True, final=True),
+        Chore("mall", Every(timedelta(minutes=1)), _expire_orders, wanted=_has_ordered, final=True),
         Chore("erase", Every(timedelta(hours=1)), _erase_due, final=True),
         Chore(
             "webhooks",
@@ -121,6 +127,17 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
             _deliver,
             lease=timedelta(minutes=2),
             wanted=_has_told,
+            outside=True,
+        ),
+        Chore(
+            "benefit_tokens", Every(timedelta(minutes=1)), _expire_tokens, wanted=lambda home: home.benefits.has(ISSUED)
+        ),
+        Chore(
+            "bank_transfers",
+            Every(timedelta(seconds=2)),
+            _transfer,
+            lease=timedelta(minutes=6),
+            wanted=lambda home: home.benefits.has(PENDING),
             outside=True,
         ),
         Chore(
@@ -188,7 +205,17 @@ def _tidy_log(home: Home, _now: datetime) -> Said:
 
 def _forget(home: Home, now: datetime) -> Said:
     said = {"sessions": home.access.forget_sessions(received_at(now)), "uploads": expire(home, now=now)}
+    said["addresses"] = forget_addresses(home, now=now)
     return {name: count for name, count in said.items() if count} or None
+
+
+def _has_ordered(home: Home) -> bool:
+    return home.mall.waits()
+
+
+def _expire_orders(home: Home, now: datetime) -> Said:
+    expired = expire_orders(home, now=now)
+    return {"expired": expired} if expired else None
 
 
 def _erase_due(home: Home, now: datetime) -> Said:
@@ -208,6 +235,16 @@ def _has_told(home: Home) -> bool:
 def _deliver(home: Home, now: datetime) -> Said:
     tried = deliver_due(home, now)
     return {"tried": tried} if tried else None
+
+
+def _expire_tokens(home: Home, now: datetime) -> Said:
+    ended = expire_tokens(home, now=now)
+    return {"ended": ended} if ended else None
+
+
+def _transfer(home: Home, now: datetime) -> Said:
+    said = settle_transfers(home, now=now)
+    return said if any(said.values()) else None
 
 
 def steady() -> float:

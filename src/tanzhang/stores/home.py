@@ -9,6 +9,7 @@
     by-account/        records and amounts by account, made again if missing (stores/by_account.py)
     boards/            rankings, made again if missing (stores/boards.py)
     links/             files of linked accounts
+    pictures/          pictures of offers of the mall
     uploads/           files of partners on their way in (stores/register/uploads.py)
     log/               the transparency log, publishable as it is (stores/log.py)
     keys/              identity.key, log.key and personal.key, readable by the owner only; log.vkey is public;
@@ -50,12 +51,15 @@ from tanzhang.stores.files import make_folder, sync_again, write_durably
 from tanzhang.stores.log import Log
 from tanzhang.stores.register.access import Access
 from tanzhang.stores.register.audit import Audit
+from tanzhang.stores.register.benefits import Benefits
 from tanzhang.stores.register.certificates import Certificates
 from tanzhang.stores.register.chores import Chores
 from tanzhang.stores.register.deliveries import Deliveries
+from tanzhang.stores.register.donations import Donations
 from tanzhang.stores.register.epochs import Epochs
 from tanzhang.stores.register.groups import Groups
 from tanzhang.stores.register.joinings import Joinings
+from tanzhang.stores.register.mall import Mall
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.points import Points
@@ -322,6 +326,16 @@ class Home:
         return Certificates(self.book)
 
     @cached_property
+    def donations(self) -> Donations:
+        """Projects that can be given to, and what was given to each."""
+        return Donations(self.book)
+
+    @cached_property
+    def benefits(self) -> Benefits:
+        """What points buy besides goods, and every use of it."""
+        return Benefits(self.book)
+
+    @cached_property
     def groups(self) -> Groups:
         """Groups of friends."""
         return Groups(self.book)
@@ -330,6 +344,11 @@ class Home:
     def points_runs(self) -> PointsRuns:
         """By what points were awarded and ended."""
         return PointsRuns(self.book)
+
+    @cached_property
+    def mall(self) -> Mall:
+        """What points can be spent on, and what was ordered."""
+        return Mall(self.book)
 
     @cached_property
     def chores(self) -> Chores:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from datetime import date
 from fractions import Fraction
@@ -11,8 +12,9 @@ import pytest
 
 from tanzhang.core.errors import TanzhangError
 from tanzhang.core.points import Lasting, Start, Streak, Tier
-from tanzhang.stores.catalogue import Catalogue, shipped_folder
-from tanzhang.stores.points_rules import points_ids, points_in_force, points_versions
+from tanzhang.stores.catalogue import Catalogue, check_schema, shipped_folder
+from tanzhang.stores.points_rules import points_ids, points_in_force, points_versions, read_points
+from tanzhang.stores.yaml_text import load_yaml
 
 
 def test_the_schemes_are_there() -> None:
@@ -75,3 +77,20 @@ def test_comments_and_layout_do_not_change_the_digest(tmp_path: Path) -> None:
     path.write_text("# ours\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
     (shipped,), (copied,) = (points_versions(each, "cainiao_energy") for each in (Catalogue(), Catalogue(tmp_path)))
     assert shipped.digest == copied.digest
+
+
+def test_the_example_of_the_docs_is_one_but_for_the_keys_that_it_leaves_out() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "points-rules.md").read_text(encoding="utf-8")
+    block = re.search(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    document = load_yaml(block[1], "docs/points-rules.md")
+    document.data.update(dict.fromkeys(("why_these_dates", "source", "locator"), "example"))
+    document.data.update({"status": "provisional", "unknown": []})
+    for entry in (*document.data["rules"], *document.data["caps"]):
+        entry.update({"mark": "example", "locator": "example"})
+    for rule in document.data["rules"]:
+        rule["title"] = {"en": rule["id"], "zh": rule["id"]}
+    assert check_schema(document, "points") == []
+    read = read_points(document)
+    assert [rule.id for rule in read.rules] == ["ride", "clothes", "walking", "welcome", "week"]
+    assert read.campaigns[0].sponsor == "bank"

@@ -41,6 +41,11 @@ def carries() -> sa.ColumnElement[bool]:
     return standing() & (joining.c.carries == 1)
 
 
+def sources(con: sa.Connection) -> list[str]:
+    """The accounts whose holdings are another one's."""
+    return list(con.execute(sa.select(joining.c.source).where(carries())).scalars())
+
+
 def edges(con: sa.Connection, accounts: Iterable[str]) -> dict[str, Any]:
     """Source -> the joining that carries it, of those among some accounts."""
     found, names = {}, sorted(accounts)

@@ -146,6 +146,12 @@ class Joinings:
         if nets:
             self._push(con, nets, "follow", _batches(con), at)
 
+    def give(self, con: sa.Connection, source: str, target: str, amounts: Mapping[str, int], kind: str, at: str) -> int:
+        """A transfer that no joining makes, from an account to another one; returns its number."""
+        last = con.execute(sa.select(sa.func.max(transfer.c.number))).scalar()
+        self._post(con, [(source, target, amounts)], kind, _batches(con), at)
+        return 0 if last is None else int(last) + 1
+
     def seal(self, con: sa.Connection, programme: str, end: tuple[int, str] | None = None) -> None:
         """Give the log an entry over the legs up to ``end`` (default: all), if there are new ones since the last."""
         rows, head = end or end_of(con, transfer)

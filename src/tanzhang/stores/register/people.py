@@ -17,8 +17,10 @@ from tanzhang.engine.personal import PersonalKeys, key_of
 from tanzhang.stores.book import Book
 from tanzhang.stores.book.schema import NUMBER, TEXT, metadata
 from tanzhang.stores.register.access import session
+from tanzhang.stores.register.benefits import benefit_use
 from tanzhang.stores.register.certificates import certificate
 from tanzhang.stores.register.groups import forget_members, friends_group, friends_member
+from tanzhang.stores.register.mall import mall_code, mall_order
 
 person = sa.Table(
     "person",
@@ -135,10 +137,14 @@ SEALED: tuple[tuple[sa.Table, str, str], ...] = (
     (person, "account", "display_name"),
     (person_identity, "hash", "sealed"),
     (certificate, "id", "sealed"),
+    (benefit_use, "id", "payee"),
     (friends_group, "id", "title"),
     (friends_member, "id", "name"),
+    (mall_order, "id", "address"),
+    (mall_code, "hash", "sealed"),
 )
 """Where sealed texts stand: table, key and column."""
+_SEALED_AT_ONCE = 500
 
 
 def place_of(table: sa.Table, column: str, key: str) -> str:
@@ -351,15 +357,17 @@ class People:
         """Seal every text with the current key that was sealed with another; returns how many, none the second time."""
         changed = 0
         for table, key, column in SEALED:
-            for row in self._book.query(sa.select(table.c[key], table.c[column]).where(table.c[column].is_not(None))):
-                name, sealed = row
-                if key_of(sealed) == keys.current:
-                    continue
-                place = place_of(table, column, name)
-                again = keys.seal(keys.open(sealed, place), place)
-                same = (table.c[key] == name) & (table.c[column] == sealed)
+            rows = self._book.query(sa.select(table.c[key], table.c[column]).where(table.c[column].is_not(None)))
+            old = [(name, sealed) for name, sealed in rows if key_of(sealed) != keys.current]
+            for start in range(0, len(old), _SEALED_AT_ONCE):
+                some = []
+                for name, sealed in old[start : start + _SEALED_AT_ONCE]:
+                    place = place_of(table, column, name)
+                    some.append((name, sealed, keys.seal(keys.open(sealed, place), place)))
                 with self._book.transaction() as con:
-                    changed += con.execute(table.update().where(same).values({column: again})).rowcount
+                    for name, sealed, again in some:
+                        same = (table.c[key] == name) & (table.c[column] == sealed)
+                        changed += con.execute(table.update().where(same).values({column: again})).rowcount
         return changed
 
     def problems(self, keys: PersonalKeys) -> tuple[int, list[Problem]]:

@@ -142,6 +142,12 @@ class Points:
         with self._book.reading() as con:
             return _named(con, unit, {(kind, reference)}).get((kind, reference))
 
+    def usable_in(
+        self, con: sa.Connection, unit: str, accounts: Iterable[uuid.UUID], day: date
+    ) -> dict[uuid.UUID, int]:
+        """As :meth:`usable`, of many accounts at once, in somebody's transaction."""
+        return {account: usable(own, day) for account, own in _lots(con, unit, accounts).items()}
+
     # -- writing, in somebody's transaction -------------------------------------------------------------------
 
     def spend(

@@ -81,6 +81,41 @@ def upgrade() -> None:
         sa.UniqueConstraint("entry"),
     )
     op.create_table(
+        "benefit",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("recorded_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id", "version"),
+    )
+    op.create_table(
+        "benefit_use",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("benefit", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("points", sa.BigInteger(), nullable=False),
+        sa.Column("counter", TEXT, nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=True),
+        sa.Column("sponsor", TEXT, nullable=True),
+        sa.Column("partner", TEXT, nullable=True),
+        sa.Column("payee", TEXT, nullable=True),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("day", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.Column("due_at", TEXT, nullable=True),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("file", TEXT, nullable=True),
+        sa.Column("note", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("id"),
+    )
+    op.create_index("benefit_use_account", "benefit_use", ["account", "seq"], unique=False)
+    op.create_index("benefit_use_day", "benefit_use", ["benefit", "day", "account"], unique=False)
+    op.create_index("benefit_use_due", "benefit_use", ["state", "due_at"], unique=False)
+    op.create_table(
         "certificate",
         sa.Column("id", TEXT, nullable=False),
         sa.Column("account", TEXT, nullable=True),
@@ -158,6 +193,30 @@ def upgrade() -> None:
     )
     op.create_index("delivery_inbox", "delivery", ["inbox"], unique=False)
     op.create_index("delivery_partner", "delivery", ["partner", "id"], unique=False)
+    op.create_table(
+        "donation",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("project", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("transfer", sa.Integer(), nullable=True),
+        sa.Column("first", sa.Integer(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("id"),
+    )
+    op.create_index("donation_account", "donation", ["account", "seq"], unique=False)
+    op.create_index("donation_project_unit", "donation", ["project", "unit"], unique=False)
+    op.create_table(
+        "donation_project",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("recorded_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id", "version"),
+    )
     op.create_table(
         "entry",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
@@ -323,6 +382,83 @@ def upgrade() -> None:
         sa.UniqueConstraint("fingerprint"),
     )
     op.create_table(
+        "mall_code",
+        sa.Column("hash", TEXT, nullable=False),
+        sa.Column("offer", TEXT, nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("sealed", TEXT, nullable=False),
+        sa.Column("order", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("hash"),
+        sa.UniqueConstraint("order"),
+    )
+    op.create_index("mall_code_free", "mall_code", ["offer", "order", "number"], unique=False)
+    op.create_table(
+        "mall_offer",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("merchant", TEXT, nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("stock", sa.BigInteger(), nullable=True),
+        sa.Column("sold", sa.BigInteger(), nullable=False),
+        sa.Column("opens_at", TEXT, nullable=False),
+        sa.Column("closes_at", TEXT, nullable=True),
+        sa.Column("ended_at", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "mall_order",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("request", TEXT, nullable=True),
+        sa.Column("offer", TEXT, nullable=False),
+        sa.Column("merchant", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("price_points", sa.BigInteger(), nullable=False),
+        sa.Column("price_fen", sa.BigInteger(), nullable=True),
+        sa.Column("settlement_fen", sa.BigInteger(), nullable=False),
+        sa.Column("terms", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("held", sa.Boolean(), nullable=False),
+        sa.Column("placed_at", TEXT, nullable=False),
+        sa.Column("placed_day", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.Column("pay_until", TEXT, nullable=True),
+        sa.Column("valid_until", TEXT, nullable=True),
+        sa.Column("due_at", TEXT, nullable=True),
+        sa.Column("address", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("mall_order_account", "mall_order", ["account", "placed_at", "id"], unique=False)
+    op.create_index("mall_order_due", "mall_order", ["due_at"], unique=False)
+    op.create_index("mall_order_merchant", "mall_order", ["merchant", "state", "id"], unique=False)
+    op.create_table(
+        "mall_order_event",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("order", TEXT, nullable=False),
+        sa.Column("before", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("at", TEXT, nullable=False),
+        sa.Column("by", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        info={"append_only": True},
+    )
+    op.create_index("mall_order_event_at", "mall_order_event", ["at"], unique=False)
+    op.create_index("mall_order_event_order", "mall_order_event", ["order"], unique=False)
+    op.create_table(
+        "mall_payment",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("order", TEXT, nullable=False),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=False),
+        sa.Column("at", TEXT, nullable=False),
+        sa.Column("by", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("order"),
+        sa.UniqueConstraint("reference"),
+        info={"append_only": True},
+    )
+    op.create_table(
         "partner_day",
         sa.Column("partner", TEXT, nullable=False),
         sa.Column("day", TEXT, nullable=False),
@@ -341,6 +477,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("partner", "version"),
         info={"append_only": True},
+    )
+    op.create_table(
+        "payout_file",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("adapter", TEXT, nullable=False),
+        sa.Column("rows", sa.Integer(), nullable=False),
+        sa.Column("fen", sa.BigInteger(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
         "person",
