@@ -25,7 +25,7 @@ from tanzhang.engine.data_integrity import IssuerKey, canonical
 from tanzhang.engine.signing import Cosigner
 from tanzhang.service import certificates as service
 from tanzhang.service.certificate_check import check_certificate, credential_in
-from tanzhang.service.certificate_contents import Donation
+from tanzhang.service.certificate_contents import DonatedPoints, Donation
 from tanzhang.service.certificate_page import page_of, pdf_of
 from tanzhang.service.consents import consents
 from tanzhang.service.consents import revoke as take_consent_back
@@ -47,7 +47,7 @@ PUBLIC = "https://carbon.example"
 OPERATOR = Actor(Role.OPERATOR, "a test", "command line")
 LATER = datetime.fromisoformat("2025-07-20T02:00:00+00:00")
 JUNE = date(2025, 6, 1)
-UNIT = ("points:beijing_carbon_energy", "carbon energy", "碳能量")
+POINTS = DonatedPoints("points:beijing_carbon_energy", "carbon energy", "碳能量", 500)
 FONTS = "the fonts of package fonts-noto-cjk are not installed"
 
 
@@ -272,7 +272,7 @@ def test_erasing_its_person_revokes_it_and_forgets_what_it_said(issuing: Home) -
 def test_a_key_is_made_by_its_own_command_alone(quick: Path) -> None:
     home = new_home(quick / "home")
     (home.folder / "keys" / "people.yaml").write_text(yaml.safe_dump({"public_url": PUBLIC}))
-    donated = Donation("d-1", "Trees", "树", "x", 1, *UNIT, date(2025, 7, 1))
+    donated = Donation("d-1", "Trees", "树", "x", date(2025, 7, 1), POINTS)
     mine = uuid.UUID(int=7)
     assert refused(service.issue_donation, home, mine, donated, now=LATER) == "issuer-missing"
     assert refused(service.rotate_key, home, actor=OPERATOR, now=LATER) == "issuer-missing"

@@ -40,23 +40,26 @@ class Contents:
 
 
 @dataclass(frozen=True, slots=True)
-class Donation:
-    """A donation of points as a certificate shows it. ``reference`` names it in the book; amounts are whole numbers.
+class DonatedPoints:
+    """Points that were given; ``unit`` is theirs in the book, the names are what they are called."""
 
-    ``unit`` is that of the points in the book, ``unit_name`` what they are called.
-    ``co2e_mg`` is what the points stand for, where the programme says so.
-    """
+    unit: str
+    name: str
+    name_zh: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Donation:
+    """A donation of points, or of grams (``reduction_mg``), as a certificate shows it. ``reference`` names the gift."""
 
     reference: str
     project: str
     project_zh: str
     recipient: str
-    points: int
-    unit: str
-    unit_name: str
-    unit_name_zh: str
     donated_on: date
-    co2e_mg: int | None = None
+    points: DonatedPoints | None = None
+    reduction_mg: int | None = None
     evidence: Sequence[Mapping[str, Any]] = ()
 
 
@@ -117,18 +120,19 @@ def green_credit(
 
 
 def donation(home: Home, given: Donation, *, name: str | None = None) -> Contents:
-    """A donation of points (捐赠证书)."""
+    """A donation (捐赠证书)."""
     subject = {
         **_of_programme(home),
         **_named(name),
         "reference": given.reference,
         "project": {"name": given.project, "nameZh": given.project_zh, "recipient": given.recipient},
-        "points": [
-            {"unit": given.unit, "name": given.unit_name, "nameZh": given.unit_name_zh, "amount": str(given.points)}
-        ],
         "donatedOn": given.donated_on.isoformat(),
-        **({} if given.co2e_mg is None else {"reductionMg": str(given.co2e_mg)}),
     }
+    if given.points is not None:
+        named = {"unit": given.points.unit, "name": given.points.name, "nameZh": given.points.name_zh}
+        subject["points"] = [{**named, "amount": str(given.points.amount)}]
+    if given.reduction_mg is not None:
+        subject["reductionMg"] = str(given.reduction_mg)
     return Contents(subject, [dict(each) for each in given.evidence])
 
 

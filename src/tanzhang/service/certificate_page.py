@@ -97,6 +97,12 @@ def _of_reduction(subject: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 
 def _of_donation(subject: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    if "reductionMg" in subject:
+        return (
+            *mass(subject["reductionMg"]),
+            "已捐赠碳减排量（二氧化碳当量）",
+            "carbon reduction donated, CO2 equivalent",
+        )
     (points,) = subject["points"]
     return f"{int(points['amount']):,}", points["nameZh"], "已捐赠", f"{points['name']} donated"
 
@@ -126,8 +132,6 @@ def _lines(kind: str, subject: Mapping[str, Any]) -> tuple[Line, ...]:
     if kind == DONATION:
         found.append(Line("受赠方", "recipient", (subject["project"]["recipient"],)))
         found.append(Line("编号", "reference", (subject["reference"],)))
-        if "reductionMg" in subject:
-            found.append(Line("对应减排量", "stands for", (_weight(subject["reductionMg"]),)))
     else:
         found += [
             Line(f"可用{each['nameZh']}", f"{each['name']} on {each['asOf']}", (*blank, f"{int(each['amount']):,}"))
@@ -157,6 +161,9 @@ def _notes(subject: Mapping[str, Any]) -> tuple[str, ...]:
         notes.append("未评等级的原因见代码说明。Why a month has no grade is said by its code.")
     if "holderName" in subject:
         notes.append("姓名由本人填写，未经核验。The name was given by the person and was not checked by the issuer.")
+    if "donatedOn" in subject:
+        notes.append("捐赠已列入公开日志，附件含其证明。The gift is in the public log; its proof is in the attachment.")
+        return tuple(notes)
     notes.append(
         "减排量按公开方法学核算，可逐条以凭证验证；不可交易，不代表现金。"
         "Reductions follow public methodologies and can be proved act by act; they are not for sale and are not money."
