@@ -252,8 +252,8 @@ class _Erasing:
         self.home.donations.forget(con, persons)
         self.home.benefits.forget(con, persons)
         self.home.people.forget(con, persons)
-        self.home.certificates.forget(con, persons, received_at(self.now))
         forget_orders(self.home, con, persons, now=self.now)
+        self.home.certificates.forget(con, persons, received_at(self.now))
         for partner, records in sorted(self.by_partner.items()):
             telling(self.home, "erased", partner, {"records": str(records)}, now=self.now)(con)
         self.home.deliveries.rewrite(con, answers)

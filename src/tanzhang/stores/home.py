@@ -321,11 +321,6 @@ class Home:
         return Points(self.book)
 
     @cached_property
-    def certificates(self) -> Certificates:
-        """Certificates that were issued, and the keys for them."""
-        return Certificates(self.book)
-
-    @cached_property
     def donations(self) -> Donations:
         """Projects that can be given to, and what was given to each."""
         return Donations(self.book)
@@ -334,6 +329,11 @@ class Home:
     def benefits(self) -> Benefits:
         """What points buy besides goods, and every use of it."""
         return Benefits(self.book)
+
+    @cached_property
+    def certificates(self) -> Certificates:
+        """Certificates that were issued, and the keys for them."""
+        return Certificates(self.book)
 
     @cached_property
     def groups(self) -> Groups:

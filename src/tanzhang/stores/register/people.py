@@ -136,8 +136,8 @@ _OF_ACCOUNT = (person, person_identity, consent, access_log, link_begun)
 SEALED: tuple[tuple[sa.Table, str, str], ...] = (
     (person, "account", "display_name"),
     (person_identity, "hash", "sealed"),
-    (certificate, "id", "sealed"),
     (benefit_use, "id", "payee"),
+    (certificate, "id", "sealed"),
     (friends_group, "id", "title"),
     (friends_member, "id", "name"),
     (mall_order, "id", "address"),
