@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -40,7 +40,7 @@ def page_of(credential: bytes) -> Page:
         figure_en=figure[3],
         columns=("次数 acts", "减排量 reduction") if subject.get("byCategory") else (),
         lines=_lines(kind, subject),
-        notes=_notes(subject),
+        notes=_notes(subject, {each["type"] for each in document["evidence"]}),
         mark="演练 REHEARSAL" if programme["rehearsal"] else None,
         qr=qr_text(document, credential),
         small=_small(document, credential),
@@ -145,7 +145,7 @@ def _graded(grade: Mapping[str, str], blank: tuple[str, ...]) -> Line:
     return Line("碳等级", f"grade of {grade['month']}", (*blank, said))
 
 
-def _notes(subject: Mapping[str, Any]) -> tuple[str, ...]:
+def _notes(subject: Mapping[str, Any], evidence: Collection[str]) -> tuple[str, ...]:
     notes = []
     if subject.get("state") == "provisional":
         notes.append(
@@ -161,8 +161,9 @@ def _notes(subject: Mapping[str, Any]) -> tuple[str, ...]:
         notes.append("未评等级的原因见代码说明。Why a month has no grade is said by its code.")
     if "holderName" in subject:
         notes.append("姓名由本人填写，未经核验。The name was given by the person and was not checked by the issuer.")
-    if "donatedOn" in subject:
+    if "DonationInclusion" in evidence:
         notes.append("捐赠已列入公开日志，附件含其证明。The gift is in the public log; its proof is in the attachment.")
+    if "donatedOn" in subject:
         return tuple(notes)
     notes.append(
         "减排量按公开方法学核算，可逐条以凭证验证；不可交易，不代表现金。"
