@@ -29,6 +29,8 @@ from tanzhang.stores.storage import parquet_file
 ZONE = ZoneInfo("Asia/Shanghai")
 DAY = date(2025, 6, 5)
 CREATED = datetime(2025, 6, 1, tzinfo=UTC)
+# Metres of a metro ride of half an hour: 40 m/s, where the example of a guard allows 34 and the methodology 45.
+FAST = 72_000
 # What one act is worth in programme beijing on DAY; worked out in the catalogue's own cases.
 METRO_MG_PER_M, BOX_MG, INVOICE_MG, POWER_MG_PER_WH = 72, 37_000, 5_000, 558
 Event = dict[str, Any]
@@ -63,6 +65,18 @@ def at_once_home(folder: Path, *families: str, book: str | None = None) -> Home:
     (overlay / "programmes").mkdir(parents=True)
     (overlay / "programmes" / "beijing-at-once.yaml").write_text(text, encoding="utf-8")
     return new_home(folder, "beijing-at-once", book=book, overlays=(overlay,))
+
+
+def guarded(folder: Path, book: str | None = None, **more: str) -> Home:
+    """A home of Beijing's programme with the shipped example of a guard, and ``more`` members of the programme."""
+    overlay = folder.with_name(f"{folder.name}-catalogue")
+    text = (shipped_folder() / "programmes" / "beijing.yaml").read_text(encoding="utf-8")
+    lines = "".join(f"{name}: {value}\n" for name, value in {"guard": "example", **more}.items())
+    (overlay / "programmes").mkdir(parents=True)
+    (overlay / "programmes" / "beijing-guarded.yaml").write_text(
+        text.replace("id: beijing\n", f"id: beijing-guarded\n{lines}", 1), encoding="utf-8"
+    )
+    return new_home(folder, "beijing-guarded", book=book, overlays=(overlay,))
 
 
 def event(source: str, reference: str, behaviour: str, subject: str, time: datetime, **data: Any) -> Event:

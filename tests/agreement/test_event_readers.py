@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tanzhang.core.action import INPUT_NAMES
+from tanzhang.core.action import FOR_GUARD, INPUT_NAMES
 from tanzhang.engine.kernel import connect, quote
 from tanzhang.engine.screen import RAW_COLUMNS
 from tanzhang.stores.events import (
@@ -26,7 +26,7 @@ from tanzhang.stores.events import (
 )
 
 RELAXED = settings(deadline=None, suppress_health_check=list(HealthCheck))
-DATA_TEXTS = ("started_at", "region", "variant", "evidence", "group", "withdraws")
+DATA_TEXTS = ("started_at", "region", "variant", "evidence", "group", "withdraws", *FOR_GUARD)
 MEMBERS = sorted((*DATA_TEXTS, "claim", *INPUT_NAMES))
 PATHS = {
     **{name: f"$.{name}" for name in ("id", "source", "type", "subject", "time")},

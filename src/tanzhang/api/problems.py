@@ -47,6 +47,7 @@ STATUS: Mapping[str, int] = {
     "certificate-missing": 403,
     "partner-exists": 409,
     "partner-changed": 412,
+    "resource-changed": 412,
     "daily-limit-reached": 429,
     "unknown-upload": 404,
     "too-many-uploads": 429,
@@ -140,6 +141,8 @@ STATUS: Mapping[str, int] = {
     "voucher-expired": 410,
     "voucher-cancelled": 410,
     "idempotency-key-missing": 400,
+    "guard-case-unknown": 404,
+    "guard-case-decided": 409,
     "internal-error": INTERNAL,
 }
 """HTTP status of a code; 422 for every other one: the request was understood and what it says cannot be done."""

@@ -40,6 +40,7 @@ from tanzhang.cli.common import (
 )
 from tanzhang.cli.donate import donate_app
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
+from tanzhang.cli.guard import guard_app
 from tanzhang.cli.key import key_app
 from tanzhang.cli.log import log_app
 from tanzhang.cli.mall import mall_app
@@ -69,6 +70,7 @@ app = typer.Typer(
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(account_app, name="account")
 app.add_typer(receipt_app, name="receipt")
+app.add_typer(guard_app, name="guard")
 app.add_typer(people_app, name="people")
 app.add_typer(epoch_app, name="epoch")
 app.add_typer(city_app, name="city")
@@ -245,7 +247,7 @@ def settle(
     master: MasterOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide what can be decided: book, seal, award points."""
+    """Decide reports whose window closed; book, seal, award."""
     with answering(as_json), settling_with(engine, master) as chosen:
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line
@@ -256,7 +258,8 @@ def settle(
         day = None if through is None else day_of(through, "--through")
         with progress_line("settle") as progress:
             result = service(opened, through=day, now=now(), progress=progress, engine=chosen)
-            result["points"] = award_due(opened, now=now(), progress=progress)["programmes"]
+            if opened.programme.points:
+                result["points"] = award_due(opened, now=now(), progress=progress)["programmes"]
         answer(as_json, result, show.settled)
 
 

@@ -21,6 +21,9 @@ def simulate(
     days: Annotated[int | None, typer.Option("--days", min=1, help="First days of the scenario only.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 1,
     format_: Annotated[str, typer.Option("--format", help="parquet, ndjson or csv.")] = "parquet",
+    devices: Annotated[
+        bool, typer.Option("--devices", help="Devices and pictures too, with the cheats that show in them.")
+    ] = False,
     catalogue: Annotated[
         list[Path] | None, typer.Option("--catalogue", help="Folder of your own catalogue files over the shipped ones.")
     ] = None,
@@ -41,6 +44,7 @@ def simulate(
                 days=days,
                 seed=seed,
                 format=format_,
+                devices=devices,
                 progress=progress,
             )
         answer(as_json, {**result, "folder": str(out)}, simulated)

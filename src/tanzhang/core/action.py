@@ -25,6 +25,11 @@ INPUT_NAMES: tuple[str, ...] = tuple(INPUT_UNITS)
 # Known from the act's times, not reported: seconds from started_at to time. Usable in guards only.
 ELAPSED = "elapsed_s"
 
+# What an event may carry for the programme's guard (core/guard.py) alone: no input of any methodology, in no record.
+# ``device`` and ``image_hash`` become keyed hashes at intake; ``straight_m`` is the line between both ends of a trip.
+FOR_GUARD: tuple[str, ...] = ("device", "image_hash", "straight_m")
+STRAIGHT = FOR_GUARD[-1]
+
 # Evidence classes, best first; the position is the rank in the total order of settlement.
 EVIDENCE: dict[str, str] = {
     "measured": "recorded by the issuer's own gate, meter, order or payment (闸机、电表、订单、支付)",

@@ -17,6 +17,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 # The purpose is hashed in, so that one text used as two things gives two identities.
 ACTION, CHILD, CLAIM, GROUP = "action", "child", "claim", "group"
+DEVICE, IMAGE = "device", "image"  # for the guard alone; the same whichever partner reports them
 
 
 def identity(key: bytes, purpose: str, *parts: str) -> uuid.UUID:

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
-from tanzhang.core.action import DEFAULT_EVIDENCE, EVIDENCE, INPUT_NAMES
-from tanzhang.core.claim import ACTION, CHILD, CLAIM, GROUP, identity_bytes, normal_identifier
+from tanzhang.core.action import DEFAULT_EVIDENCE, EVIDENCE, INPUT_NAMES, STRAIGHT
+from tanzhang.core.claim import ACTION, CHILD, CLAIM, DEVICE, GROUP, IMAGE, identity_bytes, normal_identifier
 from tanzhang.core.errors import Problem
 from tanzhang.core.methodology import Plan
 from tanzhang.core.programme import Programme
@@ -52,12 +52,12 @@ _LARGEST = 2**63 - 1
 # What DuckDB's trim takes off: the space separators of Unicode.
 BLANKS = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 
-_UUIDS = ("action_id", "child", "group_id", "claim", "withdraws")
+_UUIDS = ("action_id", "child", "group_id", "claim", "withdraws", "device", "image")
 _TYPES = {
     "row": pa.int64(),
     **dict.fromkeys(("started", "ended"), pa.timestamp("us")),
     **dict.fromkeys(("day", "close_day"), pa.date32()),
-    **dict.fromkeys((*INPUT_NAMES, "quantified_mg"), pa.int64()),
+    **dict.fromkeys((*INPUT_NAMES, "quantified_mg", STRAIGHT), pa.int64()),
     **dict.fromkeys(_UUIDS, pa.uuid()),
 }
 ACCEPTED_SCHEMA = pa.schema([pa.field(name, _TYPES.get(name, pa.string())) for name in ACCEPTED_COLUMNS])
@@ -198,6 +198,9 @@ class FewRows:
             self._identity(GROUP, act.partner, act.companions),
             claim,
             self._identity(ACTION, act.partner, act.withdraws),
+            self._identity(DEVICE, act.device),
+            self._identity(IMAGE, act.image_hash),
+            act.straight_m,
         )
 
     def _identity(self, purpose: str, *parts: str | None) -> bytes | None:
@@ -226,9 +229,12 @@ _READING = reading_rules({})
 def _read(raw: RawRow, region: str, partner: str | None) -> Act:
     """A raw row's values, read."""
     _, reference, source, behaviour, subject, time, started_at, *texts = raw[: -len(INPUT_NAMES) - 3]
-    place, variant, issuer, identifier, evidence, group, withdraws = map(_trimmed, texts)
+    place, variant, issuer, identifier, evidence, group, withdraws, device, image_hash, _ = map(_trimmed, texts)
     inputs: dict[str, int] = {}
     unread: list[str] = []
+    straight_m = None if texts[-1] is None else _whole(texts[-1])
+    if straight_m is None and _trimmed(texts[-1]) is not None:
+        unread.append(STRAIGHT)
     for name, value in zip(INPUT_NAMES, raw[-len(INPUT_NAMES) - 3 : -3], strict=True):
         if value is not None:
             whole = _whole(value)
@@ -251,6 +257,9 @@ def _read(raw: RawRow, region: str, partner: str | None) -> Act:
         claim_issuer=issuer,
         claim_identifier=identifier,
         withdraws=withdraws,
+        device=device,
+        image_hash=image_hash,
+        straight_m=straight_m,
         objection=raw[-3],
         time_given=_trimmed(time) is not None,
         start_given=_trimmed(started_at) is not None,

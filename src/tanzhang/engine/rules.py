@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tanzhang.core.action import ELAPSED, EVIDENCE, EVIDENCE_RANK, INPUT_NAMES
+from tanzhang.core.action import ELAPSED, EVIDENCE, EVIDENCE_RANK, INPUT_NAMES, STRAIGHT
 from tanzhang.core.methodology import InputRule, Plan
 from tanzhang.core.programme import Partner, Programme
 from tanzhang.core.region import contains, is_region
@@ -51,6 +51,9 @@ class Act:
     claim_issuer: str | None
     claim_identifier: str | None
     withdraws: str | None
+    device: str | None
+    image_hash: str | None
+    straight_m: int | None
     objection: str | None
     time_given: bool
     start_given: bool
@@ -219,7 +222,7 @@ def reading_rules(types: Mapping[str, str]) -> list[Rule]:
             _not_a_time("started_at"),
             "write when the act began as 2025-03-01T08:10:00+08:00",
         ),
-        *(_not_whole(name, types.get(name, "VARCHAR")) for name in INPUT_NAMES),
+        *(_not_whole(name, types.get(name, "VARCHAR")) for name in (*INPUT_NAMES, STRAIGHT)),
     ]
 
 
@@ -248,6 +251,8 @@ _TEXTS = {
     "claim_issuer": "claim_issuer",
     "claim_identifier": "claim_identifier",
     "withdraws": "withdraws",
+    "device": "device",
+    "image_hash": "image_hash",
 }
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tanzhang.core.action import DEFAULT_EVIDENCE, ELAPSED, EVIDENCE, INPUT_NAMES
-from tanzhang.core.claim import ACTION, CHILD, CLAIM, GROUP
+from tanzhang.core.action import DEFAULT_EVIDENCE, ELAPSED, EVIDENCE, FOR_GUARD, INPUT_NAMES, STRAIGHT
+from tanzhang.core.claim import ACTION, CHILD, CLAIM, DEVICE, GROUP, IMAGE
 from tanzhang.core.errors import Problem
 from tanzhang.core.methodology import ClaimRule, Plan
 from tanzhang.core.programme import Programme
@@ -63,6 +63,7 @@ TEXT_COLUMNS: tuple[str, ...] = (
     "evidence",
     "group",
     "withdraws",
+    *FOR_GUARD,
 )
 OBJECTION_COLUMNS: tuple[str, ...] = ("problem_code", "problem_field", "problem_message")
 RAW_COLUMNS: tuple[str, ...] = ("row", *TEXT_COLUMNS, *INPUT_NAMES, *OBJECTION_COLUMNS)
@@ -86,7 +87,12 @@ ACCEPTED_COLUMNS: tuple[str, ...] = (
     "group_id",
     "claim",
     "withdraws",
+    "device",
+    "image",
+    STRAIGHT,
 )
+WHOLE_NAMES: tuple[str, ...] = (*INPUT_NAMES, STRAIGHT)
+"""Raw columns that hold whole numbers."""
 
 PROBLEM_ORDER = "row, code, field, message, remedy"
 """By what problems are sorted, so that two ways to find them say them in one order."""
@@ -178,7 +184,7 @@ def _typed(con: duckdb.DuckDBPyConnection, raw: str, programme: Programme, partn
         return given_sql(name) if types[name] == "VARCHAR" else f"{name} IS NOT NULL"
 
     # Only these types hold values that may be given and yet unreadable.
-    doubtful = [name for name in INPUT_NAMES if types[name] not in WHOLE_TYPES]
+    doubtful = [name for name in WHOLE_NAMES if types[name] not in WHOLE_TYPES]
     unread = " OR ".join(f"({name}_given AND {name} IS NULL)" for name in doubtful) or "false"
     sender = text("source") if partner is None else f"coalesce({text('source')}, {quote(partner)})"
     read = f"""
@@ -189,8 +195,9 @@ def _typed(con: duckdb.DuckDBPyConnection, raw: str, programme: Programme, partn
                 coalesce({text("region")}, {quote(programme.region)}) AS region, {text("variant")} AS variant,
                 coalesce({text("evidence")}, {quote(DEFAULT_EVIDENCE)}) AS evidence, {text("group")} AS companions,
                 {text("claim_issuer")} AS claim_issuer, {text("claim_identifier")} AS claim_identifier,
-                {text("withdraws")} AS withdraws, problem_code AS objection,
-                {", ".join(f"{whole_sql(name, types[name])} AS {name}" for name in INPUT_NAMES)},
+                {text("withdraws")} AS withdraws, {text("device")} AS device, {text("image_hash")} AS image_hash,
+                problem_code AS objection,
+                {", ".join(f"{whole_sql(name, types[name])} AS {name}" for name in WHOLE_NAMES)},
                 {given("started_at")} AS start_given
                 {"".join(f", {given(name)} AS {name}_given" for name in doubtful)}
             FROM {raw}
@@ -409,7 +416,7 @@ def _sift(
     return pa.concat_arrays(doubts) if doubts else pa.array([], pa.int64()), good
 
 
-_IDENTITIES = ("action_id", "child", "group_id", "claim", "withdraws")
+_IDENTITIES = ("action_id", "child", "group_id", "claim", "withdraws", "device", "image")
 
 
 def _accepted_sql(plans: Sequence[Plan], programme: Programme) -> str:
@@ -445,7 +452,9 @@ def _accepted_sql(plans: Sequence[Plan], programme: Programme) -> str:
             {identity_text_sql(GROUP, "partner", "companions")} AS group_id,
             CASE WHEN period IS NULL THEN {identity_text_sql(CLAIM, "family", "issuer", "identifier")}
                 ELSE {identity_text_sql(CLAIM, "family", "issuer", "identifier", "period")} END AS claim,
-            {identity_text_sql(ACTION, "partner", "withdraws")} AS withdraws
+            {identity_text_sql(ACTION, "partner", "withdraws")} AS withdraws,
+            {identity_text_sql(DEVICE, "device")} AS device, {identity_text_sql(IMAGE, "image_hash")} AS image,
+            {STRAIGHT}
         FROM named
         """
 

@@ -86,6 +86,8 @@ class _Check(PointsChecks):
         for relative, document in self.found.of_kind("badge"):
             self._badge(relative, document)
         self._points()
+        for relative, document in self.found.of_kind("guard"):
+            self._guard(relative, document)
         for relative, document in self.found.of_kind("scenario"):
             self._scenario(relative, document)
         self._unused()

@@ -24,6 +24,7 @@ from tanzhang.core.region import contains
 from tanzhang.service.catalogue_numbers import SNAPSHOT
 from tanzhang.stores.catalogue import Survey, kind_of
 from tanzhang.stores.grading import read_grading
+from tanzhang.stores.guard import read_guard
 from tanzhang.stores.scenario import read_scenario
 from tanzhang.stores.yaml_text import Document
 
@@ -349,6 +350,28 @@ class Registers:
             self._behaviour(data["rule"]["behaviour"], document.where("rule", "behaviour"))
         for index, behaviour in enumerate(data["rule"].get("among", ())):
             self._behaviour(behaviour, document.where("rule", "among", index))
+
+        guard = document.data.get("guard")
+        if guard is not None and f"guard/{guard}.yaml" not in self.files:
+            known = [Path(each).stem for each in self.files if kind_of(each) == "guard"]
+            remedy = f"add the file at guard/{guard}.yaml{or_near(guard, known)}"
+            self._note("unknown-guard", f"there is no guard {guard}", document.where("guard"), remedy)
+
+    # -- guards
+
+    def _guard(self, relative: str, document: Document) -> None:
+        """That every rule can be read, and names behaviours there are."""
+        self._path(document, "id", document.data["id"], Path(relative).stem)
+        try:
+            guard = read_guard(document)
+        except TanzhangError as error:
+            self.problems += error.problems
+            return
+        for number, rule in enumerate(guard.rules):
+            named = {*(rule.behaviours or ()), *getattr(rule.test, "most_dm_per_s", {})}
+            for name in sorted(named - self.known.behaviour_names.keys()):
+                where = document.where("rules", number)
+                self._note("unknown-behaviour", f"{name} is not a behaviour of the catalogue", where, "correct the id")
 
     # -- grading schemes
 

@@ -62,6 +62,7 @@ from tanzhang.stores.parts import (
 )
 from tanzhang.stores.records import digest_of, writing_table
 from tanzhang.stores.register.deliveries import inflated
+from tanzhang.stores.register.guard import HELD, REFUSED
 from tanzhang.stores.reports import writing_reports
 from tanzhang.stores.storage import Place, open_binary, parquet_file, remove, write_durably
 
@@ -185,7 +186,10 @@ class _Erasing:
             self.progress("record files", 5 + 70 * number // len(batches), self.counts.records)
             self._rewrite_batch(row)
         self.progress("report files", 75, self.counts.records)
-        actions = self.con.sql("SELECT DISTINCT action_id FROM erased WHERE action_id IS NOT NULL").to_arrow_table()
+        self._find_withheld()
+        actions = self.con.sql(
+            "SELECT action_id FROM erased WHERE action_id IS NOT NULL UNION SELECT action FROM withheld"
+        ).to_arrow_table()
         known = _Actions(self.home.identity_key, actions["action_id"].combine_chunks())
         touched = self._rewrite_reports()
         self._rewrite_verdicts(known)
@@ -218,6 +222,7 @@ class _Erasing:
             with self.home.book.transaction() as con:
                 forgotten = self.home.people.forget(con, names) + forget_orders(self.home, con, names, now=self.now)
                 forgotten += self.home.certificates.forget(con, names, received_at(self.now))
+                forgotten += self.home.guard.forget(con, names)
             if forgotten:
                 self.home.book.forget_deleted()
         return {
@@ -254,6 +259,7 @@ class _Erasing:
         self.home.people.forget(con, persons)
         forget_orders(self.home, con, persons, now=self.now)
         self.home.certificates.forget(con, persons, received_at(self.now))
+        self.home.guard.forget(con, persons)
         for partner, records in sorted(self.by_partner.items()):
             telling(self.home, "erased", partner, {"records": str(records)}, now=self.now)(con)
         self.home.deliveries.rewrite(con, answers)
@@ -372,16 +378,40 @@ class _Erasing:
         for row in self.home.book.rows(consumption):
             settled.setdefault(row.submission, []).append((row.through, row.batch))
         touched = {number for (number,) in self.con.execute("SELECT DISTINCT batch FROM erased").fetchall()}
+        held, waiting = self.home.guard.held_rows(), self.home.guard.waiting()
         rewritten = []
         for row in self.home.book.submissions():
-            consumed = sorted(settled.get(row.seq, []))
-            if row.file is None or not touched & {number for _, number in consumed}:
+            if row.file is None:
                 continue
-            found = self._own_rows(self.home.storage / row.file, consumed)
+            consumed = sorted(settled.get(row.seq, []))
+            places: set[int] = set()
+            if touched & {number for _, number in consumed}:
+                places |= {*self._own_rows(self.home.storage / row.file, consumed).tolist()}
+            if row.seq in held:
+                places = self._without_waiting(row, held[row.seq], waiting.get(row.seq, set()), places)
+            found = np.array(sorted(places), dtype=np.int64)
             if len(found):
                 self._rewrite_report(row, found)
                 rewritten.append(row.seq)
         return rewritten
+
+    def _names(self) -> list[str]:
+        return [str(account) for (account,) in self.con.execute("FROM erasing").fetchall()]
+
+    def _find_withheld(self) -> None:
+        """Table ``withheld``: the references of acts of these persons that were refused and never had a record."""
+        found = [uuid.UUID(row.action).bytes for row in self.home.guard.of_children(self._names(), (REFUSED,))]
+        self.con.register("withheld", pa.table({"action": pa.array(found, pa.uuid())}))
+
+    def _without_waiting(self, row: Any, held: tuple[int, ...], waiting: set[int], places: set[int]) -> set[int]:
+        """Places to erase in a file with held reports: not those that wait for a decision, all that were decided."""
+        table = self.con.execute(
+            f"SELECT file_row_number, row, child IN (FROM erasing) FROM read_parquet("
+            f"{quote(str(self.home.storage / row.file))}, file_row_number = true) WHERE row IN (SELECT unnest(?))",
+            [list(held)],
+        ).fetchall()
+        wait = {place for place, number, _ in table if number in waiting}
+        return (places | {place for place, _, is_own in table if is_own}) - wait
 
     def _own_rows(self, path: Place, consumed: list[tuple[str, int]]) -> Any:
         """The places in a report file of the reports of erased records, sorted.
@@ -494,8 +524,11 @@ class _Erasing:
     def _open(self) -> list[dict[str, Any]]:
         """Reports of these persons that are not settled yet, by platform account."""
         found: dict[str, list[Any]] = {}
+        held = self.home.guard.held_rows()
         for row in self.home.book.open_submissions():
             since = f"AND close_day > DATE '{row.settled_through}'" if row.settled_through else ""
+            if row.seq in held:
+                since += f" AND row NOT IN ({', '.join(map(str, held[row.seq]))})"
             reports = self.con.execute(
                 "SELECT child::VARCHAR, count(*), max(close_day) FROM "
                 f"read_parquet({quote(str(self.home.storage / row.file))}) "
@@ -504,6 +537,10 @@ class _Erasing:
             for child, count, day in reports:
                 before = found.setdefault(child, [0, day])
                 found[child] = [before[0] + count, max(before[1], day)]
+        today = received_day(self.home, self.now)
+        for case in self.home.guard.of_children(self._names(), (HELD,)):  # for as long as nobody decides
+            before = found.setdefault(case.child, [0, today])
+            found[case.child] = [before[0] + 1, max(before[1], today)]
         return [
             {"account": child, "reports": count, "last_closes_on": day.isoformat()}
             for child, (count, day) in sorted(found.items())

@@ -80,16 +80,19 @@ class OpenIndex:
     def __init__(self) -> None:
         self.words = Words()
         self._kept: tuple[_Keyed, ...] = ()
-        self._submissions: dict[int, tuple[str, date, int]] = {}  # file digest, received, settled through (day number)
+        self._submissions: dict[
+            int, tuple[str, date, int]
+        ] = {}  # file digest and how many are held, received, settled through (day number)
 
     def following(self, home: Home) -> OpenIndex:
         """The open reports as the book has them now."""
         made = OpenIndex()
         made.words = self.words
         rows = home.book.open_submissions()
+        held = home.guard.held_rows(row.seq for row in rows)
         made._submissions = {
             row.seq: (
-                row.file_digest,
+                f"{row.file_digest} {len(held.get(row.seq, ()))}",
                 date.fromisoformat(row.received_day),
                 -(2**31) if row.settled_through is None else date32_of(date.fromisoformat(row.settled_through)),
             )
@@ -109,7 +112,9 @@ class OpenIndex:
             known |= same & {*each.submissions}
             if len(part.rows):
                 kept.append(_Keyed(part))
-        for part in _sorted_together(_read(home, row, made.words) for row in rows if row.seq not in known):
+        for part in _sorted_together(
+            _read(home, row, held.get(row.seq, ()), made.words) for row in rows if row.seq not in known
+        ):
             kept = _merged([*kept, _Keyed(part)])
         made._kept = tuple(kept)
         return made
@@ -151,6 +156,10 @@ class OpenIndex:
     def of_action(self, action: bytes) -> list[OpenReport]:
         """The open reports of a reference."""
         return [self._report(child, row) for _, (child, row) in sorted(self._with("action_id", action))]
+
+    def taking_back(self, action: bytes) -> list[OpenReport]:
+        """The open reports that take a report back."""
+        return [self._report(child, row) for _, (child, row) in sorted(self._with("withdraws", action))]
 
     def _with(self, name: str, value: bytes) -> Iterator[tuple[int, tuple[bytes, Any]]]:
         for each in self._kept:
@@ -213,11 +222,11 @@ def _only(part: Part, submissions: set[int]) -> Part:
     return Part(entries[entries["rows"] > 0], part.rows[kept])
 
 
-def _read(home: Home, row: Any, words: Words) -> Part | None:
+def _read(home: Home, row: Any, held: tuple[int, ...], words: Words) -> Part | None:
     """The open reports of a submission."""
     through = None if row.settled_through is None else date.fromisoformat(row.settled_through)
     received = date.fromisoformat(row.received_day)
-    table, _ = read_reports([ReportFile(home.storage / row.file, row.seq, received, through, None)])
+    table, _ = read_reports([ReportFile(home.storage / row.file, row.seq, received, through, None, held)])
     if not table.num_rows:
         return None
     return Part.of_rows(*report_rows(table, place_of(row.seq, 0), words))

@@ -18,7 +18,7 @@ from tanzhang.engine.tally import merged
 from tanzhang.service.moments import received_at
 from tanzhang.stores.home import Home
 
-TYPES = ("settled", "duplicate", "withdrawn", "linked", "erased", "redeemed")
+TYPES = ("settled", "duplicate", "withdrawn", "linked", "erased", "redeemed", "held", "released")
 _OUTCOMES = {
     "duplicate": ("duplicate_of", "overlap_of", "repeat", "conflict"),
     "withdrawn": ("withdrawn", "withdrawal"),

@@ -77,7 +77,7 @@ def _due_reports(home: Home, now: datetime) -> list[Any]:
     settled: dict[int, str] = {}
     for row in home.book.rows(consumption):
         settled[row.submission] = max(settled.get(row.submission, ""), sealed[row.batch])
-    still_open = {row.seq for row in home.book.open_submissions()}
+    still_open = {row.seq for row in home.book.open_submissions()} | home.guard.waiting().keys()
     last = now - timedelta(days=days)
     return [
         row

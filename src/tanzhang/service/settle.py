@@ -23,6 +23,7 @@ from tanzhang.engine.prepare import prepare
 from tanzhang.engine.records import RECORD_COLUMNS, Decision
 from tanzhang.engine.settle import settle as decide
 from tanzhang.service.gather import gather
+from tanzhang.service.guard import look_at
 from tanzhang.service.history import History, kept_history
 from tanzhang.service.links import links_near, links_relation
 from tanzhang.service.observe import stepped
@@ -82,6 +83,7 @@ def settle(
         home.publish()
         progress("gathering reports", 0, 0)
         gather(home, now=now, at_once=at_once)
+        look_at(home, last, now=now, at_once=at_once)
         nothing: dict[str, Any] = {"batch": None, "through": last.isoformat(), "records": 0, "outcomes": {}}
         if engine is not None:
             files = _report_files(home, last, at_once=at_once)
@@ -129,6 +131,7 @@ def consumed_rows(counts: Mapping[int, int], through: date | None) -> list[dict[
 def _report_files(home: Home, through: date | None, *, at_once: bool = False) -> list[ReportFile]:
     """Files of submissions that have reports which are not settled yet."""
     rows = home.book.open_submissions(None if through is None else through.isoformat(), at_once=at_once)
+    held = home.guard.held_rows(row.seq for row in rows)
     return [
         ReportFile(
             path=home.storage / row.file,
@@ -136,6 +139,7 @@ def _report_files(home: Home, through: date | None, *, at_once: bool = False) ->
             received=date.fromisoformat(row.received_day),
             after=None if row.settled_through is None else date.fromisoformat(row.settled_through),
             through=through,
+            held=held.get(row.seq, ()),
         )
         for row in rows
     ]

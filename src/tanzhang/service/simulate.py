@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.engine.simulate.acts import MOST_DAYS, MOST_PEOPLE, Season
-from tanzhang.engine.simulate.model import Scenario, Setting, Size
+from tanzhang.engine.simulate.devices import CHEATS_SCHEMA, Overlay, with_devices
+from tanzhang.engine.simulate.model import Devices, Scenario, Setting, Size
 from tanzhang.engine.simulate.rows import LINKS_SCHEMA, TRUTH_SCHEMA
 from tanzhang.engine.simulate.season import Generator
 from tanzhang.engine.simulate.tables import make_tables
@@ -27,7 +28,7 @@ from tanzhang.service.progress import Progress, silent
 from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.files import write_durably
 from tanzhang.stores.scenario import load_scenario
-from tanzhang.stores.simulated import FORMATS, open_report, write_parquet
+from tanzhang.stores.simulated import FORMATS, Writer, open_report, write_parquet
 
 SUMMARY = "simulation.json"
 FORMAT_VERSION = 1
@@ -44,15 +45,17 @@ def simulate(
     seed: int = 1,
     format: str = "parquet",  # noqa: A002 - the word of the command line
     threads: int | None = None,
+    devices: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Write a season into a new or empty folder; returns what ``simulation.json`` says, which is written last.
 
     What is not given is the scenario's own, in proportion to what is: a tenth of the people does a tenth of the acts.
     ``actions`` counts acts that happened; what is planted on them comes on top. The bytes depend on all arguments but
-    ``folder``, ``threads`` and ``progress``.
-    Raises ``unknown-scenario``, ``format-unknown``, ``folder-not-empty``, ``simulation-size``, and what the programme
-    says of a behaviour that it cannot quantify or a partner that it does not know.
+    ``folder``, ``threads`` and ``progress``. With ``devices`` rows say from which device they came and which picture
+    proves them, and there are cheats that show in these; folder ``cheats`` has the truth of those.
+    Raises ``unknown-scenario``, ``devices-missing``, ``format-unknown``, ``folder-not-empty``, ``simulation-size``, and
+    what the programme says of a behaviour that it cannot quantify or a partner that it does not know.
     """
     scenario, digest = load_scenario(catalogue, scenario_id)
     if format not in FORMATS:
@@ -78,6 +81,7 @@ def simulate(
             where="--out",
             remedy="choose a new folder, or empty this one",
         )
+    overlay = None if not devices else Overlay(_devices(scenario), size)
     generator = Generator(season, threads=threads or os.cpu_count() or 1)
     rows = {}
     kinds: Counter[str] = Counter()
@@ -85,7 +89,7 @@ def simulate(
     done = 0
     for number, day in enumerate(season.days):
         rows[day.isoformat()] = _write_day(
-            generator, folder / "reports" / day.isoformat(), number, format, progress, done
+            generator, folder / "reports" / day.isoformat(), number, format, progress, done, overlay
         )
         done += season.actions[number]
         known = generator.truth(number)
@@ -119,27 +123,50 @@ def simulate(
 
 
 def _write_day(
-    generator: Generator, folder: Path, number: int, kind: str, progress: Progress, done: int
+    generator: Generator, folder: Path, number: int, kind: str, progress: Progress, done: int, overlay: Overlay | None
 ) -> dict[str, int]:
     """All partners' files of one day; returns the rows of each."""
     season = generator.season
     folder.mkdir(parents=True)
     rows: Counter[str] = Counter()
     with ExitStack() as stack:
-        files = {}
+        files: dict[str, Writer] = {}
+        cheats: list[pa.RecordBatch] = []
+
+        def write(partner: str, batch: pa.RecordBatch) -> None:
+            if overlay is not None:
+                batch, own = overlay.over(partner, batch)
+                cheats.append(own)
+            files[partner].write(batch)
+            rows[partner] += batch.num_rows
+
         for partner, schema in generator.renderer.schemas.items():
+            schema = schema if overlay is None else with_devices(schema)
             file = open_report(folder / f"{partner}.{kind}", schema, kind, partner)
             files[partner] = stack.enter_context(closing(file))
         for made in generator.day(number):
             for partner, batch in made.batches:
-                files[partner].write(batch)
-                rows[partner] += batch.num_rows
+                write(partner, batch)
             done += made.acts
             progress(season.days[number].isoformat(), 99 * done // season.size.actions, done)
         for partner, batch in generator.planted(number):
-            files[partner].write(batch)
-            rows[partner] += batch.num_rows
+            write(partner, batch)
+    if overlay is not None:
+        truth = folder.parent.parent / "cheats"
+        truth.mkdir(exist_ok=True)
+        write_parquet(truth / f"{folder.name}.parquet", CHEATS_SCHEMA, cheats)
     return dict(sorted(rows.items()))
+
+
+def _devices(scenario: Scenario) -> Devices:
+    if scenario.devices is None:
+        raise refuse(
+            "devices-missing",
+            f"scenario {scenario.id} says nothing of devices",
+            where="--devices",
+            remedy="leave the option out, or add devices to the scenario",
+        )
+    return scenario.devices
 
 
 def _counted(batch: pa.RecordBatch) -> dict[str, int]:

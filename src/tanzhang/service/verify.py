@@ -7,10 +7,9 @@ changed is named once and left out of the checks that would read it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context
-from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,15 +27,13 @@ from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.by_account import differing
-from tanzhang.service.check_benefits import check_benefits
-from tanzhang.service.check_certificates import check_certificates
-from tanzhang.service.check_donations import check_donations
-from tanzhang.service.check_mall import check_mall
+from tanzhang.service.check_guard import check_guard
 from tanzhang.service.check_points import check_points
 from tanzhang.service.check_records import check_grants, check_once, check_quantities
+from tanzhang.service.check_registers import REGISTER_CHECKS
 from tanzhang.service.check_totals import Recounted, check_boards, check_epochs, check_tallies
 from tanzhang.service.check_transfers import check_transfers
-from tanzhang.service.findings import RESTORE, SHOWN
+from tanzhang.service.findings import RESTORE, SHOWN, Check
 from tanzhang.service.history import History
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.recount import (
@@ -49,6 +46,7 @@ from tanzhang.service.recount import (
     totals_by_batch,
 )
 from tanzhang.stores.book import (
+    EMPTY_HEAD,
     consumption,
     erasure,
     genesis,
@@ -112,27 +110,6 @@ def _subtrees(erased: ErasedLeaves, group: tuple[int, pa.Table]) -> tuple[int, B
     return table.num_rows, subtree_roots(leaves, cores=1), fits
 
 
-@dataclass(slots=True)
-class Check:
-    """One check: what was compared, how many times, what was wrong, and what can no longer be checked (``notes``)."""
-
-    name: str
-    what: str
-    count: int = 0
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON members."""
-        return {
-            "check": self.name,
-            "what": self.what,
-            "count": self.count,
-            "problems": [problem.as_dict() for problem in self.problems],
-            "notes": self.notes,
-        }
-
-
 def verify(home: Home, *, progress: Progress = silent) -> dict[str, Any]:
     """All checks of a home, in the order of the way of an action. ``status`` is ``verified`` or ``failed``."""
     checks: list[Check] = []
@@ -179,18 +156,16 @@ class _Verification:
             self._totals,
             self._postings,
             self._transfers,
-            self._donations,
-            self._benefits,
             self._points,
-            self._mall,
+            *map(self._of_register, REGISTER_CHECKS),
             self._tallies,
             self._boards,
             self._quantities,
             self._once,
             self._grants,
             self._conservation,
+            self._guard,
             self._epochs,
-            self._certificates,
             self._log,
         )
 
@@ -206,6 +181,9 @@ class _Verification:
                 reason = f"{type(error).__name__}: {error}".splitlines()[0]
                 problem = _wrong("check-impossible", f"the check stopped at {reason}", name)
                 yield Check(name, "could not be completed", 0, [problem])
+
+    def _of_register(self, check: Callable[[Home], Check]) -> Callable[[], Check]:
+        return wraps(check)(lambda: check(self.home))
 
     def _pages(self) -> Check:
         return Check("book file", self.book.integrity_check, 1, self.book.check_pages())
@@ -441,26 +419,11 @@ class _Verification:
         what = "transfers between a person's accounts against their links; the log's word for them"
         return Check("transfers", what, *check_transfers(self.home, self.heads))
 
-    def _donations(self) -> Check:
-        """What was given to projects."""
-        what = "gifts against what was moved for them; the log's word for what projects were given"
-        return Check("donations", what, *check_donations(self.home))
-
-    def _benefits(self) -> Check:
-        """What was bought with points besides goods."""
-        what = "uses of benefits against the points that were moved for them; pay-outs against their files"
-        return Check("benefits", what, *check_benefits(self.home))
-
     def _points(self) -> Check:
         """What was awarded, and what accounts hold of it."""
         found = check_points(self.home, self.batches, [row.seq for row in self.sound], self.heads)
         what = "awards computed again from records and rules; lots against runs and moves; the log's word"
         return Check("points", what, found.count, found.problems, found.notes)
-
-    def _mall(self) -> Check:
-        """What was ordered for points."""
-        what = "orders of the mall against stock, codes, moves of points, payments and their own changes"
-        return Check("mall", what, *check_mall(self.home))
 
     def _tallies(self) -> Check:
         """Counts and amounts by day, behaviour, region and partner, on which pages of totals rest."""
@@ -569,7 +532,7 @@ class _Verification:
         return check
 
     def _conservation(self) -> Check:
-        """Every accepted report is in exactly one batch or still open; no record without its report."""
+        """Every accepted report is in exactly one batch, held, or still open; no record without its report."""
         check = Check("nothing lost", "accepted reports against records and open reports")
         consumed: dict[int, int] = {}
         by_batch: dict[int, int] = {}
@@ -584,10 +547,14 @@ class _Verification:
                     _wrong("reports-lost", message, f"{self.book.name}: consumption of batch {row.seq}")
                 )
         through = self.book.settled_through()
-        self._unsettled(check, consumed)
+        held = self.home.guard.held_rows()
+        self._unsettled(check, consumed, held)
+        rows_held = [(number, row) for number, own in held.items() for row in own]
+        numbers, places = (list(each) for each in zip(*rows_held, strict=True)) if rows_held else ([], [])
+        self.con.register("held", pa.table({"n": pa.array(numbers, pa.int32()), "row": pa.array(places, pa.int64())}))
         sound = {row.seq for row in self.sound}
         complete = len(sound) == len(self.batches)
-        sound_files: list[tuple[str, str | None]] = []
+        sound_files: list[tuple[str, str | None, int]] = []
         disposed = 0
         for row in self.submissions:
             if row.file is None:
@@ -599,20 +566,26 @@ class _Verification:
             check.count += row.accepted
             file = f"read_parquet({quote(str(self.home.storage / row.file))})"
             settled = f"close_day <= DATE '{through[row.seq][0]}'" if row.seq in through else "false"
-            ((rows, done),) = self.con.execute(f"SELECT count(*), count(*) FILTER ({settled}) FROM {file}").fetchall()
-            if rows + row.erased != row.accepted or done + row.erased != consumed.get(row.seq, 0):
+            own = f"row IN (SELECT row FROM held WHERE n = {row.seq})" if row.seq in held else "false"
+            ((rows, done, waits),) = self.con.execute(
+                f"SELECT count(*), count(*) FILTER ({settled} AND NOT {own}), count(*) FILTER ({own}) FROM {file}"
+            ).fetchall()
+            gone = row.erased - (len(held.get(row.seq, ())) - waits)  # erased ones that a batch consumed
+            if rows + row.erased != row.accepted or done + gone != consumed.get(row.seq, 0):
                 message = (
-                    f"{row.accepted} accepted, {rows} in the file, {row.erased} erased, {done} due, "
+                    f"{row.accepted} accepted, {rows} in the file, {row.erased} erased, {waits} held, {done} due, "
                     f"{consumed.get(row.seq, 0)} settled"
                 )
                 check.problems.append(_wrong("reports-lost", message, row.file))
-            sound_files.append((str(self.home.storage / row.file), through.get(row.seq, (None,))[0]))
+            sound_files.append((str(self.home.storage / row.file), through.get(row.seq, (None,))[0], row.seq))
         if complete and sound_files and self.sound:
-            self.con.register("until", pa.table([*map(list, zip(*sound_files, strict=True))], ["filename", "last"]))
-            named = ", ".join(quote(name) for name, _ in sound_files)
+            self.con.register(
+                "until", pa.table([*map(list, zip(*sound_files, strict=True))], ["filename", "last", "n"])
+            )
+            named = ", ".join(quote(name) for name, _, _ in sound_files)
             reported = (
                 f"SELECT action_id, count(*) AS n FROM read_parquet([{named}], filename = true, union_by_name = true) "
-                "JOIN until USING (filename) WHERE close_day <= last::DATE GROUP BY 1"
+                "JOIN until USING (filename) ANTI JOIN held USING (n, row) WHERE close_day <= last::DATE GROUP BY 1"
             )
             recorded = "SELECT action_id, count(*) AS n FROM sound GROUP BY 1"
             missing = self.con.execute(
@@ -626,13 +599,10 @@ class _Verification:
             check.notes.append(f"{disposed:,} settled reports were disposed of: records are not held against reports")
         return check
 
-    def _unsettled(self, check: Check, consumed: dict[int, int]) -> None:
+    def _unsettled(self, check: Check, consumed: dict[int, int], held: Mapping[int, tuple[int, ...]]) -> None:
         """What the book keeps of open submissions against what it says was accepted and settled."""
-        counted = {
-            row.seq: row.accepted - consumed.get(row.seq, 0)
-            for row in self.submissions
-            if row.accepted != consumed.get(row.seq, 0)
-        }
+        done = {row.seq: consumed.get(row.seq, 0) + len(held.get(row.seq, ())) for row in self.submissions}
+        counted = {row.seq: row.accepted - done[row.seq] for row in self.submissions if row.accepted != done[row.seq]}
         kept = {row.submission: row.reports for row in self.book.query(sa.select(unsettled))}
         for number in sorted(counted.items() ^ kept.items()):
             check.problems.append(
@@ -644,15 +614,16 @@ class _Verification:
                 )
             )
 
+    def _guard(self) -> Check:
+        """What was held against what the operator decided, and against what batches say was held before them."""
+        said = [_manifest(row).get("book", {}).get("guard_move", EMPTY_HEAD)["rows"] for row in self.batches]
+        return Check("held acts", "holds, decisions and cases; what each batch left out", *check_guard(self.home, said))
+
     def _epochs(self) -> Check:
         """Root, total and cells of every epoch, computed again from postings, secrets and tallies."""
         return Check(
             "epochs", "leaves of every epoch's sum trees, its roots, totals and cells", *check_epochs(self.home)
         )
-
-    def _certificates(self) -> Check:
-        """Certificates: what was signed and by which key, their places, and what was revoked."""
-        return Check("certificates", "keys in the log, signatures, places, revocations", *check_certificates(self.home))
 
     def _log(self) -> Check:
         """The log's own files, and its entries against the book."""
@@ -686,7 +657,11 @@ class _Verification:
             message = f"the book has {len(wanted)} entries, the log {len(published)}"
             check.problems.append(
                 _wrong(
-                    "log-behind-book", message, "log/checkpoint", "run 'tanzhang settle' once; it publishes the rest"
+                    "log-behind-book",
+                    message,
+                    "log/checkpoint",
+                    "run 'tanzhang log publish', or let a worker do it; of a home that was restored, make sure first "
+                    "that nobody has a larger checkpoint (docs/operations.md)",
                 )
             )
         return check

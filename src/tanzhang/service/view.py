@@ -25,11 +25,12 @@ from tanzhang.engine.account_rows import COLUMNS, ROW, Rows, Words, json_of, pla
 from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, date32_of, fixed_bytes
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.reference import Link, settle
+from tanzhang.engine.settle import SAME_REPORT
 from tanzhang.service.by_account import chains, hidden_of, in_memory
 from tanzhang.service.consent_index import ConsentIndex
 from tanzhang.service.history import History, recipes_of
 from tanzhang.service.open_near import OpenIndex, OpenReport, accepted
-from tanzhang.stores.book import batch, consumption, erasure, link, link_file, replacement, submission
+from tanzhang.stores.book import batch, consumption, erasure, guard_move, link, link_file, replacement, submission
 from tanzhang.stores.by_account import UNITS, ByAccount, Run, among, joined
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import record_files
@@ -37,7 +38,7 @@ from tanzhang.stores.storage import parquet_file
 
 AT_ONCE = 20_000
 """Records that no run on disk has yet are sorted when they are asked for, up to so many; more are looked through."""
-_COUNTED = (batch, replacement, submission, link, link_file, consumption, erasure)
+_COUNTED = (batch, replacement, submission, link, link_file, consumption, erasure, guard_move)
 # Asked with every question, so it is not put together by SQLAlchemy each time.
 _VERSION = str(sa.select(*(sa.select(sa.func.max(table.c.seq)).scalar_subquery() for table in _COUNTED)))
 _DAY_US = 86_400_000_000
@@ -106,7 +107,7 @@ class View:
                 recipes_of(home, made._recipes)
             stale = changed & {"link", "link_file", "replacement", "erasure"} or self._links is None
             made._links = ConsentIndex(home) if stale else self._links
-            stale = changed & {"batch", "submission", "consumption", "replacement"}
+            stale = changed & {"batch", "submission", "consumption", "replacement", "guard_move"}
             made._open = self._open
             if stale and (whole or self._open is not None):
                 made._open = (self._open or OpenIndex()).following(home)
@@ -299,9 +300,14 @@ class View:
         found = [
             each
             for each in self._matches(meeting.reference_keys(column).key, {"action_id": {action.bytes}})
-            if each.outcome not in ("repeat", "conflict")
+            if each.outcome not in SAME_REPORT
         ]
         return min(found, key=lambda each: each.place, default=None)
+
+    def about(self, actions: Sequence[uuid.UUID]) -> list[Record]:
+        """The records of references, and of what takes these back, in order; without second reports of a reference."""
+        found = self._with_keys(actions, actions, [])
+        return [record for _, record in sorted(found.items()) if record.outcome not in SAME_REPORT]
 
     def record(self, found: Found) -> Record:
         """The record at a place; not an erased one."""

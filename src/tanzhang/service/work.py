@@ -30,6 +30,7 @@ from tanzhang.service.award import is_due as is_award_due
 from tanzhang.service.benefit_tokens import expire_tokens
 from tanzhang.service.by_account import is_kept, keep
 from tanzhang.service.epoch import close
+from tanzhang.service.guard import look
 from tanzhang.service.log import tidy as tidy_log
 from tanzhang.service.mall import expire as expire_orders
 from tanzhang.service.mall import forget_addresses
@@ -116,6 +117,7 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
         Chore("award", Every(timedelta(seconds=at_once_every_s)), _award, wanted=is_award_due),
         # Five minutes after midnight: what ended on the day before is counted by nobody any more.
         Chore("points", Daily(timedelta(minutes=5)), _expire_points, final=True),
+        Chore("guard", Every(timedelta(hours=1)), _look, wanted=_is_guarded),
         Chore("epoch", Daily(timedelta(minutes=10)), _close_epoch, final=True),
         Chore("publish", Every(timedelta(minutes=1)), _publish),
         Chore("tidy", Daily(timedelta(hours=3, minutes=30)), _tidy, final=True),
@@ -181,6 +183,16 @@ def _award(home: Home, now: datetime) -> Said:
 
 def _expire_points(home: Home, now: datetime) -> Said:
     return expire_due(home, now=now) or None
+
+
+def _is_guarded(home: Home) -> bool:
+    return home.programme.guard is not None
+
+
+def _look(home: Home, now: datetime) -> Said:
+    """Hold what looks wrong before its window closes, so that people are told early; settlement looks again."""
+    said = look(home, now=now)
+    return said if said["looked_at"] else None
 
 
 def _close_epoch(home: Home, now: datetime) -> Said:

@@ -46,6 +46,7 @@ KINDS: Mapping[str, str] = {
     "cases": r"methodologies/[a-z0-9_]+/[a-z]+\.[a-z0-9_]+/v[1-9][0-9]*\.cases\.yaml",
     "methodology": r"methodologies/[a-z0-9_]+/[a-z]+\.[a-z0-9_]+/v[1-9][0-9]*\.yaml",
     "programme": r"programmes/[a-z0-9]+(-[a-z0-9]+)*\.yaml",
+    "guard": r"guard/[a-z0-9_]+\.yaml",
     "grading": r"grades/[a-z0-9_]+\.yaml",
     "badge": r"badges/[a-z0-9_]+\.yaml",
     "points_cases": r"points/[a-z0-9_]+/v[1-9][0-9]*\.cases\.yaml",

@@ -127,6 +127,7 @@ def read_programme(document: Document, known: Iterable[str]) -> Programme:
         badges=tuple(data.get("badges", ())),
         friends=Friends(**data.get("friends", {})),
         points=tuple(data.get("points", ())),
+        guard=data.get("guard"),
     )
 
 

@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pyarrow as pa
 
-from tanzhang.core.action import INPUT_NAMES
+from tanzhang.core.action import INPUT_NAMES, STRAIGHT
 from tanzhang.engine.columns import transposed
 from tanzhang.engine.few import RawRow
 from tanzhang.engine.screen import RAW_COLUMNS, TEXT_COLUMNS
@@ -45,13 +45,14 @@ class _Claim(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     identifier: _Text = None
 
 
-_DATA_TEXTS = ("started_at", "region", "variant", "evidence", "group", "withdraws")
+_DATA_TEXTS = ("started_at", "region", "variant", "evidence", "group", "withdraws", "device", "image_hash")
+_NUMBERS = (STRAIGHT, *INPUT_NAMES)
 _Data = msgspec.defstruct(
     "_Data",
     [
         ("claim", _Claim | None, None),
         *((name, _Text, None) for name in _DATA_TEXTS),
-        *((name, _Input, None) for name in INPUT_NAMES),
+        *((name, _Input, None) for name in _NUMBERS),
     ],
     forbid_unknown_fields=True,
     gc=False,
@@ -71,9 +72,9 @@ class _Event(msgspec.Struct, gc=False):
 
 _ENVELOPE = ("id", "source", "type", "subject", "time")
 _CLAIM = ("issuer", "identifier")
-_MEMBERS = tuple(sorted((*_DATA_TEXTS, "claim", *INPUT_NAMES)))
+_MEMBERS = tuple(sorted((*_DATA_TEXTS, "claim", *_NUMBERS)))
 _NO_CLAIM = (None, None)
-_NO_DATA = (None,) * (1 + len(_DATA_TEXTS) + len(INPUT_NAMES))
+_NO_DATA = (None,) * (1 + len(_DATA_TEXTS) + len(_NUMBERS))
 _NO_OBJECTION = (None, None, None)
 _NOTHING = (None,) * (len(TEXT_COLUMNS) + len(INPUT_NAMES))
 _decode = msgspec.json.Decoder(_Event).decode
@@ -100,13 +101,13 @@ def read_events(events: Iterable[bytes], numbers: Iterable[int]) -> Iterator[Raw
 
 
 def raw_table(rows: Iterable[RawRow]) -> pa.Table:
-    """Raw rows as columns; an input is a column of whole numbers if it holds nothing else, and of texts otherwise."""
+    """Raw rows as columns; a number is a column of whole numbers if it holds nothing else, and of texts otherwise."""
     columns = zip(RAW_COLUMNS, transposed(rows, len(RAW_COLUMNS)), strict=True)
     return pa.table([_column(name, values) for name, values in columns], RAW_COLUMNS)
 
 
 def _column(name: str, values: Sequence[Any]) -> pa.Array:
-    if name not in ("row", *INPUT_NAMES):
+    if name not in ("row", *_NUMBERS):
         return pa.array(values, pa.string())
     try:
         return pa.array(values, pa.int64())
@@ -124,7 +125,7 @@ def _read_quickly(event: bytes) -> RawRow | None:
         return None
     data = found.data
     values: tuple[Any, ...] = _NO_DATA if data is None else _astuple(data)
-    claim, started_at, region, variant, evidence, group, withdraws, *inputs = values
+    claim, started_at, region, variant, evidence, group, withdraws, device, image_hash, *inputs = values
     issuer, identifier = _NO_CLAIM if claim is None else (claim.issuer, claim.identifier)
     texts = (
         found.id,
@@ -140,6 +141,8 @@ def _read_quickly(event: bytes) -> RawRow | None:
         evidence,
         group,
         withdraws,
+        device,
+        image_hash,
     )
     # Each name and each text stands in quotes. More of them than what was read accounts for: there is something else,
     # be it a member that is not known or one that stands twice.
@@ -206,7 +209,7 @@ def _row(event: dict[str, Any]) -> RawRow:
     envelope = [single(event, name, name) for name in _ENVELOPE]
     started_at, region, variant, *rest = [single(data, name, f"data.{name}") for name in _DATA_TEXTS]
     claimed = [single(claim, name, f"data.claim.{name}") for name in _CLAIM]
-    inputs = [single(data, name, f"data.{name}") for name in INPUT_NAMES]
+    inputs = [single(data, name, f"data.{name}") for name in _NUMBERS]
     version = single(event, "specversion", "specversion")
     objection = _shape(wrong) or _version(version) or _strangers(data, claim) or _NO_OBJECTION
     return (*envelope, started_at, region, variant, *claimed, *rest, *inputs, *objection)

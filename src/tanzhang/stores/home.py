@@ -58,6 +58,7 @@ from tanzhang.stores.register.deliveries import Deliveries
 from tanzhang.stores.register.donations import Donations
 from tanzhang.stores.register.epochs import Epochs
 from tanzhang.stores.register.groups import Groups
+from tanzhang.stores.register.guard import GuardRegister
 from tanzhang.stores.register.joinings import Joinings
 from tanzhang.stores.register.mall import Mall
 from tanzhang.stores.register.partners import Partners
@@ -349,6 +350,11 @@ class Home:
     def mall(self) -> Mall:
         """What points can be spent on, and what was ordered."""
         return Mall(self.book)
+
+    @cached_property
+    def guard(self) -> GuardRegister:
+        """What the guard holds, and what was decided of it."""
+        return GuardRegister(self.book)
 
     @cached_property
     def chores(self) -> Chores:

@@ -16,23 +16,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tanzhang.core.action import STRAIGHT
 from tanzhang.stores.records import ROW_GROUP, TableFile, writing_table
 from tanzhang.stores.storage import Place, parquet_file
 
 REPORTS, VERDICTS = "accepted.parquet", "verdicts.csv"
 VERDICT_COLUMNS = ("row", "reference", "verdict", "code", "field", "message", "remedy")
+_GUARDED = ("device", "image", STRAIGHT)  # for the guard alone; settlement never sees them
 _TEXTS = ("partner", "behaviour", "region", "variant", "evidence", "plan")  # few values, many rows
 
 
 @dataclass(frozen=True, slots=True)
 class ReportFile:
-    """A submission's file and the days of closing that are wanted of it: ``after < close_day <= through``."""
+    """A submission's file and the days of closing that are wanted of it: ``after < close_day <= through``.
+
+    ``held`` are its rows that the guard held, which are not wanted whatever was decided of them since.
+    """
 
     path: Place
     submission: int
     received: date
     after: date | None
     through: date | None
+    held: tuple[int, ...] = ()
 
 
 class ReportWriter:
@@ -180,10 +186,15 @@ def _rows(parquet: pq.ParquetFile, file: ReportFile, groups: list[int], names: s
             known = group.column(position).statistics
             if known is None or not known.has_null_count or known.null_count < group.num_rows:
                 empty.discard(name)
-    columns = [name for name in parquet.schema_arrow.names if name not in empty]
+    columns = [name for name in parquet.schema_arrow.names if name not in empty and name not in _GUARDED]
     if names is not None:
-        columns = [name for name in columns if name in names or name == "close_day"]
+        needed = {"close_day", "row"} if file.held else {"close_day"}
+        columns = [name for name in columns if name in names or name in needed]
     table = parquet.read_row_groups(groups, columns=columns)
+    if file.held:
+        table = table.filter(pc.invert(pc.is_in(table["row"], value_set=pa.array(file.held, table["row"].type))))
+        if names is not None and "row" not in names:
+            table = table.drop_columns(["row"])
     if not mixed:
         return table
     inside = [pc.field("close_day") > pa.scalar(file.after)] if file.after is not None else []

@@ -18,9 +18,11 @@ from tanzhang.engine.simulate.model import (
     Activity,
     Channel,
     Cheat,
+    Devices,
     Hours,
     Quantiles,
     Scenario,
+    Script,
     Witness,
 )
 from tanzhang.engine.simulate.plant import ON_TRIPS
@@ -84,6 +86,7 @@ def read_scenario(document: Document) -> Scenario:
         map_app=data["map_app"],
         rates=data["rates"]["per_10000"],
         cheats=_cheats(data),
+        devices=_devices(data.get("devices")),
     )
     _check_hours(note, document, scenario)
     _check_mix(note, document, scenario)
@@ -155,6 +158,22 @@ def _cheats(data: dict[str, Any]) -> tuple[Cheat, ...]:
             beyond=entry.get("beyond"),
         )
         for entry in data["cheats"]["kinds"]
+    )
+
+
+def _devices(data: dict[str, Any] | None) -> Devices | None:
+    if data is None:
+        return None
+    farms, pictures, script = (data[name] for name in ("cheat_farm", "cheat_picture", "cheat_script"))
+    return Devices(
+        home_per_10000=data["home_per_10000"],
+        homes_per_account=data["homes_per_account"],
+        pictures=tuple(data["pictures"]),
+        farm_per_10000=farms["per_10000"],
+        farm_accounts=farms["accounts"],
+        picture_per_10000=pictures["per_10000"],
+        picture_pool=pictures["pool"],
+        script=Script(**script),
     )
 
 

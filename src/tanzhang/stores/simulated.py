@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
 FORMATS = ("parquet", "ndjson", "csv")
 _ROW_GROUP_ROWS = 262_144
-_DATA = ("started_at", "region", "evidence", "group", "withdraws")  # members of an event's data that are texts
+_DATA = (
+    "started_at",
+    "region",
+    "evidence",
+    "group",
+    "withdraws",
+    "device",
+    "image_hash",
+)  # members of an event's data that are texts
 
 
 class Writer(Protocol):

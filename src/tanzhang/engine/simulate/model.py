@@ -93,6 +93,38 @@ class Cheat:
 
 
 @dataclass(frozen=True, slots=True)
+class Script:
+    """A program that reports ``times`` acts of a behaviour a day, every ``every_s`` seconds, all alike."""
+
+    of: str
+    input: str
+    quantity: int
+    takes_s: int
+    times: int
+    every_s: int
+    per_10000: int
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """Devices and pictures: shares of platform accounts in ten-thousandths.
+
+    ``home_per_10000`` use one of the devices of homes, of which there are ``homes_per_account`` times as many as such
+    accounts; behaviours in ``pictures`` are proved by a picture. Farms have ``farm_accounts`` accounts a device;
+    accounts that cheat with pictures have ``picture_pool`` of them together.
+    """
+
+    home_per_10000: int
+    homes_per_account: int
+    pictures: tuple[str, ...]
+    farm_per_10000: int
+    farm_accounts: int
+    picture_per_10000: int
+    picture_pool: int
+    script: Script
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """A season as data. ``prefixes`` are the two letters that a partner's references begin with."""
 
@@ -114,6 +146,7 @@ class Scenario:
     map_app: str
     rates: Mapping[str, int]
     cheats: tuple[Cheat, ...]
+    devices: Devices | None = None
 
     @property
     def partners(self) -> tuple[str, ...]:

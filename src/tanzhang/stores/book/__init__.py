@@ -16,12 +16,14 @@ from tanzhang.stores.book.address import BookAddress
 from tanzhang.stores.book.book import Book, add_plans, add_submission
 from tanzhang.stores.book.schema import (
     CHAINED,
+    EMPTY_HEAD,
     append,
     batch,
     consumption,
     entry,
     erasure,
     genesis,
+    guard_move,
     home,
     is_erased_link,
     leftover,
@@ -44,6 +46,7 @@ from tanzhang.stores.book.schema import (
 
 __all__ = [
     "CHAINED",
+    "EMPTY_HEAD",
     "Book",
     "BookAddress",
     "add_plans",
@@ -54,6 +57,7 @@ __all__ = [
     "entry",
     "erasure",
     "genesis",
+    "guard_move",
     "home",
     "is_erased_link",
     "leftover",

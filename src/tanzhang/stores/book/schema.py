@@ -229,6 +229,20 @@ points_run = _chained(
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("points_run_once", "unit", "kind", "batch", unique=True),
 )
+# What the guard and the operator decided of accepted reports (stores/register/guard.py): ``kind`` hold, release or
+# refuse. ``rows`` are those of the ``submission`` (JSON), ``reports`` how many; ``batches`` how many were settled
+# before. A held report is never settled from its own submission; a released one is, from submission ``released_as``.
+guard_move = _chained(
+    "guard_move",
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("submission", sa.Integer, nullable=False),
+    sa.Column("rows", TEXT, nullable=False),
+    sa.Column("reports", sa.BigInteger, nullable=False),
+    sa.Column("batches", sa.Integer, nullable=False),
+    sa.Column("released_as", sa.Integer),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("guard_move_submission", "submission"),
+)
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
     "seal_key",
@@ -283,6 +297,7 @@ CHAINED: tuple[sa.Table, ...] = (
     points_move,
     points_rules,
     points_run,
+    guard_move,
 )
 APPEND_ONLY = (home, posting, tally, *CHAINED)
 ONLY_ADDED = "append_only"

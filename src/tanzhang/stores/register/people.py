@@ -20,6 +20,7 @@ from tanzhang.stores.register.access import session
 from tanzhang.stores.register.benefits import benefit_use
 from tanzhang.stores.register.certificates import certificate
 from tanzhang.stores.register.groups import forget_members, friends_group, friends_member
+from tanzhang.stores.register.guard import guard_case
 from tanzhang.stores.register.mall import mall_code, mall_order
 
 person = sa.Table(
@@ -142,6 +143,7 @@ SEALED: tuple[tuple[sa.Table, str, str], ...] = (
     (friends_member, "id", "name"),
     (mall_order, "id", "address"),
     (mall_code, "hash", "sealed"),
+    (guard_case, "id", "appeal"),
 )
 """Where sealed texts stand: table, key and column."""
 _SEALED_AT_ONCE = 500

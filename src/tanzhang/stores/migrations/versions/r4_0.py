@@ -288,6 +288,63 @@ def upgrade() -> None:
     )
     op.create_index("friends_member_account", "friends_member", ["account"], unique=False)
     op.create_table(
+        "guard_case",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("submission", sa.Integer(), nullable=False),
+        sa.Column("row", sa.BigInteger(), nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("score", sa.BigInteger(), nullable=False),
+        sa.Column("reasons", TEXT, nullable=False),
+        sa.Column("action", TEXT, nullable=False),
+        sa.Column("child", TEXT, nullable=False),
+        sa.Column("partner", TEXT, nullable=False),
+        sa.Column("behaviour", TEXT, nullable=False),
+        sa.Column("region", TEXT, nullable=False),
+        sa.Column("day", TEXT, nullable=False),
+        sa.Column("ended", TEXT, nullable=False),
+        sa.Column("close_day", TEXT, nullable=False),
+        sa.Column("plan", TEXT, nullable=True),
+        sa.Column("quantified_mg", sa.BigInteger(), nullable=True),
+        sa.Column("withdraws", TEXT, nullable=True),
+        sa.Column("opened_at", TEXT, nullable=False),
+        sa.Column("decided_at", TEXT, nullable=True),
+        sa.Column("decision", TEXT, nullable=True),
+        sa.Column("appeal", TEXT, nullable=True),
+        sa.Column("appealed_at", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("submission", "row"),
+    )
+    op.create_index("guard_case_action", "guard_case", ["action"], unique=False)
+    op.create_index("guard_case_child", "guard_case", ["child"], unique=False)
+    op.create_index("guard_case_state", "guard_case", ["state", "id"], unique=False)
+    op.create_table(
+        "guard_drift",
+        sa.Column("rule", TEXT, nullable=False),
+        sa.Column("partner", TEXT, nullable=False),
+        sa.Column("behaviour", TEXT, nullable=False),
+        sa.Column("day", TEXT, nullable=False),
+        sa.Column("percent", sa.BigInteger(), nullable=False),
+        sa.Column("acts", sa.BigInteger(), nullable=False),
+        sa.Column("mean_mg", sa.BigInteger(), nullable=False),
+        sa.Column("trailing_mean_mg", sa.BigInteger(), nullable=False),
+        sa.Column("found_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("day", "partner", "behaviour", "rule"),
+    )
+    op.create_table(
+        "guard_move",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("submission", sa.Integer(), nullable=False),
+        sa.Column("rows", TEXT, nullable=False),
+        sa.Column("reports", sa.BigInteger(), nullable=False),
+        sa.Column("batches", sa.Integer(), nullable=False),
+        sa.Column("released_as", sa.Integer(), nullable=True),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("guard_move_submission", "guard_move", ["submission"], unique=False)
+    op.create_table(
         "home",
         sa.Column("key", TEXT, nullable=False),
         sa.Column("value", TEXT, nullable=False),
