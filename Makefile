@@ -3,10 +3,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+ROUNDS ?= 10
+SEED ?= $(shell date +%s)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test faults check format bench clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -27,6 +29,12 @@ demo: $(READY) ## Settle a small simulated city day and show it from all sides
 test: $(READY) ## Run all tests
 	@scripts/system_packages.sh
 	$(BIN)/pytest -n auto --dist worksteal
+
+faults: $(READY) ## Kill, cut, fill and set clocks at random for longer: make faults ROUNDS=20 SEED=7
+	@scripts/system_packages.sh
+	TANZHANG_FAULT_ROUNDS=$(ROUNDS) TANZHANG_FAULT_SEED=$(SEED) $(BIN)/pytest -o log_cli=true --timeout 7200 \
+		tests/faults/test_service.py tests/faults/test_lost_database.py tests/faults/test_full_disk.py \
+		tests/faults/test_clocks.py
 
 check: $(READY) ## Format, lint, types, catalogue and the health of the repository
 	$(BIN)/ruff format --check .

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Python: PostgreSQL's programs, Java for Spark, a browser for pages. Does nothing
-# where they are, or where it may not; without them their tests are skipped, and fail on a build server (CI=true).
+# Installs what the tests need beside Python: PostgreSQL's programs, Java for Spark, a browser for pages, Chinese fonts for
+# certificates, a C compiler for clocks that are wrong. Does nothing where they are, or where it may not; without them
+# their tests are skipped, and fail on a build server (CI=true).
 set -euo pipefail
 shopt -s nullglob
 
@@ -14,6 +15,11 @@ fi
 if ! command -v chromium > /dev/null && ! command -v chromium-browser > /dev/null \
     && ! command -v google-chrome > /dev/null; then
     packages+=(chromium fonts-noto-cjk)
+elif [ ! -e /usr/share/fonts/opentype/noto/NotoSerifCJK-Bold.ttc ]; then
+    packages+=(fonts-noto-cjk)
+fi
+if ! command -v cc > /dev/null; then
+    packages+=(gcc libc6-dev)
 fi
 if [ ${#packages[@]} = 0 ]; then
     exit 0

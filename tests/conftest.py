@@ -40,11 +40,24 @@ def in_memory() -> Iterator[Path]:
         yield Path(folder)
 
 
+def need_postgres() -> None:
+    """Skip where PostgreSQL is missing, and fail where all tests must run."""
+    if programs() is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(MISSING)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """A PostgreSQL server of this worker's own; skipped where there is none, a failure where all tests must run."""
-    if programs() is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(MISSING)
+    need_postgres()
+    with running_server(QUICK) as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Server]:
+    """A PostgreSQL server of one test's own, which it may stop."""
+    need_postgres()
     with running_server(QUICK) as server:
         yield server
 

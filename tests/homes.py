@@ -15,12 +15,15 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from tanzhang.core.claim import ACTION, CHILD, identity
+from tanzhang.service.intake import intake
+from tanzhang.service.links import spans_of
 from tanzhang.service.settle import settle
 from tanzhang.service.verify import verify
-from tanzhang.stores.book import batch, manifest_of, posting
+from tanzhang.stores.book import batch, manifest_of, posting, system_account
 from tanzhang.stores.catalogue import shipped_folder
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import all_record_files
+from tanzhang.stores.register.points import points_lot
 from tanzhang.stores.storage import parquet_file
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -192,6 +195,26 @@ def settle_on(home: Home, day: int) -> dict[str, Any]:
     return settle(home, now=on(day))
 
 
+def settle_files(
+    home: Home, files: Iterable[Path], *, partner: str | None = None, through: date | None = None, now: datetime
+) -> dict[str, Any]:
+    """The whole way for some files: take them in, settle what is due, say what became of it."""
+    submissions = [intake(home, file, partner=partner, now=now) for file in files]
+    return {"submissions": submissions, "settlement": settle(home, through=through, now=now)}
+
+
+def partner_totals(home: Home) -> dict[str, dict[str, int]]:
+    """What each partner's users were granted through it, by unit, from its side of the double entry."""
+    booked = {name: home.book.balance(system_account(f"partner:{name}")) for name in home.programme.partners}
+    return {name: {unit: -amount for unit, amount in units.items()} for name, units in booked.items() if units}
+
+
+def children_of(home: Home, con: Any, account: uuid.UUID) -> list[dict[str, Any]]:
+    """The platform accounts linked to an account with the days of consent, from the book and files of links."""
+    found = spans_of(home, con, account=str(account))
+    return [{"child": child, "from": first, "until": last} for child, _, first, last in found]
+
+
 def assert_verified(home: Home) -> None:
     result = verify(home)
     problems = [problem for check in result["checks"] for problem in check["problems"]]
@@ -211,3 +234,11 @@ def as_attacker(home: Path) -> sqlite3.Connection:
         con.execute(f"DROP TRIGGER {name}")
     con.execute("PRAGMA ignore_check_constraints = ON")
     return con
+
+
+def grant_points(home: Home, unit: str, *accounts: uuid.UUID, amount: int, last: str, first: str) -> None:
+    """Points that accounts were given by nobody, from day ``first`` to day ``last``."""
+    same = {"unit": unit, "last_day": last, "first_day": first, "collect_by": "", "ended": 0}
+    rows = [{**same, "account": each.bytes, "granted": amount, "available": amount} for each in accounts]
+    with home.book.transaction() as con:
+        con.execute(points_lot.insert(), rows)

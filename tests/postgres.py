@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,24 @@ def programs() -> Path | None:
 
 
 class Server:
-    """A running server; superuser ``postgres`` needs no password, role ``guarded`` does."""
+    """A server; superuser ``postgres`` needs no password, role ``guarded`` does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, command: Sequence[str | Path], as_user: Mapping[str, Any]) -> None:
         self.folder = folder
         self._made = 0
+        self._command, self._as_user = command, as_user
+
+    def start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, cwd=self.folder, **dict(self._as_user)
+            )
+        _wait_for(self, self._process)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it: by SIGINT whoever is connected is sent away, by SIGQUIT it ends as in a crash."""
+        self._process.send_signal(how)
+        self._process.wait()
 
     def address(self, database: str, schema: str | None = None, user: str = "postgres") -> str:
         named = "" if schema is None else f"&schema={schema}"
@@ -93,18 +106,14 @@ def running_server(settings: Mapping[str, str], *, in_memory: bool = True) -> It
         initdb = [found / "initdb", "-D", folder / "data", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]
         subprocess.run(initdb, check=True, capture_output=True, cwd=folder, **as_user)
         (folder / "data" / "pg_hba.conf").write_text(_LOGIN)
-        with (folder / "log").open("wb") as log:
-            command = [found / "postgres", "-D", folder / "data", "-k", folder, *options]
-            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **as_user)
-        server = Server(folder)
+        server = Server(folder, [found / "postgres", "-D", folder / "data", "-k", folder, *options], as_user)
         try:
-            _wait_for(server, process)
+            server.start()
             with server.connect() as con:
                 con.execute(f"CREATE ROLE guarded LOGIN PASSWORD '{PASSWORD}'")
             yield server
         finally:
-            process.send_signal(signal.SIGINT)  # whoever is connected is sent away, shared memory is given back
-            process.wait()
+            server.stop()  # which gives shared memory back
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

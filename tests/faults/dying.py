@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tanzhang.core.claim import CHILD, identity
+from tanzhang.service.award import award_due
 from tanzhang.service.epoch import close
 from tanzhang.service.erase import erase
 from tanzhang.service.intake import intake
@@ -45,6 +46,8 @@ def act(job: dict[str, Any]) -> None:
     elif job["do"] == "erase":
         home = Home(folder)
         erase(home, [identity(home.identity_key, CHILD, "amap", "anna")], now=now)
+    elif job["do"] == "award":
+        award_due(Home(folder), now=now)
     elif job["do"] == "tidy":
         tidy(Home(folder), now=now)
     else:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tanzhang.stores.home import Home
+from tanzhang.stores.outgoing import PRIVATE_VARIABLE
 
+from ..banks import Bank
 from ..homes import new_home
 from ..postgres import Server
 
@@ -26,3 +28,12 @@ def place(request: pytest.FixtureRequest) -> Callable[[str], str | None]:
 def home(place: Callable[[str], str | None], quick: Path) -> Home:
     """A new home, its book on either database."""
     return new_home(quick / "home", book=place("tests"))
+
+
+@pytest.fixture
+def bank(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bank]:
+    """A bank that this machine may ask."""
+    monkeypatch.setenv(PRIVATE_VARIABLE, "1")
+    made = Bank()
+    yield made
+    made.close()

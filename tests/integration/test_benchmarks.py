@@ -40,6 +40,20 @@ def test_the_benchmark_of_few_rows_takes_every_report_in():
     assert all(spent > 0 for spent in answer["screen_us_a_row"].values())
 
 
+def test_the_benchmark_of_what_if_reads_every_record_twice(tmp_path: Path):
+    code = (
+        "import json, sys; from pathlib import Path; from benchmarks.whatif import run; "
+        "print(json.dumps(run(Path(sys.argv[1]), people=400, actions=600, days=1)))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    points, grams = (answer[each]["total"] for each in ("points", "methodology"))
+    assert answer["points"]["records"] == answer["methodology"]["records"] > 600
+    (energy,) = points["points"].values()
+    assert int(energy["then"]) > int(energy["now"])
+    assert int(grams["granted_mg"]["then"]) > int(grams["granted_mg"]["now"])
+
+
 SEASON = """
 import json, sys
 from pathlib import Path
@@ -100,3 +114,10 @@ def test_the_benchmark_of_sustained_work_completes_what_comes_in() -> None:
     answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     assert answer["completed"] > 0
     assert answer["accepted"] == answer["completed"] + answer["waiting_at_the_end"]
+
+
+def test_the_benchmark_of_redemptions_sells_what_there_is_and_no_more_on_both_databases():
+    command = [sys.executable, "-m", "benchmarks.redemptions", "--orders", "200", "--processes", "1", "--waiting", "50"]
+    answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    for name in ("sqlite", "postgresql"):
+        assert (answer[name]["placed"], answer[name]["refused"]) == (200, 20)

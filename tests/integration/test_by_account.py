@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,22 @@ def test_a_reader_that_looks_through_files_goes_over_to_runs_as_soon_as_there_ar
         time.sleep(0.05)
     assert asked == []
     assert is_kept(home)
+
+
+@pytest.mark.parametrize("ago_s", [10, 600])
+def test_a_process_that_serves_leaves_sorting_to_a_worker_that_is_there(home: Home, quick: Path, ago_s: int) -> None:
+    now = on(9)
+    home.chores.take("publish", "another", now=now - timedelta(seconds=ago_s), lease=timedelta(seconds=1))
+    intake(home, write(quick / "new.ndjson", [box("new", "bob")]), now=on(8))
+    settle_on(home, 9)
+    assert not is_kept(home)
+    bob, reader = account(home, "cainiao", "bob"), Reader(home, sorts=True, now=lambda: now)
+    before = reader.statement(bob)
+    until = time.monotonic() + (30 if ago_s > 60 else 3)
+    while not is_kept(home) and time.monotonic() < until:
+        assert reader.statement(bob) == before
+        time.sleep(0.05)
+    assert is_kept(home) == (ago_s > 60)
 
 
 def test_many_threads_ask_one_reader_while_batches_are_settled_and_sorted(home: Home, quick: Path) -> None:

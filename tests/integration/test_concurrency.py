@@ -13,14 +13,27 @@ import pytest
 
 from tanzhang.core.errors import TanzhangError
 from tanzhang.service import accounts
-from tanzhang.service.accounts import action_named, balances, partner_totals, statement
+from tanzhang.service.accounts import action_named, balances, statement
 from tanzhang.service.intake import intake
 from tanzhang.service.receipt import check_receipt, create_receipt
 from tanzhang.stores import files
 from tanzhang.stores.book import batch
 from tanzhang.stores.home import Home
 
-from ..homes import BOX_MG, account, assert_verified, balance, box, new_home, on, problems, ride, settle_on, write
+from ..homes import (
+    BOX_MG,
+    account,
+    assert_verified,
+    balance,
+    box,
+    new_home,
+    on,
+    partner_totals,
+    problems,
+    ride,
+    settle_on,
+    write,
+)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tanzhang.service.accounts import statement
 from tanzhang.service.erase import erase
 from tanzhang.service.history import History
 from tanzhang.service.intake import intake
-from tanzhang.service.links import children_of, link_child, link_many
+from tanzhang.service.links import link_child, link_many
 from tanzhang.service.receipt import create_receipt
 from tanzhang.service.receive import Receiver, Request
 from tanzhang.service.settle import settle
@@ -37,6 +37,7 @@ from ..homes import (
     assert_verified,
     balance,
     box,
+    children_of,
     new_home,
     on,
     outcome,

@@ -18,10 +18,10 @@ from tanzhang.service.epoch import close, leaves_of
 from tanzhang.service.erase import erase
 from tanzhang.service.intake import intake
 from tanzhang.service.joining import MERGE, first_open_day, join, own_accounts, part
-from tanzhang.service.links import children_of, link_child
+from tanzhang.service.links import link_child
 from tanzhang.stores.book import transfer
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.joinings import joining
+from tanzhang.stores.register.carrying import joining
 
 from ..homes import (
     BOX_MG,
@@ -30,6 +30,7 @@ from ..homes import (
     as_attacker,
     assert_verified,
     box,
+    children_of,
     new_home,
     on,
     outcome,

@@ -18,9 +18,8 @@ import pytest
 from tanzhang.core.action import INPUT_NAMES
 from tanzhang.core.errors import TanzhangError
 from tanzhang.engine.screen import TEXT_COLUMNS
-from tanzhang.service.accounts import balances, partner_totals, statement
+from tanzhang.service.accounts import balances, statement
 from tanzhang.service.intake import intake
-from tanzhang.service.lifecycle import settle_files
 from tanzhang.service.links import link_child
 from tanzhang.service.settle import settle
 from tanzhang.stores.book import submission
@@ -42,9 +41,11 @@ from ..homes import (
     new_home,
     on,
     outcome,
+    partner_totals,
     power,
     records,
     ride,
+    settle_files,
     settle_on,
     withdrawal,
     write,

@@ -12,10 +12,12 @@ import pytest
 from tanzhang.core.claim import CHILD, identity
 from tanzhang.core.errors import TanzhangError
 from tanzhang.engine.kernel import connect
-from tanzhang.service.links import children_of, link_child, link_many, links_relation
+from tanzhang.service.links import link_child, link_many, links_relation
 from tanzhang.service.verify import verify
 from tanzhang.stores.book import link_file
 from tanzhang.stores.home import Home
+
+from ..homes import children_of
 
 NOW = datetime(2025, 6, 1, 2, tzinfo=UTC)
 HEADER = "partner,subject,with_partner,with_subject,valid_from"

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from tanzhang.core.errors import TanzhangError
 from tanzhang.stores.book import points_move
+from tanzhang.stores.book.chains import check_chains
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.points import Lot, Spending, points_lot
+from tanzhang.stores.register.points import Lot, Spending
+
+from ..homes import grant_points
 
 UNIT = "points:test"
 ANNA, BO = uuid.UUID(int=7 << 100), uuid.UUID(int=9 << 100)
@@ -22,9 +25,7 @@ AT = "2026-07-01T04:00:00+00:00"
 
 
 def grant(home: Home, account: uuid.UUID, amount: int, last: str, first: str = "2026-01-01") -> None:
-    row = {"unit": UNIT, "account": account.bytes, "last_day": last, "first_day": first}
-    with home.book.transaction() as con:
-        con.execute(points_lot.insert(), {**row, "granted": amount, "available": amount})
+    grant_points(home, UNIT, account, amount=amount, last=last, first=first)
 
 
 def spend(home: Home, *spendings: Spending, day: date = DAY) -> list[TanzhangError | None]:
@@ -89,7 +90,7 @@ def test_who_has_too_few_spends_nothing_and_others_of_the_group_do(home: Home) -
 def test_moves_are_chained_and_refuse_to_change(home: Home) -> None:
     grant(home, ANNA, 50, "2026-12-31")
     spend(home, *(buying(1, f"o-{number}") for number in range(5)))
-    assert home.book.check_chains()[1] == []
+    assert check_chains(home.book)[1] == []
     with pytest.raises(Exception, match="append-only"), home.book.transaction() as con:  # the driver's own error
         con.execute(points_move.update().values(amount=0))
 

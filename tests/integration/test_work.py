@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from collections.abc import Mapping
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from tanzhang.core.access import Role
-from tanzhang.core.errors import refuse
+from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.service.access import open_session
+from tanzhang.service.by_account import is_kept
 from tanzhang.service.epoch import epochs
 from tanzhang.service.receive import Receiver, Request
 from tanzhang.service.work import SET_FORWARD_S, TRUSTED_AFTER_S, Chore, Clock, Daily, Every, Worker, chores
@@ -72,7 +74,11 @@ def test_a_day_of_work_settles_at_once_then_the_day_then_closes_it(home: Home) -
     early["time"] = "2025-06-05T11:00:00+08:00"
     send(home, early, ride("r1"))
     watch.pass_by(seconds=1)
-    assert results(working.round(home, chores())) == {"settle_at_once": "done"}
+    assert results(working.round(home, chores())) == {
+        "settle_at_once": "done",
+        "by_account": "done",
+    }
+    assert is_kept(home)
     assert outcome(home, box("b1")) == ["granted"]
     assert working.round(home, chores()) == []
     watch.pass_by(hours=12)  # one minute after midnight has come, ten minutes after not
@@ -193,7 +199,7 @@ def test_a_clock_set_forward_closes_no_day_until_it_has_stood_for_a_while(home: 
     send(home, ride("r1"))
     watch.now += timedelta(days=30)
     done = results(working.round(home, chores()))
-    assert set(done) == {"publish", "tidy_log", "forget"}
+    assert set(done) == {"publish", "tidy_log"}
     watch.now -= timedelta(days=30)  # somebody noticed
     watch.pass_by(seconds=2)
     working.round(home, chores())
@@ -240,3 +246,32 @@ def test_once_does_every_chore_whenever_it_would_be_due(home: Home) -> None:
         done = results(worker(home, watch).once())
         assert set(done) == {each.name for each in chores()}
         assert done["settle_at_once"] == wanted
+
+
+def test_a_clock_that_is_ahead_of_the_databases_closes_nothing(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the book is in a file there is no other clock to ask, and it is believed."""
+    watch = Watch(datetime.now(UTC) + timedelta(minutes=2))
+    yesterday = {"time": (watch.now - timedelta(days=1)).astimezone(ZONE).isoformat()}
+    send(home, box("b1") | yesterday, now=watch.now)
+    done = results(worker(home, watch).round(home, chores()))
+    if home.book.moment() is None:
+        assert done["settle_at_once"] == "done"
+        return
+    assert done == dict.fromkeys(("publish", "tidy_log"), "nothing")
+    worker(home, watch).round(home, chores())
+    assert [line.getMessage().partition(":")[0] for line in caplog.records] == 2 * ["clock-ahead"]
+    with pytest.raises(TanzhangError, match="clock-ahead"):
+        worker(home, watch).once()
+    watch.now -= timedelta(minutes=1, seconds=30)  # by so much clocks may differ
+    assert results(worker(home, watch).round(home, chores()))["settle_at_once"] == "done"
+    assert outcome(home, box("b1")) == ["granted"]
+
+
+def test_a_disk_that_is_full_is_said_so(home: Home) -> None:
+    def full(_home: Home, _now: datetime) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "records/00000000/records.parquet")
+
+    todo = (Chore("settle", Every(timedelta(hours=1)), full),)
+    assert results(worker(home, Watch(NOON), *todo).round(home, todo)) == {"settle": "failed"}
+    said = json.loads(home.chores.rows()[0].said)
+    assert (said["code"], said["where"]) == ("file-system", "records/00000000/records.parquet")

@@ -21,12 +21,12 @@ from tanzhang.service import by_account, view
 from tanzhang.service.accounts import read_records
 from tanzhang.service.erase import erase
 from tanzhang.service.intake import intake
-from tanzhang.service.links import children_of, link_child
+from tanzhang.service.links import link_child
 from tanzhang.service.reading import Reader
 from tanzhang.service.settle import decide_pending, open_reports, settle, settled_records
 from tanzhang.stores.home import Home
 
-from ..homes import DAY, Event, account, box, event, local, new_home, on, power, ride, withdrawal, write
+from ..homes import DAY, Event, account, box, children_of, event, local, new_home, on, power, ride, withdrawal, write
 
 EXAMPLES = int(os.environ.get("TANZHANG_EXAMPLES", "12"))
 SUBJECTS = ("anna", "bob", "carl")

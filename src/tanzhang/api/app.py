@@ -24,26 +24,36 @@ from litestar.types.internal_types import PathParameterDefinition
 
 from tanzhang.api import problems
 from tanzhang.api.access import FRAMEWORK_PATH, Recogniser, check_access, check_declared
+from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.logs import start_logging
 from tanzhang.api.observing import Service, watch_service
+from tanzhang.api.orphans import end_with_server
 from tanzhang.api.routes import (
     accounts,
     actions,
+    benefits,
+    certificates,
     consents,
     deliveries,
+    donations,
+    friends,
     guard,
     health,
     keys,
     ledger,
     log,
+    mall,
     me,
+    merchants,
     metrics,
     partners,
+    points,
     privacy,
     public,
     session,
     sign_in,
     staff,
+    trail,
     uploads,
     webhooks,
 )
@@ -54,6 +64,7 @@ from tanzhang.core.access import Caller
 from tanzhang.core.errors import TanzhangError
 from tanzhang.service.reading import Reader
 from tanzhang.service.reception import Reception
+from tanzhang.service.teller import Teller
 from tanzhang.stores.home import ACCESS_VARIABLE, Home
 
 HOME_VARIABLE = "TANZHANG_HOME"
@@ -69,15 +80,23 @@ HANDLERS = [
     *ledger.handlers,
     *session.handlers,
     *staff.handlers,
+    *trail.handlers,
     *webhooks.handlers,
     *sign_in.handlers,
     *me.handlers,
+    *friends.handlers,
     *consents.handlers,
     *privacy.handlers,
     *guard.handlers,
+    *certificates.handlers,
+    *points.handlers,
     *log.handlers,
     *metrics.handlers,
     *public.handlers,
+    *mall.handlers,
+    *merchants.handlers,
+    *donations.handlers,
+    *benefits.handlers,
 ]
 
 
@@ -86,25 +105,28 @@ def create_app(
 ) -> Litestar:
     """The application over a home; ``now`` is the clock, the system's by default, ``also`` are handlers of pages.
 
-    With ``sorts`` what settlement adds is sorted by account in the background, so that reads stay fast.
+    With ``sorts`` what settlement adds is sorted by account in the background where no worker does it, so that reads
+    stay fast.
     """
     clock = now or (lambda: datetime.now(UTC))
-    reader = Reader(home, sorts=sorts)
+    reader = Reader(home, sorts=sorts, now=clock)
 
-    def provide_home() -> Home:
-        return home
-
-    def provide_reader() -> Reader:
-        return reader
-
-    def provide_now() -> datetime:
-        return clock()
-
+    # Each asks for the one before, so that they are called one after the other: Litestar (2.25) makes a group of tasks
+    # of those that it could call at once, which costs more than all of them.
     def provide_caller(request: Request[Any, Any, Any]) -> Caller:
         caller: Caller = request.state.caller
         return caller
 
-    reception, taking_in = Reception(home, clock), TakingIn(home, clock)
+    def provide_now(caller: TheCaller) -> datetime:  # noqa: ARG001
+        return clock()
+
+    def provide_home(now: Now) -> Home:  # noqa: ARG001
+        return home
+
+    def provide_reader(home: TheHome) -> Reader:  # noqa: ARG001
+        return reader
+
+    reception, teller, taking_in = Reception(home, clock), Teller(home, clock), TakingIn(home, clock)
     app = Service(
         # In one router, since the framework wraps a handler twice when a second one of its path is registered after it.
         [Router("/", route_handlers=[*HANDLERS, *also])],
@@ -136,12 +158,13 @@ def create_app(
                 "clock": clock,
                 "recogniser": Recogniser(home, clock),
                 "reception": reception,
+                "teller": teller,
                 "metrics_token": os.environ.get(metrics.TOKEN_VARIABLE) or None,
                 "taking_in": taking_in,
             }
         ),
-        on_startup=[reception.open, taking_in.resume],
-        on_shutdown=[reception.close, taking_in.close],
+        on_startup=[reception.open, teller.open, taking_in.resume],
+        on_shutdown=[reception.close, teller.close, taking_in.close],
     )
     check_declared(app)
     return app
@@ -155,6 +178,7 @@ def _operation_id(_: HTTPRouteHandler, method: Method, path: list[str | PathPara
 
 def home_served() -> Home:
     """The home that the environment names, in a process of a server: logs, metrics and traces begin with it."""
+    end_with_server()
     start_logging()
     start_tracing()
     watch_service()

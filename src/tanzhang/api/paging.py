@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -52,6 +53,14 @@ def text_after(cursor: str | None) -> str:
 def number_after(cursor: str | None) -> int | None:
     """The number that a cursor goes on after; ``cursor-malformed``."""
     return None if cursor is None else int(place_after(cursor, int)[0])
+
+
+def with_offset(moment: datetime | None, name: str) -> datetime | None:
+    """A moment that a query names; ``request-malformed`` if nobody can tell which one it is."""
+    if moment is not None and moment.tzinfo is None:
+        remedy = "end it with Z or +08:00"
+        raise refuse("request-malformed", f"{name} has no offset", where=f"query: {name}", remedy=remedy)
+    return moment
 
 
 def number_named(text: str, what: str) -> int:

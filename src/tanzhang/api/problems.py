@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +17,7 @@ from tanzhang.core.errors import Problem, TanzhangError
 MEDIA_TYPE = "application/problem+json"
 UNPROCESSABLE, INTERNAL = 422, 500
 RETRY_AFTER_S = 2
-"""After how many seconds what was refused for want of room may be tried again."""
+"""After how many seconds what was refused may be tried again, where nobody can say it better."""
 
 STATUS: Mapping[str, int] = {
     "key-unknown": 401,
@@ -55,6 +57,10 @@ STATUS: Mapping[str, int] = {
     "upload-offset": 409,
     "upload-too-long": 413,
     "verdicts-gone": 410,
+    "group-code-unknown": 404,
+    "already-member": 409,
+    "group-full": 409,
+    "too-many-groups": 409,
     "unknown-action": 404,
     "provider-unknown": 404,
     "partner-page-unknown": 404,
@@ -92,6 +98,7 @@ STATUS: Mapping[str, int] = {
     "overloaded": 503,
     "book-unusable": 503,
     "storage-unusable": 503,
+    "file-system": 503,
     "tile-path-invalid": 404,
     "log-file-unknown": 404,
     "log-entry-unknown": 404,
@@ -100,6 +107,41 @@ STATUS: Mapping[str, int] = {
     "unknown-id": 404,
     "guard-case-unknown": 404,
     "guard-case-decided": 409,
+    "unknown-project": 404,
+    "project-closed": 409,
+    "grams-short": 409,
+    "points-short": 409,
+    "reference-taken": 409,
+    "not-sealed": 409,
+    "unknown-benefit": 404,
+    "benefit-closed": 409,
+    "benefit-limit": 409,
+    "benefit-needs": 409,
+    "budget-spent": 409,
+    "token-expired": 410,
+    "certificate-unknown": 404,
+    "certificate-revoked": 409,
+    "too-many-certificates": 429,
+    "issuer-missing": 503,
+    "public-url-missing": 503,
+    "fonts-missing": 503,
+    "unknown-points-programme": 404,
+    "offer-exists": 409,
+    "offer-changed": 412,
+    "unknown-offer": 404,
+    "unknown-picture": 404,
+    "unknown-order": 404,
+    "offer-not-open": 409,
+    "sold-out": 409,
+    "limit-reached": 409,
+    "order-not-cancellable": 409,
+    "order-not-open": 409,
+    "voucher-missing": 409,
+    "voucher-unknown": 404,
+    "voucher-redeemed": 409,
+    "voucher-expired": 410,
+    "voucher-cancelled": 410,
+    "idempotency-key-missing": 400,
     "internal-error": INTERNAL,
 }
 """HTTP status of a code; 422 for every other one: the request was understood and what it says cannot be done."""
@@ -113,6 +155,8 @@ _OF_STATUS = {
     413: ("body-too-large", "send less at once, or use an upload"),
     415: ("media-type-unknown", "use a content type that the OpenAPI document names"),
 }
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+"""What the operating system says of a disk that is full or failing, as against a bug of ours."""
 _log = logger("tanzhang.api")
 
 
@@ -128,7 +172,8 @@ def problem_response(
     status = status or status_of(error.code)
     sent = {"content-type": MEDIA_TYPE, "cache-control": "no-store", **(headers or {})}
     if status in (429, 503):
-        sent.setdefault("Retry-After", str(RETRY_AFTER_S))
+        again_in_s = RETRY_AFTER_S if error.again_in_s is None else max(1, math.ceil(error.again_in_s))
+        sent.setdefault("Retry-After", str(again_in_s))
     if status == 401:
         sent["www-authenticate"] = 'Bearer realm="tanzhang"'
     return Response(msgspec.json.encode(as_problem(error, status)), status_code=status, headers=sent)
@@ -179,7 +224,12 @@ def _place(found: Mapping[str, Any]) -> str:
 
 
 def on_anything(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Answer a bug without telling a stranger about the inside; the log has it all."""
+    """Answer a bug, or a disk that is full, without telling a stranger about the inside; the log has it all."""
     _log.error("request failed", method=request.method, route=request.scope.get("path_template"), exc_info=error)
-    problem = Problem("internal-error", "something went wrong inside", request.url.path, "try again; then report it")
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        remedy = "wait as long as header Retry-After says and send it again"
+        problem = Problem("file-system", "nothing can be written at the moment", request.url.path, remedy)
+    else:
+        remedy = "try again; then report it"
+        problem = Problem("internal-error", "something went wrong inside", request.url.path, remedy)
     return problem_response(TanzhangError(problem))

@@ -1,4 +1,4 @@
-"""Between handlers, which are tasks of an event loop, and the reception, which is a thread."""
+"""Between handlers, which are tasks of an event loop, and reception and teller, which are threads."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _INLINE_BYTES = 1 << 18  # what takes a millisecond to read is read at once, the
 
 
 class Outbox:
-    """Answers on their way from the reception to the tasks that wait for them; the loop is woken once for many."""
+    """Answers on their way from a thread to the tasks that wait for them; the loop is woken once for many."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
-        self._answers: list[tuple[asyncio.Future[Answer], Answer]] = []
+        self._answers: list[tuple[asyncio.Future[Any], Any]] = []
 
-    def put(self, future: asyncio.Future[Answer], answer: Answer) -> None:
+    def put(self, future: asyncio.Future[T], answer: T) -> None:
         """Hand an answer over, from any thread."""
         with self._lock:
             self._answers.append((future, answer))

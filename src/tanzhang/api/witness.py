@@ -18,6 +18,7 @@ from granian.constants import Interfaces
 from litestar import Litestar, Request, Response, get, post
 from litestar.params import FromPath
 
+from tanzhang.api.orphans import end_with_server
 from tanzhang.core.witness import MAX_REQUEST_BYTES, TEXT_TYPE
 from tanzhang.service.witness import add_checkpoint
 from tanzhang.stores.witness_state import WitnessState
@@ -49,6 +50,7 @@ def witness_app(state: WitnessState, now: Callable[[], int] = lambda: int(time.t
 
 def served() -> Litestar:
     """The application of the witness that the environment names: what a server's worker loads."""
+    end_with_server()
     return witness_app(WitnessState.open(Path(os.environ[FOLDER_VARIABLE])))
 
 

@@ -90,6 +90,26 @@ def account_grade(
         answer(as_json, grade_account(opened, own, day_of(f"{month}-01", "--month"), scheme_id=scheme), show.tree)
 
 
+@account_app.command("badges")
+def account_badges(
+    account: Annotated[str, typer.Argument(metavar="ID", help="Account id, or PARTNER:SUBJECT.")],
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """The badges of a person: what each needs, how far they are, since when they have it."""
+    with answering(as_json):
+        from tanzhang.cli import show
+        from tanzhang.service.accounts import account_named
+        from tanzhang.service.badges import badges_of
+        from tanzhang.service.privacy import note_operator
+        from tanzhang.service.reading import Reader
+
+        opened = home_of(home)
+        own = account_named(opened, account)
+        note_operator(opened, own, "account badges", now=now())
+        answer(as_json, badges_of(Reader(opened), own), show.tree)
+
+
 @account_app.command("link")
 def account_link(
     child: Annotated[str, typer.Argument(help="Platform account: id, or PARTNER:SUBJECT.")],

@@ -87,6 +87,15 @@ def home_of(home: Path | None) -> Home:
     return Home(folder_of(home), book_access=book_access())
 
 
+def home_to_close(home: Path | None) -> Home:
+    """The home that was named, for what rests on days being over; ``clock-ahead``."""
+    from tanzhang.service.moments import check_not_ahead
+
+    opened = home_of(home)
+    check_not_ahead(opened, now())
+    return opened
+
+
 def book_access() -> str | None:
     """How the book on PostgreSQL is reached, where that is not in the home: see docs/postgresql.md."""
     from tanzhang.stores.home import ACCESS_VARIABLE

@@ -17,7 +17,9 @@ from typing import Annotated, Any
 import typer
 
 from tanzhang.cli.accounts import account_app
+from tanzhang.cli.benefits import benefits_app
 from tanzhang.cli.catalogue import catalogue_app
+from tanzhang.cli.certificate import certificate_app
 from tanzhang.cli.common import (
     AsJson,
     Day,
@@ -32,25 +34,31 @@ from tanzhang.cli.common import (
     fail,
     folder_of,
     home_of,
+    home_to_close,
     now,
     say,
 )
+from tanzhang.cli.donate import donate_app
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.guard import guard_app
 from tanzhang.cli.key import key_app
 from tanzhang.cli.log import log_app
+from tanzhang.cli.mall import mall_app
 from tanzhang.cli.operations import backup, migrate, restore
 from tanzhang.cli.partner import partner_app
 from tanzhang.cli.people import people_app
+from tanzhang.cli.points import points_app
 from tanzhang.cli.receipts import receipt_app
 from tanzhang.cli.replay import replay
 from tanzhang.cli.serve import serve
 from tanzhang.cli.simulate import simulate
 from tanzhang.cli.staff import staff_app
 from tanzhang.cli.totals import city_app, epoch_app
+from tanzhang.cli.trail import audit
+from tanzhang.cli.whatif import whatif_app
 from tanzhang.cli.witness import witness_app
 from tanzhang.cli.work import work
-from tanzhang.core.errors import Problem, TanzhangError, refuse
+from tanzhang.core.errors import Problem, TanzhangError, file_system_problem, refuse
 
 app = typer.Typer(
     name="tanzhang",
@@ -69,8 +77,14 @@ app.add_typer(city_app, name="city")
 app.add_typer(log_app, name="log")
 app.add_typer(witness_app, name="witness")
 app.add_typer(partner_app, name="partner")
+app.add_typer(mall_app, name="mall")
 app.add_typer(key_app, name="key")
 app.add_typer(staff_app, name="staff")
+app.add_typer(donate_app, name="donate")
+app.add_typer(benefits_app, name="benefits")
+app.add_typer(certificate_app, name="certificate")
+app.add_typer(points_app, name="points")
+app.add_typer(whatif_app, name="whatif")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
@@ -197,6 +211,9 @@ def intake(
     map_: Annotated[Path | None, typer.Option("--map", help="Mapping file for a foreign CSV or Parquet.")] = None,
     partner: Annotated[str | None, typer.Option("--partner", help="Id of the partner who submits.")] = None,
     table: Annotated[list[str] | None, typer.Option("--table", help="NAME=PATH of a mapping's look-up table.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would become of each row; keep nothing.")
+    ] = False,
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -204,19 +221,15 @@ def intake(
     with answering(as_json):
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line
-        from tanzhang.service.intake import intake as service
+        from tanzhang.service import intake as service
 
         opened = home_of(home)
         with progress_line("intake") as progress:
-            result = service(
-                opened,
-                file,
-                partner=partner,
-                mapping=map_,
-                tables=_tables(table or []),
-                now=now(),
-                progress=progress,
-            )
+            asked: dict[str, Any] = {"partner": partner, "mapping": map_, "tables": _tables(table or [])}
+            if dry_run:
+                result, _ = service.check(opened, file, **asked, now=now(), progress=progress)
+            else:
+                result = service.intake(opened, file, **asked, now=now(), progress=progress)
         if result["verdicts"] is not None:
             result["verdicts"] = str(opened.storage / result["verdicts"])
         answer(as_json, result, show.taken_in)
@@ -234,16 +247,18 @@ def settle(
     master: MasterOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide reports whose window has closed, book and seal them."""
+    """Decide what can be decided: book, seal, award points."""
     with answering(as_json), settling_with(engine, master) as chosen:
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line
+        from tanzhang.service.award import award_due
         from tanzhang.service.settle import settle as service
 
-        opened = home_of(home)
+        opened = home_to_close(home)
         day = None if through is None else day_of(through, "--through")
         with progress_line("settle") as progress:
             result = service(opened, through=day, now=now(), progress=progress, engine=chosen)
+            result["points"] = award_due(opened, now=now(), progress=progress)["programmes"]
         answer(as_json, result, show.settled)
 
 
@@ -268,12 +283,12 @@ def tidy(
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove what the retention calendar no longer keeps, and strays."""
+    """Remove what the retention calendar drops, and strays."""
     with answering(as_json):
         from tanzhang.cli import show
         from tanzhang.service.retention import tidy as service
 
-        answer(as_json, service(home_of(home), now=now(), dry_run=dry_run), show.tree)
+        answer(as_json, service(home_to_close(home), now=now(), dry_run=dry_run), show.tree)
 
 
 @app.command()
@@ -301,6 +316,7 @@ app.command()(migrate)
 app.command()(work)
 app.command()(backup)
 app.command()(restore)
+app.command()(audit)
 
 
 def _misused(error: Any) -> Problem:
@@ -311,9 +327,7 @@ def _misused(error: Any) -> Problem:
 
 def _unexpected(error: Exception) -> Problem:
     if isinstance(error, OSError):
-        where = str(error.filename or "file system")
-        remedy = "check the path, its permissions and the free space, then run the same command again"
-        return Problem("file-system", error.strerror or str(error), where, remedy)
+        return file_system_problem(error)
     from tanzhang.stores.storage import refusal_in
 
     refusal = refusal_in(error)

@@ -32,7 +32,12 @@ PASSPHRASE_VARIABLE = "TANZHANG_BACKUP_PASSPHRASE"  # noqa: S105 - the name of a
 
 
 def backup(
-    to: Annotated[Path, typer.Option("--to", help="Folder for the backups of this home, on another disk.")],
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Folder for the backups of this home, on another disk.")
+    ] = None,
+    list_: Annotated[
+        Path | None, typer.Option("--list", help="Only say which backups a folder has, the last one first.")
+    ] = None,
     with_keys: Annotated[
         bool,
         typer.Option("--with-keys", help="Put the secret keys in, locked with a passphrase that is asked for."),
@@ -46,7 +51,14 @@ def backup(
         from tanzhang.cli.progress import progress_line
         from tanzhang.cli.show import tree
         from tanzhang.service.backup import backup as service
+        from tanzhang.service.backup import backups_in
 
+        if list_ is not None and to is None:
+            answer(as_json, {"folder": str(list_), "backups": backups_in(list_)}, tree)
+            return
+        if to is None or list_ is not None:
+            remedy = "give --to FOLDER to make one, or --list FOLDER to see which there are"
+            raise refuse("backup-unnamed", "no folder of backups is named, or two", where="--to", remedy=remedy)
         opened, passphrase = home_of(home), _passphrase(confirm=True) if with_keys else None
         with progress_line("backup") as progress:
             said = service(opened, to, now=now(), passphrase=passphrase, keep=keep, progress=progress)

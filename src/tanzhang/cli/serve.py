@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from multiprocessing import set_start_method
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
 from tanzhang.cli.beside import worker_beside
 from tanzhang.cli.common import HomeOption, answering, folder_of, home_of
+from tanzhang.cli.counters import counters
 
 
 def serve(
@@ -22,14 +22,14 @@ def serve(
         bool, typer.Option("--no-work", help="Start no worker: 'tanzhang work' runs elsewhere, or nothing is settled.")
     ] = False,
 ) -> None:
-    """Serve a home over HTTP until stopped, with a worker beside it."""
+    """Serve a home over HTTP, with a worker beside it."""
     with answering(as_json=False):
         from granian import Granian
-        from granian.constants import Interfaces
+        from granian.constants import Interfaces, Loops
 
         home_of(home)  # what is wrong with it is said here and not by every process
-        with TemporaryDirectory(prefix="tanzhang-metrics-") as counters:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = counters  # looked at when the client is imported
+        with counters() as folder:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # looked at when the client is imported
             from tanzhang.api.app import HOME_VARIABLE
             from tanzhang.api.logs import SERVER_LOGGING
             from tanzhang.web.app import served
@@ -42,6 +42,7 @@ def serve(
                 address=host,
                 port=port,
                 interface=Interfaces.ASGI,
+                loop=Loops.uvloop,
                 factory=True,
                 workers=workers,
                 websockets=False,

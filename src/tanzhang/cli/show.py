@@ -137,7 +137,7 @@ def taken_in(answer: Mapping[str, Any]) -> None:
     """What became of a submission's rows."""
     _console.print(
         f"[bold]{answer['rows']:,} rows: {answer['accepted']:,} accepted, {answer['refused']:,} refused[/bold]"
-        f"  (submission {answer['submission']})"
+        f"  ({'nothing is kept' if answer['submission'] is None else 'submission ' + str(answer['submission'])})"
     )
     if answer["paired"]:
         _console.print(f"  {answer['paired']:,} rows are the other half of a pair")
@@ -165,9 +165,10 @@ def taken_in(answer: Mapping[str, Any]) -> None:
 
 
 def settled(answer: Mapping[str, Any]) -> None:
-    """A settlement."""
+    """A settlement, and the points that were awarded after it."""
     if answer["batch"] is None:
         _console.print(f"Nothing to settle through {answer['through']}: every closed window is settled already.")
+        _awarded(answer)
         return
     _console.print(
         f"[bold]Batch {answer['batch']}: {answer['records']:,} records settled through {answer['through']}[/bold]"
@@ -186,7 +187,15 @@ def settled(answer: Mapping[str, Any]) -> None:
             ),
         ]
     )
+    _awarded(answer)
     _console.print(f"[dim]record root[/dim] {answer['root']}", soft_wrap=True)
+
+
+def _awarded(answer: Mapping[str, Any]) -> None:
+    """What batches that had no points yet were awarded."""
+    for programme, said in answer["points"].items():
+        back = f", {int(said['taken_back']):,} taken back" if said["taken_back"] != "0" else ""
+        _console.print(f"points of {programme}: {int(said['granted']):,} granted{back}")
 
 
 def checked(answer: Mapping[str, Any]) -> None:

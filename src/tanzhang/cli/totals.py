@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tanzhang.cli.common import answer, answering, day_of, home_of, now, vkey_of
+from tanzhang.cli.common import answer, answering, day_of, home_of, home_to_close, now, vkey_of
 
 if TYPE_CHECKING:
     from datetime import date
@@ -37,7 +37,7 @@ def close(
     with answering(as_json):
         from tanzhang.service.epoch import close as service
 
-        opened = home_of(home)
+        opened = home_to_close(home)
         with progress_line("epoch") as progress:
             result = service(opened, _day(day, "--day"), now=now(), progress=progress)
         answer(as_json, {"status": "closed", **result}, show.tree)
@@ -133,6 +133,26 @@ def city_partner(
         opened = home_of(home)
         ledger = partner_ledger(opened, partner, by=_cuts(by), since=_day(since, "--from"), until=_day(until, "--to"))
         answer(as_json, {**ledger, "epoch": _named(latest_epoch(opened))}, show.tree)
+
+
+@city_app.command("grade")
+def city_grade(
+    partner: Annotated[str, typer.Argument(help="Id of the partner.")],
+    month: Annotated[str, typer.Option("--month", help="Calendar month of the acts, YYYY-MM.")],
+    scheme: Annotated[
+        str | None, typer.Option("--scheme", help="Grading scheme of the catalogue (default: the programme's).")
+    ] = None,
+    home: _Home = None,
+    as_json: _AsJson = False,
+) -> None:
+    """The grade of a partner for a month, from what its users were confirmed through it."""
+    from tanzhang.cli import show
+
+    with answering(as_json):
+        from tanzhang.service.grading import grade_partner
+
+        found = grade_partner(home_of(home), partner, day_of(f"{month}-01", "--month"), scheme_id=scheme)
+        answer(as_json, found, show.tree)
 
 
 @city_app.command("ranking")

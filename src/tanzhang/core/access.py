@@ -39,6 +39,10 @@ class Scope(StrEnum):
     """Sign link tokens for its users, and read their state."""
     WEBHOOKS = "webhooks"
     """Register and test webhooks, and read their delivery log."""
+    MALL = "mall"
+    """Take vouchers of the mall that are for the partner, and send its goods."""
+    BENEFITS = "benefits"
+    """Take tokens of benefits that its users show."""
 
 
 @dataclass(frozen=True, slots=True)

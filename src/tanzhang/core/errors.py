@@ -31,12 +31,16 @@ class Problem:
 
 
 class TanzhangError(Exception):
-    """A refusal with one or more problems. Checks collect every problem before they raise."""
+    """A refusal with one or more problems. Checks collect every problem before they raise.
 
-    def __init__(self, problems: Problem | Iterable[Problem]) -> None:
+    ``again_in_s``: after how many seconds the same thing may be done, where that is known.
+    """
+
+    def __init__(self, problems: Problem | Iterable[Problem], *, again_in_s: float | None = None) -> None:
         self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
         if not self.problems:
             raise ValueError("an error without a problem says nothing")
+        self.again_in_s = again_in_s
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
     @property
@@ -45,6 +49,13 @@ class TanzhangError(Exception):
         return self.problems[0].code
 
 
-def refuse(code: str, message: str, *, where: str, remedy: str) -> TanzhangError:
+def refuse(code: str, message: str, *, where: str, remedy: str, again_in_s: float | None = None) -> TanzhangError:
     """Build the error for a single problem; the caller raises it."""
-    return TanzhangError(Problem(code, message, where, remedy))
+    return TanzhangError(Problem(code, message, where, remedy), again_in_s=again_in_s)
+
+
+def file_system_problem(error: OSError) -> Problem:
+    """What the operating system refused to read or write: ``file-system``."""
+    where = str(error.filename or "file system")
+    remedy = "check the path, its permissions and the free space, then run the same command again"
+    return Problem("file-system", error.strerror or str(error), where, remedy)

@@ -65,6 +65,18 @@ class Disclosure:
 
 
 @dataclass(frozen=True, slots=True)
+class Friends:
+    """How large groups of friends are, in how many one person may be, how long a code invites; the defaults are ours.
+
+    A group is meant for people who know each other, and its ranking reads each member's own records.
+    """
+
+    most_members: int = 50
+    most_groups: int = 10
+    invitation_days: int = 7
+
+
+@dataclass(frozen=True, slots=True)
 class Retention:
     """For how many days an operator keeps what only serves checking; None for ever, which is the default.
 
@@ -85,7 +97,8 @@ class Programme:
     """One scheme's rules. ``methodologies`` is in order of preference among equals; ``windows`` in days by family.
 
     ``at_once`` are the families whose acts with an issuer's identifier are settled as soon as they come.
-    ``grading`` names the grading schemes that it uses, ``guard`` its guard (风控); None where nothing is held.
+    ``grading`` names the grading schemes that it uses, ``badges`` the badges that it gives, ``points`` its points
+    programmes, ``guard`` its guard (风控), None where nothing is held.
     ``rehearsal`` marks a programme whose bookings are no claims: only it takes mappings that shift days.
     """
 
@@ -107,6 +120,9 @@ class Programme:
     retention: Retention = Retention()
     at_once: frozenset[str] = frozenset()
     guard: str | None = None
+    badges: tuple[str, ...] = ()
+    friends: Friends = Friends()
+    points: tuple[str, ...] = ()
 
     def window_days(self, family: str, published: int) -> int:
         """The window of an activity family here: the programme's own, else the methodology's."""

@@ -48,7 +48,8 @@ def balances(home: Home, limit: int | None = None) -> tuple[int, list[Balance]]:
         CREATE OR REPLACE TEMP TABLE balance AS
         WITH booked AS (
             SELECT account::UUID AS account, sum(amount) FILTER (unit = 'co2e_mg') AS reduction,
-                sum(amount) FILTER (unit = 'footprint_mg') AS footprint FROM confirmed GROUP BY 1
+                sum(amount) FILTER (unit = 'footprint_mg') AS footprint FROM confirmed
+            WHERE unit IN ('co2e_mg', 'footprint_mg') GROUP BY 1
         ), open AS (
             SELECT account, sum(granted_mg - reversed_mg) FILTER (kind = 'reduction') AS reduction,
                 sum(granted_mg - reversed_mg) FILTER (kind = 'emission') AS footprint FROM preview GROUP BY 1
@@ -66,16 +67,6 @@ def balances(home: Home, limit: int | None = None) -> tuple[int, list[Balance]]:
         f"{'' if limit is None else f'LIMIT {limit}'}"
     ).fetchall()
     return count, [Balance(account, *map(int, amounts)) for account, *amounts in rows]
-
-
-def partner_totals(home: Home) -> dict[str, dict[str, int]]:
-    """What each partner's citizens were granted through it, by unit: its side of the double entry."""
-    totals = {}
-    for name in home.programme.partners:
-        amounts = home.book.balance(system_account(f"partner:{name}"))
-        if amounts:
-            totals[name] = {unit: -amount for unit, amount in amounts.items()}
-    return totals
 
 
 def statement(home: Home, account: uuid.UUID, *, recent: int | None = RECENT) -> dict[str, Any]:

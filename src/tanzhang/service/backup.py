@@ -33,7 +33,7 @@ from tanzhang.stores.sealing import seal, unseal
 from tanzhang.stores.storage import Place, files_under
 from tanzhang.stores.storage import write_durably as write_place
 
-_BULK = ("reports", "records", "links")
+_BULK = ("reports", "records", "links", "pictures")
 # Of folder keys: what is no secret. Everything else there is one.
 _PUBLIC_KEYS = ("log.vkey", "witness.policy", "witness.use", "storage.url")
 _STATE = ("witnesses.json", "signed.checkpoint")
@@ -155,7 +155,7 @@ def _taken_away(home: Home) -> list[str]:
 
 
 def _bulk_files(home: Home) -> Iterator[tuple[Place, str, int]]:
-    """Place, path and size of reports, records and links; unfinished files, whose names start with a dot, are none."""
+    """Place, path and size of reports, records, links and pictures; unfinished files start with a dot and are none."""
     for name in _BULK:
         for path, size in files_under(home.storage / name):
             if not path.name.startswith("."):

@@ -13,6 +13,7 @@ from datetime import date
 from typing import Any
 
 from tanzhang.core.action import DEFAULT_EVIDENCE
+from tanzhang.core.badge import Badge
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.factors import Factor
 from tanzhang.core.formula import decimal_text
@@ -22,6 +23,7 @@ from tanzhang.core.region import check_region
 from tanzhang.service.catalogue_check import CatalogueReport, check_catalogue
 from tanzhang.service.catalogue_numbers import SNAPSHOT, all_rules, snapshot, write_snapshot
 from tanzhang.service.quantify import describe_plan, refusal
+from tanzhang.stores.badges import badge, badge_ids
 from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.grading import grading, grading_ids
 
@@ -148,8 +150,8 @@ def listing(catalogue: Catalogue) -> dict[str, Any]:
 def show(catalogue: Catalogue, identifier: str) -> dict[str, Any]:
     """Everything the catalogue has under an id.
 
-    Members are ``behaviour``, ``factor``, ``methodology``, ``programme``, ``grading`` and ``source``; a behaviour and a
-    factor may share an id. Raises ``unknown-id`` with close matches.
+    Members are ``behaviour``, ``factor``, ``methodology``, ``programme``, ``grading``, ``badge`` and ``source``; a
+    behaviour and a factor may share an id. Raises ``unknown-id`` with close matches.
     """
     found: dict[str, Any] = {}
     if identifier in catalogue.behaviour_names:
@@ -167,6 +169,8 @@ def show(catalogue: Catalogue, identifier: str) -> dict[str, Any]:
         found["programme"] = _programme_entry(catalogue, identifier)
     if identifier in grading_ids(catalogue):
         found["grading"] = _grading_entry(grading(catalogue, identifier))
+    if identifier in badge_ids(catalogue):
+        found["badge"] = _badge_entry(badge(catalogue, identifier))
     if identifier in catalogue.sources:
         found["source"] = _source_entry(catalogue, identifier) | {"cited_by": _citations(catalogue, identifier)}
     if not found:
@@ -176,6 +180,7 @@ def show(catalogue: Catalogue, identifier: str) -> dict[str, Any]:
             *catalogue.methodology_ids(),
             *catalogue.programme_ids(),
             *grading_ids(catalogue),
+            *badge_ids(catalogue),
             *catalogue.sources,
         ]
         raise _unknown_id(identifier, known)
@@ -325,6 +330,20 @@ def _grading_entry(scheme: Scheme) -> dict[str, Any]:
     }
 
 
+def _badge_entry(entry: Badge) -> dict[str, Any]:
+    return {
+        "type": "badge",
+        "id": entry.id,
+        "title": {"en": entry.title, "zh": entry.title_zh},
+        "rule": entry.rule,
+        "needed": str(entry.needed),
+        "among": None if entry.among is None else sorted(entry.among),
+        "status": entry.status,
+        "source": entry.source,
+        "file": entry.where,
+    }
+
+
 def _programme_entry(catalogue: Catalogue, programme_id: str) -> dict[str, Any]:
     programme = catalogue.programme(programme_id)
     return {
@@ -341,6 +360,8 @@ def _programme_entry(catalogue: Catalogue, programme_id: str) -> dict[str, Any]:
         "disclosure": asdict(programme.disclosure),
         "grading": list(programme.grading),
         "guard": programme.guard,
+        "badges": list(programme.badges),
+        "friends": asdict(programme.friends),
         "caps": [
             {
                 "id": entry.cap.id,

@@ -1,7 +1,8 @@
 """The check of a catalogue: every mistake of every file at once, each with file and line, reason and remedy.
 
-Registers (behaviours, sources, factors, ceilings, programmes, grading schemes) are checked in ``catalogue_registers``;
-here are the methodologies, their versions, their worked cases, and the whole. It refuses nothing itself: it reports.
+Registers (behaviours, sources, factors, ceilings, programmes, grading schemes, badges) are checked in
+``catalogue_registers``; here are the methodologies, their versions, their worked cases, and the whole. It refuses
+nothing itself: it reports.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from tanzhang.core.recipe import read_recipe
 from tanzhang.engine.reference import quantify_act
 from tanzhang.engine.sql import compile_condition, compile_mg
 from tanzhang.service.catalogue_numbers import SNAPSHOT, all_rules, cells, most_per_unit, rules_of, snapshot
-from tanzhang.service.catalogue_registers import Ceiling, Registers, explained, factor_id_of, or_near
+from tanzhang.service.catalogue_points import PointsChecks
+from tanzhang.service.catalogue_registers import Ceiling, explained, factor_id_of, or_near
 from tanzhang.stores.catalogue import Catalogue, survey
 from tanzhang.stores.yaml_text import Document
 
@@ -61,7 +63,7 @@ def check_catalogue(catalogue: Catalogue) -> CatalogueReport:
     return _Check(survey(catalogue)).run()
 
 
-class _Check(Registers):
+class _Check(PointsChecks):
     """One run. Each method looks at one kind of thing and notes what is wrong with it."""
 
     def run(self) -> CatalogueReport:
@@ -83,6 +85,9 @@ class _Check(Registers):
             self._grading(relative, document)
         for relative, document in self.found.of_kind("guard"):
             self._guard(relative, document)
+        for relative, document in self.found.of_kind("badge"):
+            self._badge(relative, document)
+        self._points()
         for relative, document in self.found.of_kind("scenario"):
             self._scenario(relative, document)
         self._unused()

@@ -15,10 +15,12 @@ from tanzhang.core.errors import TanzhangError
 from tanzhang.core.factors import Factor, Period
 from tanzhang.core.formula import decimal_text
 from tanzhang.core.methodology import Methodology, ParameterRule, Plan
+from tanzhang.core.points import PointsRule
 from tanzhang.core.recipe import compute, read_recipe
 from tanzhang.core.region import ancestors
 from tanzhang.engine.reference import quantify_act
 from tanzhang.stores.catalogue import Catalogue
+from tanzhang.stores.points_rules import points_ids, points_versions
 
 SNAPSHOT = "snapshot.txt"
 
@@ -112,6 +114,8 @@ def snapshot(catalogue: Catalogue) -> str:
     ]
     for methodology in sorted(catalogue.all_methodologies(), key=lambda m: (m.id, m.version)):
         lines += [_line(cell) for cell in cells(catalogue, methodology)]
+    lines.append("# points | programme | days | rule, cap or campaign | evidence or limit | points")
+    lines += _points_lines(catalogue)
     return "\n".join(lines) + "\n"
 
 
@@ -162,3 +166,34 @@ def most_per_unit(plan: Plan, name: str) -> Fraction | None:
     ends = [(max(low, 1) if n == name else low, high) for n in recipe.input_names for low, high in [recipe.ranges[n]]]
     corners = [dict(zip(recipe.input_names, corner, strict=True)) for corner in product(*ends)]
     return max(compute(recipe, corner).exact / corner[name] for corner in corners)
+
+
+def _points_lines(catalogue: Catalogue) -> Iterator[str]:
+    """What every version of every points programme pays and limits, one line each, for the snapshot."""
+    for points_id in points_ids(catalogue):
+        for programme in points_versions(catalogue, points_id):
+            start = ["points", programme.key, str(programme.valid)]
+            for rule in programme.rules:
+                yield " | ".join([*start, rule.id, _evidence(rule), _pays(rule)])
+            for cap in programme.caps:
+                over = ", ".join(sorted(cap.rules))
+                yield " | ".join([*start, cap.id, f"at most {cap.limit} {cap.counts} per {cap.per}", over])
+            for campaign in programme.campaigns:
+                over = ", ".join(sorted(campaign.rules))
+                yield " | ".join(
+                    [*start, campaign.id, f"{campaign.days} times {decimal_text(campaign.multiplier)}", over]
+                )
+
+
+def _evidence(rule: PointsRule) -> str:
+    return ", ".join(f"{name} {decimal_text(share)}" for name, share in sorted(rule.evidence.items()))
+
+
+def _pays(rule: PointsRule) -> str:
+    parts = []
+    for tier in rule.tiers:
+        part = decimal_text(tier.points)
+        if tier.each:
+            part += f" + {decimal_text(tier.each)} for each {'whole ' if tier.whole else ''}{tier.of}"
+        parts.append(part if rule.measure is None else f"{rule.measure} from {tier.start}: {part}")
+    return "; ".join(parts)

@@ -326,12 +326,35 @@ class Registers:
                 known = [Path(each).stem for each in self.files if kind_of(each) == "grading"]
                 remedy = f"add the file at grades/{scheme}.yaml{or_near(scheme, known)}"
                 self._note("unknown-grading", f"no grading scheme {scheme}", document.where("grading", index), remedy)
-
+        for index, badge in enumerate(document.data.get("badges", [])):
+            if f"badges/{badge}.yaml" not in self.files:
+                known = [Path(each).stem for each in self.files if kind_of(each) == "badge"]
+                remedy = f"add the file at badges/{badge}.yaml{or_near(badge, known)}"
+                self._note("unknown-badge", f"no badge {badge}", document.where("badges", index), remedy)
+        known = sorted({each.split("/")[1] for each in self.files if kind_of(each) == "points"})
+        for index, points in enumerate(programme.points):
+            if points not in known:
+                remedy = f"add the file at points/{points}/v1.yaml{or_near(points, known)}"
+                where = document.where("points", index)
+                self._note("unknown-points-programme", f"no points programme {points}", where, remedy)
         guard = document.data.get("guard")
         if guard is not None and f"guard/{guard}.yaml" not in self.files:
             known = [Path(each).stem for each in self.files if kind_of(each) == "guard"]
             remedy = f"add the file at guard/{guard}.yaml{or_near(guard, known)}"
             self._note("unknown-guard", f"there is no guard {guard}", document.where("guard"), remedy)
+
+    # -- badges
+
+    def _badge(self, relative: str, document: Document) -> None:
+        """What a badge refers to: behaviours, and a source unless it is an example."""
+        data = document.data
+        self._path(document, "id", data["id"], Path(relative).stem)
+        if "source" in data:
+            self._source(data["source"], document.where("source"), f"badge {data['id']}")
+        if "behaviour" in data["rule"]:
+            self._behaviour(data["rule"]["behaviour"], document.where("rule", "behaviour"))
+        for index, behaviour in enumerate(data["rule"].get("among", ())):
+            self._behaviour(behaviour, document.where("rule", "among", index))
 
     # -- guards
 

@@ -17,6 +17,7 @@ from tanzhang.service.epoch_trees import RunningTotals
 from tanzhang.service.findings import RESTORE, SHOWN
 from tanzhang.stores.book import entry, transfer
 from tanzhang.stores.home import Home
+from tanzhang.stores.register.donations import account_of
 from tanzhang.stores.register.joinings import KIND, entry_text
 
 
@@ -62,6 +63,12 @@ def _check_accounts(home: Home, wrong: Callable[[str], None]) -> None:
     found = {(account, unit): int(amount) for account, unit, amount in home.book.query(sums)}
     wanted: dict[tuple[str, str], int] = {}
     carrying = home.joinings.carrying()
+    for row in home.donations.rows():
+        if row.transfer is not None:
+            giver, project = (row.account, -row.amount), (str(account_of(row.project)), row.amount)
+            for account, part in (giver, project):
+                if account:
+                    wanted[account, row.unit] = wanted.get((account, row.unit), 0) + part
     for row in carrying:
         for unit, amount in json.loads(row.flows).items():
             for account, part in ((row.target, int(amount)), (row.source, -int(amount))):
@@ -69,7 +76,7 @@ def _check_accounts(home: Home, wrong: Callable[[str], None]) -> None:
     for account, unit in sorted(found.keys() | wanted.keys()):
         said, right = found.get((account, unit), 0), wanted.get((account, unit), 0)
         if said != right:
-            wrong(f"{unit} of {said} came to account {account}, joinings that stand say {right}")
+            wrong(f"{unit} of {said} came to account {account}, joinings that stand and gifts say {right}")
     sources = pa.array([uuid.UUID(row.source).bytes for row in carrying], pa.binary(IDENTITY_BYTES))
     if not carrying:
         return

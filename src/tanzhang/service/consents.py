@@ -19,18 +19,20 @@ import sqlalchemy as sa
 from tanzhang.core.access import new_token, secret_hash
 from tanzhang.core.claim import CHILD, identity
 from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.service.friends import FRIENDS, PURPOSE, end_membership
 from tanzhang.service.joining import LINK, MERGE, described, join, own_accounts, part
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.outbox import telling
 from tanzhang.service.sign_in import check_return, pseudonym_for, settings_of
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.joinings import joining
+from tanzhang.stores.register.carrying import joining
 from tanzhang.stores.register.people import consent, join_token, link_begun, person, person_identity, place_of
 
-DISPLAY_NAME = "display_name"
+DISPLAY_NAME, CERTIFICATE = "display_name", "certificate"
 PURPOSES = {
     LINK: "book what this platform account earns in the person's account, and count an act once over all platforms",
     DISPLAY_NAME: "show the name instead of a pseudonym on rankings, where everybody can read it",
+    FRIENDS: PURPOSE,
 }
 """What each scope of consent is for, as it is shown and kept with the consent."""
 _NAME_LENGTH = 20
@@ -127,7 +129,7 @@ def link_by_token(
     def also(con: sa.Connection, name: str) -> None:
         _use(con, row, account, name, at)
         begin = con.execute(sa.select(joining.c.valid_from).where(joining.c.id == name)).scalar_one()
-        con.execute(consent.insert(), _consent(account, LINK, row.partner, name, begin, at))
+        con.execute(consent.insert(), new_consent(account, LINK, row.partner, name, begin, at))
         tell(con)
 
     return join(
@@ -284,7 +286,7 @@ def show_name(home: Home, account: str, name: str, *, now: datetime) -> dict[str
     at, day = received_at(now), received_day(home, now).isoformat()
     for row in home.people.rows(consent, account=account, scope=DISPLAY_NAME, revoked_at=None):
         home.people.change(consent, {"revoked_at": at, "valid_until": day}, id=row.id)
-    given = _consent(account, DISPLAY_NAME, None, None, day, at)
+    given = new_consent(account, DISPLAY_NAME, None, None, day, at)
     home.people.add(consent, given)
     home.people.name(account, home.personal_keys.seal(wanted, place_of(person, "display_name", account)), at)
     return _described(given)
@@ -297,10 +299,16 @@ def revoke(home: Home, account: str, name: str, *, now: datetime) -> dict[str, A
         raise refuse("not-found", "there is no such consent", where="path: id", remedy="look at your consents")
     if row.revoked_at is not None:
         raise refuse("consent-revoked", "this consent was taken back before", where="path: id", remedy="nothing to do")
+    at, day = received_at(now), received_day(home, now).isoformat()
     if row.scope == LINK:
         unlink(home, account, row.joining, now=now)
+    elif row.scope == CERTIFICATE:
+        with home.book.transaction() as con:
+            home.certificates.revoke_by_consent(con, name, "its consent was taken back", at)
+            con.execute(consent.update().where(consent.c.id == name).values(revoked_at=at, valid_until=day))
+    elif row.scope == FRIENDS:
+        end_membership(home, name, now=now)
     else:
-        at, day = received_at(now), received_day(home, now).isoformat()
         home.people.change(person, {"display_name": None}, account=row.account)
         home.people.change(consent, {"revoked_at": at, "valid_until": day}, id=name)
     return _described({**home.people.row(consent, id=name)._mapping})  # type: ignore[union-attr]
@@ -324,12 +332,15 @@ class ShownNames(dict[uuid.UUID, str]):
         return self._keys.open(row.display_name, place_of(person, "display_name", account))
 
 
-def _consent(account: str, scope: str, partner: str | None, link: str | None, day: str, at: str) -> dict[str, Any]:
+def new_consent(
+    account: str, scope: str, partner: str | None, link: str | None, day: str, at: str, *, purpose: str | None = None
+) -> dict[str, Any]:
+    """A consent as it is kept; ``purpose`` is that of its scope by default."""
     return {
         "id": secrets.token_hex(12),
         "account": account,
         "scope": scope,
-        "purpose": PURPOSES[scope],
+        "purpose": purpose or PURPOSES[scope],
         "partner": partner,
         "joining": link,
         "valid_from": day,

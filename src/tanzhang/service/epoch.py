@@ -16,6 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import sqlalchemy as sa
 
 from tanzhang.core import sum_tree
 from tanzhang.core.epoch import (
@@ -115,13 +116,13 @@ def _close(home: Home, day: date, before: Epoch | None, progress: Progress) -> t
     progress("sealing", 90, len(everybody.accounts))
     shown = _shown(_accounts_by_cell(home, rows[first:covered]), home.programme.disclosure.least_accounts_in_cell)
     epoch = _epoch(home, day, rows, first, covered, trees, _cells(home, first, covered, shown))
-    index = home.epochs.close(
-        epoch.to_text(),
-        new,
-        own,
-        next_epoch_key(key),
-        lambda con: home.joinings.seal(con, home.programme.id, legs),
-    )
+
+    def before_it(con: sa.Connection) -> None:
+        home.joinings.seal(con, home.programme.id, legs)
+        home.donations.seal(con, home.programme.id)
+        home.points_runs.seal(con, home.programme.id)
+
+    index = home.epochs.close(epoch.to_text(), new, own, next_epoch_key(key), before_it)
     return index, epoch
 
 

@@ -82,6 +82,8 @@ class RunningTotals:
         accounts, units, amounts = [], [], []
         for row in self._home.book.transfer_legs(self._legs, legs, self._batches):
             self._legs = row.seq + 1
+            if row.unit not in self._nobodys:  # grams that were given away are still those of the acts they come from
+                continue
             if row.account == "":
                 self._nobodys[row.unit] += row.amount
                 continue

@@ -42,12 +42,13 @@ from tanzhang.service.epoch import leaves_of
 from tanzhang.service.gather import gather
 from tanzhang.service.history import History, recipes_of
 from tanzhang.service.links import links_relation
+from tanzhang.service.mall import forget as forget_orders
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.outbox import telling
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.recount import erased_totals, plain_sums_sql
 from tanzhang.stores.boards import drop as drop_boards
-from tanzhang.stores.book import append, consumption, is_erased_link, link, replacement, transfer
+from tanzhang.stores.book import append, consumption, is_erased_link, link, points_move, replacement, transfer
 from tanzhang.stores.erased import ErasedLeaves
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import (
@@ -219,7 +220,9 @@ class _Erasing:
             self.home.book.forget_deleted()
         else:
             with self.home.book.transaction() as con:
-                forgotten = self.home.people.forget(con, names) + self.home.guard.forget(con, names)
+                forgotten = self.home.people.forget(con, names) + forget_orders(self.home, con, names, now=self.now)
+                forgotten += self.home.certificates.forget(con, names, received_at(self.now))
+                forgotten += self.home.guard.forget(con, names)
             if forgotten:
                 self.home.book.forget_deleted()
         return {
@@ -232,8 +235,10 @@ class _Erasing:
         }
 
     def _joined(self, accounts: list[str]) -> bool:
-        """Whether anything went from or to these accounts, or would."""
-        return any(self.home.joinings.of_source(each) or self.home.joinings.into(each) for each in accounts)
+        """Whether anything went from or to these accounts, or would, was given away or used, or they have points."""
+        joined = any(self.home.joinings.of_source(each) or self.home.joinings.into(each) for each in accounts)
+        used = self.home.donations.has_of(accounts) or self.home.benefits.has_of(accounts)
+        return joined or used or any(self.home.points.units(uuid.UUID(each)) for each in accounts)
 
     def _forget(
         self,
@@ -244,9 +249,17 @@ class _Erasing:
     ) -> None:
         today = received_day(self.home, self.now).isoformat()
         for number in self.home.joinings.forget(con, persons, received_at(self.now), today):
-            append(con, replacement, self._leg(number))
+            append(con, replacement, self._nameless(transfer, number))
+        accounts = [uuid.UUID(each) for each in persons]
+        for number in self.home.points.forget(con, accounts):
+            append(con, replacement, self._nameless(points_move, number))
+        self.home.points_runs.forget(con, [each.bytes for each in accounts])
+        self.home.donations.forget(con, persons)
+        self.home.benefits.forget(con, persons)
         self.home.people.forget(con, persons)
         self.home.guard.forget(con, persons)
+        forget_orders(self.home, con, persons, now=self.now)
+        self.home.certificates.forget(con, persons, received_at(self.now))
         for partner, records in sorted(self.by_partner.items()):
             telling(self.home, "erased", partner, {"records": str(records)}, now=self.now)(con)
         self.home.deliveries.rewrite(con, answers)
@@ -533,9 +546,9 @@ class _Erasing:
             for child, (count, day) in sorted(found.items())
         ]
 
-    def _leg(self, number: int) -> dict[str, Any]:
-        """That a leg of a transfer says no more whose it was."""
-        said = {"kind": transfer.name, "number": number, "file": None, "file_digest": None}
+    def _nameless(self, table: sa.Table, number: int) -> dict[str, Any]:
+        """That a leg of a transfer, or a move of points, says no more whose it was."""
+        said = {"kind": table.name, "number": number, "file": None, "file_digest": None}
         return {**said, "erased": 1, "totals": None, "recorded_at": self._said_at}
 
     def _replacement(

@@ -16,7 +16,7 @@ from tanzhang.core.errors import refuse
 from tanzhang.service.cursors import cursor_of, place_after
 from tanzhang.service.guard import case_of, shown, shown_with_appeal, why_held
 from tanzhang.service.joining import own_accounts
-from tanzhang.service.links import children_of, spans_of
+from tanzhang.service.links import spans_of
 from tanzhang.service.moments import received_at
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.guard import HELD, REFUSED, RELEASED, guard_case
@@ -35,7 +35,7 @@ def own_held(home: Home, account: uuid.UUID) -> list[dict[str, Any]]:
     own = own_accounts(home, account)
     children = {str(each) for each in own}
     for each in own:
-        children |= {entry["child"] for entry in children_of(home, con, each)}
+        children |= {child for child, *_ in spans_of(home, con, account=str(each))}
     rows = _owned(home, con, own, home.guard.of_children(children, _TOLD))
     return [shown_with_appeal(home, row) for row in reversed(rows)]
 

@@ -11,12 +11,14 @@ import hashlib
 import io
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TextIO
+
+import pyarrow as pa
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.methodology import Plan, canonical_json
@@ -64,28 +66,9 @@ def intake(
     if earlier is not None:
         return _answer(home, earlier)
     con = home.connect()
-    progress("reading", 0, 0)
-    skipped: dict[str, int] = {}
-    paired = 0
-    if foreign is None:
-        raw = read_submission(con, path)
-    else:
-        mapped = apply_mapping(con, path, foreign, dict(tables or {}))
-        raw, skipped, paired = mapped.table, dict(mapped.skipped), mapped.paired
-    ((rows,),) = con.execute(f"SELECT count(*) FROM {raw}").fetchall()
-    progress("checking and quantifying", 20, rows)
     folder = report_folder(home, fingerprint, now)
     with writing_reports(folder / REPORTS, received_day(home, now), home=home.storage) as (reports, file):
-        screened = screen(
-            con,
-            raw,
-            programme=home.programme,
-            partner=partner,
-            identity_key=home.identity_key,
-            now=now,
-            resolve=resolver(home),
-            accept=reports.add,
-        )
+        screened, extra = _screened(home, con, path, partner, foreign, tables or {}, reports.add, now, progress)
         if _stamp(path) != before:
             raise refuse(
                 "file-changed",
@@ -93,10 +76,81 @@ def intake(
                 where=str(path),
                 remedy="send it again when it is complete; nothing of it was taken",
             )
-    progress("writing", 80, rows)
-    extra = {"skipped": skipped, "paired": paired}
+    progress("writing", 80, screened.rows)
     landed = Landed(screened, folder, file.digest, reports.next_close)
     return _land(home, con, landed, path, partner, fingerprint, extra, now)
+
+
+@stepped("check")
+def check(
+    home: Home,
+    path: Path,
+    *,
+    partner: str | None = None,
+    mapping: Path | None = None,
+    tables: Mapping[str, Path] | None = None,
+    now: datetime,
+    progress: Progress = silent,
+) -> tuple[dict[str, Any], bytes]:
+    """What :func:`intake` would answer now, and its verdict file as CSV; nothing is kept.
+
+    Whether the rows came before, and a partner's daily limit, are not looked at. Raises what intake does for a file.
+    """
+    if partner is not None:
+        home.programme.check_partner(partner, "--partner")
+    if not path.is_file():
+        raise missing(path)
+    foreign = None if mapping is None else _allowed(home, load_mapping(mapping))
+    con = home.connect()
+    amounts: dict[str, list[int]] = {}
+
+    def accept(table: pa.Table) -> None:
+        for row in table.group_by("behaviour").aggregate([("quantified_mg", "sum"), ("row", "count")]).to_pylist():
+            sums = amounts.setdefault(row["behaviour"], [0, 0])
+            sums[0] += row["row_count"]
+            sums[1] += int(row["quantified_mg_sum"] or 0)
+
+    screened, extra = _screened(home, con, path, partner, foreign, tables or {}, accept, now, progress)
+    found = [(behaviour, count, str(total)) for behaviour, (count, total) in sorted(amounts.items())]
+    lines = _verdict_csv(con, screened.problems)
+    counts = _counts(screened, _codes(con, screened), extra, found)
+    first = _first_problems(io.TextIOWrapper(io.BytesIO(lines), encoding="utf-8", newline=""))
+    return {"submission": None, **counts, "verdicts": None, "first_problems": first}, lines
+
+
+def _screened(
+    home: Home,
+    con: Any,
+    path: Path,
+    partner: str | None,
+    foreign: ForeignMapping | None,
+    tables: Mapping[str, Path],
+    accept: Callable[[pa.Table], None],
+    now: datetime,
+    progress: Progress,
+) -> tuple[Screened, dict[str, Any]]:
+    """Read a file and look at every row; accepted ones go to ``accept``. The last is what a mapping left out."""
+    progress("reading", 0, 0)
+    skipped: dict[str, int] = {}
+    paired = 0
+    if foreign is None:
+        raw = read_submission(con, path)
+    else:
+        mapped = apply_mapping(con, path, foreign, dict(tables))
+        raw, skipped, paired = mapped.table, dict(mapped.skipped), mapped.paired
+    ((rows,),) = con.execute(f"SELECT count(*) FROM {raw}").fetchall()
+    progress("checking and quantifying", 20, rows)
+    screened = screen(
+        con,
+        raw,
+        programme=home.programme,
+        partner=partner,
+        identity_key=home.identity_key,
+        now=now,
+        resolve=resolver(home),
+        accept=accept,
+    )
+    return screened, {"skipped": skipped, "paired": paired}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,28 +212,14 @@ def _land(
     file = folder / REPORTS
     refused = screened.rows - screened.accepted_rows
     verdicts = folder / VERDICTS
-    codes = dict(
-        con.execute(
-            f"SELECT code, count(DISTINCT row) FROM {screened.problems} GROUP BY code ORDER BY count(*) DESC, code"
-        ).fetchall()
-    )
+    codes = _codes(con, screened)
     lines = _verdict_csv(con, screened.problems)
     write_durably(verdicts, lines, up_to=home.storage)
     amounts = con.execute(
         f"SELECT behaviour, count(*), sum(quantified_mg)::VARCHAR FROM read_parquet({quote(str(file))}) "
         "GROUP BY 1 ORDER BY 1"
     ).fetchall()
-    counts = {
-        "rows": screened.rows,
-        "accepted": screened.accepted_rows,
-        "refused": refused,
-        "refused_by_code": codes,
-        **mapped,
-        "quantified": [
-            {"behaviour": behaviour, "actions": count, "quantified_mg": total} for behaviour, count, total in amounts
-        ],
-        "verdicts": str(verdicts.relative_to(home.storage)),
-    }
+    counts = _counts(screened, codes, mapped, amounts) | {"verdicts": str(verdicts.relative_to(home.storage))}
 
     def row(number: int) -> dict[str, Any]:
         return {
@@ -199,10 +239,34 @@ def _land(
         }
 
     plans = {plan.digest: plan.document for plan in screened.plans.values()}
-    count = counting(home, partner, screened.rows, received_day(home, now))
+    count = counting(home, partner, screened.rows, now)
     kept = home.book.add_submission(fingerprint, row, plans, landed.next_close, count)
     tell_rows(screened.accepted_rows, refused, codes)
     return _answer(home, SimpleNamespace(**kept))
+
+
+def _codes(con: Any, screened: Screened) -> dict[str, int]:
+    """How many refused rows have each code."""
+    query = f"SELECT code, count(DISTINCT row) FROM {screened.problems} GROUP BY code ORDER BY count(*) DESC, code"
+    return dict(con.execute(query).fetchall())
+
+
+def _counts(
+    screened: Screened,
+    codes: Mapping[str, int],
+    mapped: Mapping[str, Any],
+    amounts: Iterable[tuple[str, int, str]],
+) -> dict[str, Any]:
+    return {
+        "rows": screened.rows,
+        "accepted": screened.accepted_rows,
+        "refused": screened.rows - screened.accepted_rows,
+        "refused_by_code": codes,
+        **mapped,
+        "quantified": [
+            {"behaviour": behaviour, "actions": count, "quantified_mg": total} for behaviour, count, total in amounts
+        ],
+    }
 
 
 def _answer(home: Home, row: Any) -> dict[str, Any]:
@@ -216,10 +280,14 @@ def _answer(home: Home, row: Any) -> dict[str, Any]:
     if row.verdicts is None:
         return {**answer, "first_problems": []}
     with io.TextIOWrapper(open_binary(home.storage / answer["verdicts"]), encoding="utf-8", newline="") as file:
-        lines = list(itertools.islice(csv.DictReader(file), _FEW))
+        return {**answer, "first_problems": _first_problems(file)}
+
+
+def _first_problems(file: TextIO) -> list[dict[str, Any]]:
+    """The first lines of a verdict file."""
+    lines = itertools.islice(csv.DictReader(file), _FEW)
     shown = ("reference", "code", "field", "message", "remedy")
-    first = [{"row": int(line["row"])} | {name: line[name] or None for name in shown} for line in lines]
-    return {**answer, "first_problems": first}
+    return [{"row": int(line["row"])} | {name: line[name] or None for name in shown} for line in lines]
 
 
 def _verdict_csv(con: Any, problems: str) -> bytes:

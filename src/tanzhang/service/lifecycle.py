@@ -13,22 +13,3 @@ Read each step beside the core module that holds its rules::
     work       all of this again and again, each at its time
     epoch      the total of a day in the log, and each person's share of it  core/epoch, sum_tree
 """
-
-from __future__ import annotations
-
-from collections.abc import Iterable
-from datetime import date, datetime
-from pathlib import Path
-from typing import Any
-
-from tanzhang.service.intake import intake
-from tanzhang.service.settle import settle
-from tanzhang.stores.home import Home
-
-
-def settle_files(
-    home: Home, files: Iterable[Path], *, partner: str | None = None, through: date | None = None, now: datetime
-) -> dict[str, Any]:
-    """The whole way for some files of our own schema: take them in, settle what is due, say what became of it."""
-    submissions = [intake(home, file, partner=partner, now=now) for file in files]
-    return {"submissions": submissions, "settlement": settle(home, through=through, now=now)}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from datetime import date
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.programme import Partner, Programme
+from tanzhang.service.moments import next_midnight, received_day
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.partners import count_rows
 
@@ -36,27 +37,30 @@ def rows_a_day(programme: Programme, partners: Iterable[str]) -> dict[str, int]:
     return {each.id: each.limits.rows_per_day for each in named if each.limits.rows_per_day is not None}
 
 
-def day_is_full(programme: Programme, partner: str) -> TanzhangError:
-    """The refusal of rows beyond a partner's limit of a day."""
+def day_is_full(programme: Programme, partner: str, now: datetime) -> TanzhangError:
+    """The refusal of rows beyond a partner's limit of a day, which ends at local midnight."""
     limit = programme.partners[partner].limits.rows_per_day
     return refuse(
         "daily-limit-reached",
         f"with these rows {partner} would have sent more than {limit:,} on this day",
         where="body",
         remedy=f"send the rest tomorrow, local day of {programme.time_zone}, or have the operator raise the limit",
+        again_in_s=(next_midnight(programme, now) - now).total_seconds(),
     )
 
 
-def counting(home: Home, partner: str | None, rows: int, day: date) -> Callable[[sa.Connection], None] | None:
+def counting(home: Home, partner: str | None, rows: int, now: datetime) -> Callable[[sa.Connection], None] | None:
     """What counts the rows of a partner's file in the transaction that takes it in, or refuses it; None if nothing."""
     programme = home.programme
     limits = {} if partner is None else rows_a_day(programme, [partner])
     if partner is None or not limits:
         return None
 
+    day = received_day(home, now).isoformat()
+
     def count(con: sa.Connection) -> None:
-        if not count_rows(con, partner, day.isoformat(), rows, limits[partner]):
-            raise day_is_full(programme, partner)
+        if not count_rows(con, partner, day, rows, limits[partner]):
+            raise day_is_full(programme, partner, now)
 
     return count
 
@@ -86,4 +90,5 @@ def _waiting(home: Home, partner: str, what: str, per_s: int, amount: int) -> Ta
         f"{partner} may send {per_s:,} {what} a second",
         where=what,
         remedy=f"send this again in {math.ceil(wait_s)} s",
+        again_in_s=wait_s,
     )

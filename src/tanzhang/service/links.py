@@ -319,9 +319,3 @@ def spans_of(home: Home, con: duckdb.DuckDBPyConnection, *, child: str = "", acc
         [child, account],
     ).fetchall()
     return found
-
-
-def children_of(home: Home, con: duckdb.DuckDBPyConnection, account: uuid.UUID) -> list[dict[str, Any]]:
-    """The platform accounts linked to an account, with the days of consent."""
-    found = spans_of(home, con, account=str(account))
-    return [{"child": child, "from": first, "until": last} for child, _, first, last in found]

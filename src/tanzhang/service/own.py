@@ -14,6 +14,7 @@ from typing import Any
 
 import segno
 
+from tanzhang.core.donation import DONATED
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.record import UNIT_OF_KIND
 from tanzhang.service.export import explained
@@ -27,14 +28,20 @@ MOST_AT_ONCE = MOST
 
 
 def overview(reader: Reader, account: uuid.UUID, *, now: datetime) -> dict[str, Any]:
-    """The account, what it holds by unit, how much of it came from joined accounts, and this month's grade if any."""
+    """The account, what it holds by unit, what of it was given away and what came from joined accounts, and its grade.
+
+    ``available_mg`` is what can still be given; below zero if acts were taken back whose grams had been given away.
+    """
     home = reader.home
     held, transferred = reader.balance(account), home.book.transferred(account)
+    given_mg = transferred.pop(DONATED, 0)  # below zero
     return {
         "account": str(account),
         "programme": home.programme.id,
         "rehearsal": home.programme.rehearsal,
         "held": {unit: str(held.get(unit, 0)) for unit in UNIT_OF_KIND.values()},
+        "donated_mg": str(-given_mg),
+        "available_mg": str(held.get("co2e_mg", 0) + given_mg),
         "transferred": {unit: str(amount) for unit, amount in sorted(transferred.items())},
         "accounts": [str(each) for each in own_accounts(home, account)[1:]],
         "grade": _grade(home, account, now),

@@ -13,6 +13,7 @@ import secrets
 import tempfile
 import uuid
 import zipfile
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,18 @@ from typing import Any
 from tanzhang.core.access import Role, secret_hash
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.engine.personal import KEY_BYTES, PersonalKeys, personal_keys
+from tanzhang.service.benefits import about_uses
+from tanzhang.service.certificates import all_of
 from tanzhang.service.consents import consents, links
 from tanzhang.service.cursors import cursor_of, place_after
+from tanzhang.service.donations import gifts
 from tanzhang.service.erase import erase
 from tanzhang.service.export import export_account
+from tanzhang.service.friends import groups_of
 from tanzhang.service.held import own_held
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.links import spans_of
+from tanzhang.service.mall import own_orders
 from tanzhang.service.moments import received_at
 from tanzhang.service.sign_in import settings_of
 from tanzhang.stores.home import PERSONAL_KEYS, PERSONAL_VARIABLE, Home
@@ -106,8 +112,34 @@ def about(home: Home, account: str) -> dict[str, Any]:
         "consents": consents(home, account),
         "links": links(home, account),
         "held": own_held(home, uuid.UUID(account)),
+        "donations": gifts(home, uuid.UUID(account)),
+        "benefits": about_uses(home, uuid.UUID(account)),
+        "certificates": all_of(home, [str(each) for each in own_accounts(home, uuid.UUID(account))]),
+        "groups": groups_of(home, account),
+        "points": points_kept(home, account),
+        "orders": own_orders(home, own_accounts(home, uuid.UUID(account))),
         "access_log": looks(home, account, limit=1_000)["items"],
     }
+
+
+def points_kept(home: Home, account: str) -> list[dict[str, Any]]:
+    """What is kept of an account's points: lots, every movement, what was used of limits."""
+    own = uuid.UUID(account)
+    units = sorted({*home.points.units(own), *home.points_runs.units()})
+    found = []
+    for unit in units:
+        kept = {
+            "unit": unit,
+            "lots": [asdict(lot) for lot in home.points.lots(unit, own)],
+            "moves": [dict(row._mapping) for row in home.points.moves(unit, own, limit=1_000)],
+            "used": [
+                {**row, "account": account, "period": row["period"].isoformat()}
+                for row in home.points_runs.used(unit, [own.bytes]).to_pylist()
+            ],
+        }
+        if kept["lots"] or kept["moves"] or kept["used"]:
+            found.append(kept)
+    return found
 
 
 # -- sessions -------------------------------------------------------------------------------------------------

@@ -129,7 +129,12 @@ def ranking(
 
 def pseudonym(key: bytes, scope: Scope, account: uuid.UUID) -> str:
     """A name for one person on one board; boards cannot be joined by it."""
-    return "*" + hmac.digest(key, f"tanzhang board {scope.name} ".encode() + account.bytes, "sha256").hex()[:8]
+    return masked(key, f"board {scope.name}", account)
+
+
+def masked(key: bytes, where: str, account: uuid.UUID) -> str:
+    """A name for one person that holds in one place alone."""
+    return "*" + hmac.digest(key, f"tanzhang {where} ".encode() + account.bytes, "sha256").hex()[:8]
 
 
 def current_board(home: Home, scope: Scope) -> Board:

@@ -14,15 +14,17 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 import numpy as np
 
+from tanzhang.core.badge import Done
+from tanzhang.core.donation import DONATED
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.record import ERASED, UNIT_OF_KIND, Record, to_json
 from tanzhang.engine.account_rows import BEHAVIOUR, KIND, OUTCOME, batch_of
-from tanzhang.engine.columns import date32_of
+from tanzhang.engine.columns import IDENTITY_BYTES, date32_of, day_of
 from tanzhang.service.by_account import is_kept, keep
 from tanzhang.service.cursors import cursor_of, malformed, place_after
 from tanzhang.service.view import AccountRecords, Found, Passed, View, version_of
@@ -32,16 +34,25 @@ RECENT = 20
 MOST = 500
 LOOKS_AGAIN_S = 1.0
 """After so long a process looks again whether another one has sorted what it has not."""
+WORKER_SEEN = timedelta(minutes=3)
+"""A worker that did anything within this time is there; one that is idle publishes every minute."""
 _TRIES = 3
+_REDUCES = "reduction"
 Answer = TypeVar("Answer")
 
 
 class Reader:
     """Answers about single accounts and actions of a home."""
 
-    def __init__(self, home: Home, *, sorts: bool = False) -> None:
-        """With ``sorts`` what settlement adds is sorted by account in the background, by one process at a time."""
-        self.home = home
+    def __init__(
+        self, home: Home, *, sorts: bool = False, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        """With ``sorts`` what settlement adds is sorted by account in the background, by one process at a time.
+
+        A worker does that too (:mod:`tanzhang.service.work`); while there is one it is left to it. ``now`` is the clock
+        by which it is seen.
+        """
+        self.home, self._clock = home, now
         self._view = View(home)
         self._sorts = sorts
         self._renewing, self._sorting = threading.Lock(), threading.Lock()
@@ -76,6 +87,18 @@ class Reader:
         wanted = _Wanted(kind, _number(since, -(2**31)), _number(until, 2**31 - 1), _after(cursor), limit)
         return self._asked(lambda view: _page([view.records(each) for each in accounts], wanted))
 
+    def done(self, *accounts: uuid.UUID) -> list[Done]:
+        """Reductions of accounts that were credited and not taken back, by local day and behaviour."""
+        return self._asked(lambda view: _done([view.records(each) for each in accounts]))
+
+    def confirmed_mg(self, accounts: Sequence[uuid.UUID], since: date, until: date) -> list[int]:
+        """Of each account what its reductions of local days ``since`` to ``until`` come to, as boards count them.
+
+        All are of one moment.
+        """
+        first, last = date32_of(since), date32_of(until)
+        return self._asked(lambda view: [_net_mg(view.records(each), first, last) for each in accounts])
+
     def settled(self, action: uuid.UUID) -> Settled | None:
         """The record of an action and where it is; None while it is not settled. ``record-erased``."""
         return self._asked(lambda view: _settled(view, action))
@@ -95,10 +118,27 @@ class Reader:
         """
         return self._asked(lambda view: _settled_place(view, action))
 
+    def provisional(self, account: uuid.UUID) -> list[Record]:
+        """What settling the open reports of an account's platforms now would book in it."""
+        return self._asked(lambda view: _open_records(view, account, view.records(account)))
+
+    def account_records(self, account: uuid.UUID) -> AccountRecords:
+        """The settled records of an account as rows, with their places."""
+        return self._asked(lambda view: view.records(account))
+
     def sort(self) -> None:
         """Sort what settlement added by account and keep it, unless another process is at it."""
         with self._sorting:
             keep(self.home, wait=False)
+            self._sort_again = time.monotonic() + LOOKS_AGAIN_S
+            self._sorted_anew = is_kept(self.home)
+
+    def _sort_unless_worked(self) -> None:
+        """Sort what settlement added, or, while a worker is there to do it, see whether it has."""
+        if not self.home.chores.worker_seen_since(self._clock() - WORKER_SEEN):
+            self.sort()
+            return
+        with self._sorting:
             self._sort_again = time.monotonic() + LOOKS_AGAIN_S
             self._sorted_anew = is_kept(self.home)
 
@@ -126,20 +166,20 @@ class Reader:
             view = self._view
         wanted = self._sorts and not view.is_sorted and self._sort_again < time.monotonic()
         if wanted and not self._sorting.locked():
-            threading.Thread(target=self.sort, name="sort by account", daemon=True).start()
+            threading.Thread(target=self._sort_unless_worked, name="sort by account", daemon=True).start()
         return view
 
 
 def _balance(view: View, account: uuid.UUID) -> dict[str, int]:
     booked, transferred = view.booked(account), view.transferred(account)
-    return {unit: held for unit, amount in booked.items() if (held := amount + transferred.get(unit, 0))}
+    units = [*booked, *(unit for unit in transferred if unit not in booked)]
+    return {unit: held for unit in units if (held := booked.get(unit, 0) + transferred.get(unit, 0))}
 
 
 def _statement(view: View, account: uuid.UUID, recent: int | None) -> dict[str, Any]:
     own = view.records(account)
     children = view.children(account)
-    platforms = {account, *(uuid.UUID(each["child"]) for each in children)}
-    open_records = [each for each in view.provisional(sorted(platforms), own.rows) if each.account == account]
+    open_records = _open_records(view, account, own)
     transferred = view.transferred(account)
     _check_known(own, bool(children or open_records or transferred))
     outcomes: Counter[str] = Counter()
@@ -176,7 +216,8 @@ def _statement(view: View, account: uuid.UUID, recent: int | None) -> dict[str, 
             "reduction_mg": str(provisional["reduction"]),
             "footprint_mg": str(provisional["emission"]),
         },
-        **({"transferred": _said_of(transferred)} if transferred else {}),
+        **({"transferred": _said_of(transferred)} if transferred.keys() - {DONATED} else {}),
+        **({"donated": {"reduction_mg": str(given)}} if (given := -transferred.get(DONATED, 0)) else {}),
         **({"erased": erased} if erased else {}),
         "by_behaviour": [
             {"kind": kind, "behaviour": behaviour, "records": count, "mg": str(amount)}
@@ -187,6 +228,11 @@ def _statement(view: View, account: uuid.UUID, recent: int | None) -> dict[str, 
         "latest": own.json(own.newest_first()[:recent]),
         "open": [to_json(record) for record in open_records[:recent]],
     }
+
+
+def _open_records(view: View, account: uuid.UUID, own: AccountRecords) -> list[Record]:
+    platforms = {account, *(uuid.UUID(each["child"]) for each in view.children(account))}
+    return [each for each in view.provisional(sorted(platforms), own.rows) if each.account == account]
 
 
 def _said_of(transferred: Mapping[str, int]) -> dict[str, str]:
@@ -228,6 +274,36 @@ def _summed(own: AccountRecords) -> list[tuple[str, str, str, int, int]]:
         (texts[KIND] or "", texts[BEHAVIOUR] or "", texts[OUTCOME] or "", count, amount)
         for texts, count, amount in zip(said, counts, amounts.tolist(), strict=True)
     ]
+
+
+def _reductions(own: AccountRecords) -> Any:
+    """The rows of an account that are of kind reduction."""
+    numbers = [number for number in np.unique(own.rows["texts"]).tolist() if own.words.known[number][KIND] == _REDUCES]
+    return own.rows[np.isin(own.rows["texts"], numbers)]
+
+
+def _net_mg(own: AccountRecords, first: int, last: int) -> int:
+    rows = _reductions(own)
+    rows = rows[(rows["day"] >= first) & (rows["day"] <= last)]
+    return int(rows["granted_mg"].sum()) - int(rows["reversed_mg"].sum())
+
+
+def _done(accounts: Sequence[AccountRecords]) -> list[Done]:
+    totals: dict[tuple[int, str], list[int]] = {}
+    for own in accounts:
+        rows = _reductions(own)
+        taken = _comparable(rows["withdraws"][rows["reversed_mg"] > 0])
+        kept = rows[(rows["granted_mg"] > 0) & ~np.isin(_comparable(rows["action_id"]), taken)]
+        for day, number, mg in kept[["day", "texts", "granted_mg"]].tolist():
+            total = totals.setdefault((day, own.words.known[number][BEHAVIOUR] or ""), [0, 0])
+            total[0] += 1
+            total[1] += mg
+    return [Done(day_of(day), behaviour, *total) for (day, behaviour), total in sorted(totals.items())]
+
+
+def _comparable(identities: Any) -> Any:
+    """Identities as numpy compares them."""
+    return np.ascontiguousarray(identities).view(f"S{IDENTITY_BYTES}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from tanzhang.core.record import ERASED, UNIT_OF_KIND, salt, to_json
 from tanzhang.core.tlog_proof import TlogProof
 from tanzhang.engine.columns import fixed_bytes, said
 from tanzhang.engine.leaves import leaf_hashes
-from tanzhang.engine.signing import CosignatureVerifier, verifier_of
+from tanzhang.engine.signing import CosignatureVerifier, NoteVerifier, verifier_of
 from tanzhang.service.reading import Reader
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import erased_leaves, read_span, record_files
@@ -59,22 +60,35 @@ def check_receipt(data: bytes, vkey: str | None = None, policy: Policy | None = 
 
     Without a ``vkey`` the policy has to list the log: ``log-not-in-policy``.
     """
+    log = trusted_log(vkey, policy, lambda: origin_of(data), where="receipt verify")
+    witnesses = () if policy is None else [CosignatureVerifier(each.key) for each in policy.witnesses.values()]
+    return describe(verify_receipt(data, log, policy=policy, witnesses=witnesses))
+
+
+def trusted_log(vkey: str | None, policy: Policy | None, origin: Callable[[], str], *, where: str) -> NoteVerifier:
+    """The verifier of the log that somebody trusts, by its key or by a policy that lists it.
+
+    ``origin`` is the log that a proof names, asked for only without a key. ``usage``, ``log-not-in-policy``.
+    """
     if vkey is None:
         if policy is None:
             raise refuse(
                 "usage",
                 "neither a key nor a policy is given",
-                where="receipt verify",
+                where=where,
                 remedy="give the log's public key with --key, or a policy that lists the log with --policy",
             )
-        origin = parse_note(TlogProof.parse(data).checkpoint).text.partition("\n")[0]
-        vkey = policy.log_of(origin).key.to_text()
+        vkey = policy.log_of(origin()).key.to_text()
     elif policy is not None and policy.logs:
         key = VerifierKey.parse(vkey)
         if key not in {log.key for log in policy.logs}:
             policy.log_of(f"{key.name}+{key.key_id.hex()}")  # refuses
-    witnesses = () if policy is None else [CosignatureVerifier(each.key) for each in policy.witnesses.values()]
-    return describe(verify_receipt(data, verifier_of(vkey), policy=policy, witnesses=witnesses))
+    return verifier_of(vkey)
+
+
+def origin_of(proof: bytes) -> str:
+    """The log that a ``.tlog-proof`` names, unproved."""
+    return parse_note(TlogProof.parse(proof).checkpoint).text.partition("\n")[0]
 
 
 def describe(verified: Verified) -> dict[str, Any]:

@@ -146,7 +146,7 @@ class Receiver:
             elif isinstance(other, Repeat):
                 answers[place] = _repeat(requests[place], other.request_digest, other.answer)
             else:
-                answers[place] = Answer(error=day_is_full(self._programme, each.partner))
+                answers[place] = Answer(error=day_is_full(self._programme, each.partner, now))
         for place, request in enumerate(requests):  # one that came twice in this very group
             if answers[place] is None and request.key is not None:
                 first = seen[request.partner, request.key]

@@ -122,7 +122,7 @@ def _named(home: Home) -> set[str]:
         names: Sequence[str] = [file.path.name for file in record_files(home.storage, row)]
         names = [*names, row.records_file, SUBTREES, *([leaves[0].name] if leaves else [])]
         found |= {f"{row.folder}/{name}" for name in names}
-    return found
+    return found | home.points_runs.files()
 
 
 def _sizes(home: Home, folder: str) -> list[tuple[Any, int]]:

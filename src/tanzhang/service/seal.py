@@ -140,6 +140,7 @@ def commit(
         tell(con)
         home.joinings.follow(con, postings, received_at(now))
         home.joinings.seal(con, home.programme.id)
+        home.donations.seal(con, home.programme.id)
 
     home.book.commit_batch(batch_row, opened.number, consumed, postings, tally, following, opened.heads, also=also)
     home.publish()

@@ -69,7 +69,7 @@ def begin_oidc(home: Home, name: str, address: str, *, return_to: str = "/", now
     most, since = settings_of(home).most_begun_per_address_an_hour, received_at(now - _HOUR)
     over = home.people.allowed([(_address(home, "begun", address), most, since)], received_at(now))
     if over is not None:
-        raise _too_many(over)
+        raise _too_many(*over)
     state, kept, nonce, verifier = (new_token() for _ in range(4))
     url = issuer.begin(redirect, state=state, nonce=nonce, verifier=verifier)
     row = {
@@ -160,7 +160,7 @@ def send_code(home: Home, phone: str, address: str, *, now: datetime) -> dict[st
         at,
     )
     if over is not None:
-        raise _too_many(over)
+        raise _too_many(*over)
     code = f"{secrets.randbelow(10**_DIGITS):0{_DIGITS}}"
     lasts = timedelta(seconds=rules.lasts_s)
     home.people.keep_code(
@@ -190,8 +190,10 @@ def check_code(home: Home, phone: str, code: str, address: str, *, account: str 
     name = _phone_hash(home, number)
     _check_lock(home, rules, name, now)
     from_here = _address(home, "wrong", address)
-    if home.people.counted(from_here, received_at(now - _HOUR)) >= rules.most_per_address_an_hour:
-        raise _too_many(from_here)
+    since = received_at(now - _HOUR)
+    first = home.people.filled_at(from_here, rules.most_per_address_an_hour, since)
+    if first is not None:
+        raise _too_many(from_here, since, first)
     at = received_at(now)
     if home.people.try_code(name, _code_hash(home, name, code), at) != "right":
         far = received_at(now - _DAY)
@@ -214,20 +216,32 @@ def _phone_rules(home: Home) -> Phone:
 
 
 def _check_lock(home: Home, rules: Phone, name: str, now: datetime) -> None:
-    if home.people.counted(f"wrong:{name}", received_at(now - _DAY)) >= rules.wrong_before_lock:
+    since = received_at(now - _DAY)
+    first = home.people.filled_at(f"wrong:{name}", rules.wrong_before_lock, since)
+    if first is not None:
         raise refuse(
             "locked-out",
             "too many wrong codes were given for this number",
             where="phone",
             remedy="wait a day, or sign in another way",
+            again_in_s=_passes_in_s(since, first),
         )
 
 
-def _too_many(bucket: str) -> TanzhangError:
+def _too_many(bucket: str, since: str, first: str) -> TanzhangError:
     what = "this address" if bucket.startswith("address") else "this number"
     return refuse(
-        "too-many-requests", f"too often for {what}", where="sign-in", remedy="wait for a while, then try again"
+        "too-many-requests",
+        f"too often for {what}",
+        where="sign-in",
+        remedy="wait for a while, then try again",
+        again_in_s=_passes_in_s(since, first),
     )
+
+
+def _passes_in_s(since: str, first: str) -> float:
+    """In how many seconds a moment will be as far back as ``since`` is now."""
+    return (datetime.fromisoformat(first) - datetime.fromisoformat(since)).total_seconds()
 
 
 def _phone_hash(home: Home, number: str) -> str:

@@ -25,9 +25,10 @@ from tanzhang.service.secrets import derived_secret
 from tanzhang.stores.home import Home
 
 STAFF_ROLES = (Role.ENTERPRISE, Role.CITY, Role.AUDITOR, Role.OPERATOR)
-OWNER, ANALYST = "owner", "analyst"
-POSITIONS = (OWNER, ANALYST)
-"""Of an enterprise: an owner also invites, issues keys and registers webhooks; an analyst reads."""
+OWNER, ANALYST, MERCHANT = "owner", "analyst", "merchant"
+POSITIONS = (OWNER, ANALYST, MERCHANT)
+"""Of an enterprise: an owner also invites, issues keys and registers webhooks; an analyst reads; a merchant takes
+vouchers and sends goods, as an owner may."""
 INVITATION_LASTS = timedelta(days=7)
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 256
 FREE_FAILURES, FIRST_LOCK, LONGEST_LOCK = 5, timedelta(seconds=30), timedelta(hours=1)
@@ -128,7 +129,13 @@ def sign_in(
     """
     wait_s = home.rates.wait_s(("signing in", address), 1, time.monotonic())
     if wait_s > 0:
-        raise refuse("too-many-requests", "too many attempts", where="sign-in", remedy="wait some seconds")
+        raise refuse(
+            "too-many-requests",
+            "too many attempts",
+            where="sign-in",
+            remedy="wait some seconds",
+            again_in_s=wait_s,
+        )
     row = home.staff.by_name(name.strip().lower())
     usable = row is not None and row.password_hash is not None and row.disabled_at is None
     if row is not None and row.locked_until is not None and row.locked_until > received_at(now):
@@ -137,6 +144,7 @@ def sign_in(
             f"after {row.failures} failures this name is locked until {row.locked_until}",
             where="sign-in",
             remedy="wait; or ask the operator for a new invitation",
+            again_in_s=(datetime.fromisoformat(row.locked_until) - now).total_seconds(),
         )
     right = _is_right(row.password_hash if row is not None and usable else _nobodys_hash(), password)
     if row is None or not usable:

@@ -21,12 +21,13 @@ from typing import Any, BinaryIO
 import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
-from tanzhang.service.intake import intake
+from tanzhang.service.intake import check, intake
 from tanzhang.service.moments import received_at
 from tanzhang.stores.bodies import BATCH_TYPES, CSV_TYPE, NDJSON_TYPE, PARQUET_TYPE, unknown_type
 from tanzhang.stores.book import submission
+from tanzhang.stores.files import write_durably
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.uploads import DONE, RECEIVING, REFUSED, TAKING_IN
+from tanzhang.stores.register.uploads import CHECKED, DONE, RECEIVING, REFUSED, TAKING_IN
 from tanzhang.stores.storage import Place
 
 MOST_UNFINISHED = 10
@@ -53,9 +54,10 @@ def begin(
     sha256: str,
     content_type: str,
     content_encoding: str | None = None,
+    dry_run: bool = False,
     now: datetime,
 ) -> dict[str, Any]:
-    """Begin an upload; its state, whose ``id`` the pieces are sent to.
+    """Begin an upload; its state, whose ``id`` the pieces are sent to. With ``dry_run`` it will be checked alone.
 
     Raises ``media-type-unknown``, ``upload-digest-malformed``, ``upload-size``, ``too-many-uploads`` and
     ``overloaded`` where the disk has no room for it.
@@ -88,6 +90,7 @@ def begin(
             f"{partner} has {count} unfinished uploads of {bytes_begun:,} bytes",
             where="uploads",
             remedy="finish or delete one of them; GET /v1/uploads lists them",
+            again_in_s=_expires_in_s(home, partner, now),
         )
     if shutil.disk_usage(home.folder).free < size + _SPARE_BYTES:
         raise refuse("overloaded", "there is no room for this file now", where="uploads", remedy="try again later")
@@ -101,6 +104,7 @@ def begin(
         "sha256": digest,
         "received": 0,
         "state": RECEIVING,
+        "dry_run": dry_run,
         "created_at": at,
         "changed_at": at,
     }
@@ -213,7 +217,11 @@ def take_in(home: Home, name: str, *, now: datetime) -> None:
 def _take_in(home: Home, row: Any, now: datetime) -> None:
     path = home.uploads.path(row)
     try:
-        counts = intake(home, path, partner=row.partner, now=now)
+        if row.dry_run:
+            counts, lines = check(home, path, partner=row.partner, now=now)
+            write_durably(home.uploads.verdicts(row), lines)
+        else:
+            counts = intake(home, path, partner=row.partner, now=now)
     except TanzhangError as error:
         if error.code in _OURS:
             raise
@@ -224,8 +232,9 @@ def _take_in(home: Home, row: Any, now: datetime) -> None:
         home.uploads.change(row, received_at(now), state=REFUSED, answer=json.dumps({"problems": problems}))
     else:
         kept = {each: counts[each] for each in ("rows", "accepted", "refused", "refused_by_code", "quantified")}
+        state = CHECKED if row.dry_run else DONE
         number = counts["submission"]
-        home.uploads.change(row, received_at(now), state=DONE, submission=number, answer=json.dumps(kept))
+        home.uploads.change(row, received_at(now), state=state, submission=number, answer=json.dumps(kept))
     home.uploads.clear(row)
 
 
@@ -263,9 +272,12 @@ def cancel(home: Home, partner: str, name: str) -> None:
 
 
 def expire(home: Home, *, now: datetime) -> int:
-    """Forget unfinished uploads to which nothing was added for a day, and files that none needs; returns how many."""
+    """Forget uploads that nothing happened to for a day, unfinished or only checked, and files that none needs.
+
+    Returns how many uploads.
+    """
     before, count = received_at(now - LASTS), 0
-    for row in home.uploads.in_state(RECEIVING):
+    for row in (*home.uploads.in_state(RECEIVING), *home.uploads.in_state(CHECKED)):
         if row.changed_at < before:
             count += home.uploads.remove(row)
     for path in home.uploads.stray_files():
@@ -275,11 +287,14 @@ def expire(home: Home, *, now: datetime) -> int:
 
 
 def verdict_file(home: Home, partner: str, name: str) -> tuple[Place, str]:
-    """The file with a line for each mistake of an upload that was taken in, and its SHA-256.
+    """The file with a line for each mistake of an upload that was taken in or checked, and its SHA-256.
 
     Raises ``unknown-upload``, ``upload-not-taken-in`` and, where the programme no longer keeps it, ``verdicts-gone``.
     """
     row = _own(home, partner, name)
+    if row.state == CHECKED:
+        place = home.uploads.verdicts(row)
+        return place, hashlib.sha256(place.read_bytes()).hexdigest()
     if row.state != DONE:
         raise refuse(
             "upload-not-taken-in",
@@ -297,6 +312,13 @@ def verdict_file(home: Home, partner: str, name: str) -> tuple[Place, str]:
             remedy="its counts are in the upload's state",
         )
     return home.storage / found.verdicts, found.verdicts_digest
+
+
+def _expires_in_s(home: Home, partner: str, now: datetime) -> float | None:
+    """When the first unfinished upload of a partner expires if nothing is added; None if all are being taken in."""
+    rows = [row for row in home.uploads.in_state(RECEIVING) if row.partner == partner]
+    ends = [datetime.fromisoformat(row.changed_at) + LASTS for row in rows]
+    return (min(ends) - now).total_seconds() if ends else None
 
 
 def _own(home: Home, partner: str, name: str) -> Any:
@@ -317,19 +339,20 @@ def _unknown() -> TanzhangError:
 
 def _described(row: Any) -> dict[str, Any]:
     expires = None
-    if row.state == RECEIVING:
+    if row.state in (RECEIVING, CHECKED):
         expires = (datetime.fromisoformat(row.changed_at).astimezone(UTC) + LASTS).isoformat(timespec="seconds")
     said = {} if row.answer is None else json.loads(row.answer)
     return {
         "id": row.id,
         "name": row.name,
         "state": row.state,
+        "dry_run": row.dry_run,
         "size": row.size,
         "received": row.received,
         "sha256": row.sha256,
         "created_at": row.created_at,
         "expires_at": expires,
-        "counts": said if row.state == DONE else None,
+        "counts": said if row.state in (DONE, CHECKED) else None,
         "problems": said.get("problems", []),
-        "verdicts": f"/v1/uploads/{row.id}/verdicts" if row.state == DONE else None,
+        "verdicts": f"/v1/uploads/{row.id}/verdicts" if row.state in (DONE, CHECKED) else None,
     }

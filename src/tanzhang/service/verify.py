@@ -7,7 +7,7 @@ changed is named once and left out of the checks that would read it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,7 +28,12 @@ from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.by_account import differing
-from tanzhang.service.check_guard import check_guard
+from tanzhang.service.check_benefits import check_benefits
+from tanzhang.service.check_certificates import check_certificates
+from tanzhang.service.check_donations import check_donations
+from tanzhang.service.check_guard import check_guard, check_unsettled, held_table
+from tanzhang.service.check_mall import check_mall
+from tanzhang.service.check_points import check_points
 from tanzhang.service.check_records import check_grants, check_once, check_quantities
 from tanzhang.service.check_totals import Recounted, check_boards, check_epochs, check_tallies
 from tanzhang.service.check_transfers import check_transfers
@@ -45,15 +50,14 @@ from tanzhang.service.recount import (
     totals_by_batch,
 )
 from tanzhang.stores.book import (
-    EMPTY_HEAD,
     consumption,
     erasure,
     genesis,
     manifest_of,
     plan,
     posting,
-    unsettled,
 )
+from tanzhang.stores.book.chains import check_chains
 from tanzhang.stores.erased import ErasedLeaves
 from tanzhang.stores.home import Home, key_check
 from tanzhang.stores.log import Log
@@ -175,6 +179,10 @@ class _Verification:
             self._totals,
             self._postings,
             self._transfers,
+            self._donations,
+            self._benefits,
+            self._points,
+            self._mall,
             self._tallies,
             self._boards,
             self._quantities,
@@ -183,6 +191,7 @@ class _Verification:
             self._conservation,
             self._guard,
             self._epochs,
+            self._certificates,
             self._log,
         )
 
@@ -204,7 +213,7 @@ class _Verification:
 
     def _chains(self) -> Check:
         """Rows of the book against their chains, and the chains against what the manifests say of them."""
-        count, problems, heads = self.book.check_chains()
+        count, problems, heads = check_chains(self.book)
         self.heads = heads
         for row in self.batches:
             for table, said in _manifest(row).get("book", {}).items():
@@ -433,6 +442,27 @@ class _Verification:
         what = "transfers between a person's accounts against their links; the log's word for them"
         return Check("transfers", what, *check_transfers(self.home, self.heads))
 
+    def _donations(self) -> Check:
+        """What was given to projects."""
+        what = "gifts against what was moved for them; the log's word for what projects were given"
+        return Check("donations", what, *check_donations(self.home))
+
+    def _benefits(self) -> Check:
+        """What was bought with points besides goods."""
+        what = "uses of benefits against the points that were moved for them; pay-outs against their files"
+        return Check("benefits", what, *check_benefits(self.home))
+
+    def _points(self) -> Check:
+        """What was awarded, and what accounts hold of it."""
+        found = check_points(self.home, self.batches, [row.seq for row in self.sound], self.heads)
+        what = "awards computed again from records and rules; lots against runs and moves; the log's word"
+        return Check("points", what, found.count, found.problems, found.notes)
+
+    def _mall(self) -> Check:
+        """What was ordered for points."""
+        what = "orders of the mall against stock, codes, moves of points, payments and their own changes"
+        return Check("mall", what, *check_mall(self.home))
+
     def _tallies(self) -> Check:
         """Counts and amounts by day, behaviour, region and partner, on which pages of totals rest."""
         own = tallies_by_batch(self.con, "sound") if self.sound else {}
@@ -556,10 +586,8 @@ class _Verification:
                 )
         through = self.book.settled_through()
         held = self.home.guard.held_rows()
-        self._unsettled(check, consumed, held)
-        rows_held = [(number, row) for number, own in held.items() for row in own]
-        numbers, places = (list(each) for each in zip(*rows_held, strict=True)) if rows_held else ([], [])
-        self.con.register("held", pa.table({"n": pa.array(numbers, pa.int32()), "row": pa.array(places, pa.int64())}))
+        check.problems += check_unsettled(self.home, self.submissions, consumed, held)
+        self.con.register("held", held_table(held))
         sound = {row.seq for row in self.sound}
         complete = len(sound) == len(self.batches)
         sound_files: list[tuple[str, str | None, int]] = []
@@ -607,31 +635,20 @@ class _Verification:
             check.notes.append(f"{disposed:,} settled reports were disposed of: records are not held against reports")
         return check
 
-    def _unsettled(self, check: Check, consumed: dict[int, int], held: Mapping[int, tuple[int, ...]]) -> None:
-        """What the book keeps of open submissions against what it says was accepted and settled."""
-        done = {row.seq: consumed.get(row.seq, 0) + len(held.get(row.seq, ())) for row in self.submissions}
-        counted = {row.seq: row.accepted - done[row.seq] for row in self.submissions if row.accepted != done[row.seq]}
-        kept = {row.submission: row.reports for row in self.book.query(sa.select(unsettled))}
-        for number in sorted(counted.items() ^ kept.items()):
-            check.problems.append(
-                _wrong(
-                    "unsettled-changed",
-                    f"submission {number[0]} has {counted.get(number[0], 0)} reports to settle, "
-                    f"the book keeps {kept.get(number[0], 0)}",
-                    f"{self.book.name}: unsettled",
-                )
-            )
-
     def _guard(self) -> Check:
         """What was held against what the operator decided, and against what batches say was held before them."""
-        said = [_manifest(row).get("book", {}).get("guard_move", EMPTY_HEAD)["rows"] for row in self.batches]
-        return Check("held acts", "holds, decisions and cases; what each batch left out", *check_guard(self.home, said))
+        found = check_guard(self.home, [_manifest(row) for row in self.batches])
+        return Check("held acts", "holds, decisions and cases; what each batch left out", *found)
 
     def _epochs(self) -> Check:
         """Root, total and cells of every epoch, computed again from postings, secrets and tallies."""
         return Check(
             "epochs", "leaves of every epoch's sum trees, its roots, totals and cells", *check_epochs(self.home)
         )
+
+    def _certificates(self) -> Check:
+        """Certificates: what was signed and by which key, their places, and what was revoked."""
+        return Check("certificates", "keys in the log, signatures, places, revocations", *check_certificates(self.home))
 
     def _log(self) -> Check:
         """The log's own files, and its entries against the book."""

@@ -2,11 +2,13 @@
 
 A chore that fails is tried again, later each time, and keeps no other from its turn. Whatever books something holds
 the home's lock, so of several workers one settles and the others find the home busy, which is as it should be. Chores
-that call others outside have a thread, and a home, of their own, so that nobody's slow server delays a settlement.
+that call others outside, or sort what was settled, have a thread and a home of their own, so that neither somebody's
+slow server nor a large batch delays a settlement.
 
 What is settled is final, so a clock that was set forward must not close days that are not over: while the system's
-clock is ahead of where a clock that nobody can set says it should be, final chores wait (:class:`Clock`). A clock that
-was set back loses nothing: reports keep the day they came on, and what a batch consumed is known by its rows.
+clock is ahead of where a clock that nobody can set says it should be, final chores wait (:class:`Clock`). So they do
+while it is ahead of that of the database's server, which tells one that was wrong from the start. A clock that was set
+back loses nothing: reports keep the day they came on, and what a batch consumed is known by its rows.
 """
 
 from __future__ import annotations
@@ -22,17 +24,25 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tanzhang.core.errors import TanzhangError
+from tanzhang.core.errors import TanzhangError, file_system_problem
+from tanzhang.service.award import award_due, expire_due
+from tanzhang.service.award import is_due as is_award_due
+from tanzhang.service.benefit_tokens import expire_tokens
+from tanzhang.service.by_account import is_kept, keep
 from tanzhang.service.epoch import close
 from tanzhang.service.guard import look
 from tanzhang.service.log import tidy as tidy_log
-from tanzhang.service.moments import received_at
+from tanzhang.service.mall import expire as expire_orders
+from tanzhang.service.mall import forget_addresses
+from tanzhang.service.moments import check_not_ahead, received_at
 from tanzhang.service.privacy import erase_due
 from tanzhang.service.retention import tidy
 from tanzhang.service.settle import settle
+from tanzhang.service.transfers import settle_transfers
 from tanzhang.service.upload import expire
 from tanzhang.service.webhooks import deliver_due
 from tanzhang.stores.home import Home
+from tanzhang.stores.register.benefits import ISSUED, PENDING
 from tanzhang.stores.register.chores import is_due
 
 AT_ONCE_EVERY_S = 2.0
@@ -76,8 +86,8 @@ class Chore:
     """Something to be done again and again.
 
     ``do`` returns what it did as JSON members, None for nothing. Without ``wanted`` it is not even taken. ``lease``: if
-    its worker dies another one takes it after so long. ``outside``: it calls others, and may wait for them. ``final``:
-    what it does rests on days being over.
+    its worker dies another one takes it after so long. ``outside``: it calls others, and may wait for them. ``beside``:
+    it may take long, and books nothing. ``final``: what it does rests on days or hours being over, and stays so.
     """
 
     name: str
@@ -86,6 +96,7 @@ class Chore:
     lease: timedelta = timedelta(seconds=10)
     wanted: Callable[[Home], bool] = lambda _home: True
     outside: bool = False
+    beside: bool = False
     final: bool = False
 
 
@@ -102,11 +113,15 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
         # A minute after midnight: whoever was answered before it is in the inbox by then.
         Chore("settle", Daily(timedelta(minutes=1)), _settle, final=True),
         Chore("guard", Every(timedelta(hours=1)), _look, wanted=_is_guarded),
+        Chore("award", Every(timedelta(seconds=at_once_every_s)), _award, wanted=is_award_due),
+        # Five minutes after midnight: what ended on the day before is counted by nobody any more.
+        Chore("points", Daily(timedelta(minutes=5)), _expire_points, final=True),
         Chore("epoch", Daily(timedelta(minutes=10)), _close_epoch, final=True),
         Chore("publish", Every(timedelta(minutes=1)), _publish),
         Chore("tidy", Daily(timedelta(hours=3, minutes=30)), _tidy, final=True),
         Chore("tidy_log", Every(timedelta(hours=1)), _tidy_log),
-        Chore("forget", Every(timedelta(hours=1)), _forget, outside=True),
+        Chore("forget", Every(timedelta(hours=1)), _forget, outside=True, final=True),
+        Chore("mall", Every(timedelta(minutes=1)), _expire_orders, wanted=_has_ordered, final=True),
         Chore("erase", Every(timedelta(hours=1)), _erase_due, final=True),
         Chore(
             "webhooks",
@@ -115,6 +130,25 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
             lease=timedelta(minutes=2),
             wanted=_has_told,
             outside=True,
+        ),
+        Chore(
+            "benefit_tokens", Every(timedelta(minutes=1)), _expire_tokens, wanted=lambda home: home.benefits.has(ISSUED)
+        ),
+        Chore(
+            "bank_transfers",
+            Every(timedelta(seconds=2)),
+            _transfer,
+            lease=timedelta(minutes=6),
+            wanted=lambda home: home.benefits.has(PENDING),
+            outside=True,
+        ),
+        Chore(
+            "by_account",
+            Every(timedelta(seconds=2)),
+            _sort_by_account,
+            lease=timedelta(minutes=2),
+            wanted=lambda home: not is_kept(home),
+            beside=True,
         ),
     )
 
@@ -146,6 +180,15 @@ def _look(home: Home, now: datetime) -> Said:
     return said if said["looked_at"] else None
 
 
+def _award(home: Home, now: datetime) -> Said:
+    done = award_due(home, now=now)
+    return done if done["batches"] else None
+
+
+def _expire_points(home: Home, now: datetime) -> Said:
+    return expire_due(home, now=now) or None
+
+
 def _close_epoch(home: Home, now: datetime) -> Said:
     try:
         return {"day": close(home, now=now)["day"]}
@@ -174,12 +217,27 @@ def _tidy_log(home: Home, _now: datetime) -> Said:
 
 def _forget(home: Home, now: datetime) -> Said:
     said = {"sessions": home.access.forget_sessions(received_at(now)), "uploads": expire(home, now=now)}
+    said["addresses"] = forget_addresses(home, now=now)
     return {name: count for name, count in said.items() if count} or None
+
+
+def _has_ordered(home: Home) -> bool:
+    return home.mall.waits()
+
+
+def _expire_orders(home: Home, now: datetime) -> Said:
+    expired = expire_orders(home, now=now)
+    return {"expired": expired} if expired else None
 
 
 def _erase_due(home: Home, now: datetime) -> Said:
     done = erase_due(home, now=now)
     return {"persons": done["persons"]} if done["persons"] else None
+
+
+def _sort_by_account(home: Home, _now: datetime) -> Said:
+    added = keep(home, wait=False)
+    return {"batches": added} if added else None
 
 
 def _has_told(home: Home) -> bool:
@@ -189,6 +247,16 @@ def _has_told(home: Home) -> bool:
 def _deliver(home: Home, now: datetime) -> Said:
     tried = deliver_due(home, now)
     return {"tried": tried} if tried else None
+
+
+def _expire_tokens(home: Home, now: datetime) -> Said:
+    ended = expire_tokens(home, now=now)
+    return {"ended": ended} if ended else None
+
+
+def _transfer(home: Home, now: datetime) -> Said:
+    said = settle_transfers(home, now=now)
+    return said if any(said.values()) else None
 
 
 def steady() -> float:
@@ -248,6 +316,7 @@ class Worker:
         self._open, self._todo, self._poll_s = open_home, tuple(todo), poll_s
         self._clock = clock or Clock()
         self._stop = threading.Event()
+        self._ahead = False
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
     def stop(self) -> None:
@@ -256,8 +325,10 @@ class Worker:
 
     def run(self, *, alive: Callable[[], bool] = lambda: True) -> None:
         """Do what is due, until stopped or no longer ``alive``."""
-        lanes = [[each for each in self._todo if each.outside == outside] for outside in (False, True)]
-        threads = [threading.Thread(target=self._lane, args=(lane,)) for lane in lanes if lane]
+        lanes: dict[tuple[bool, bool], list[Chore]] = {}
+        for each in self._todo:
+            lanes.setdefault((each.outside, each.beside), []).append(each)
+        threads = [threading.Thread(target=self._lane, args=(lane,)) for lane in lanes.values()]
         for thread in threads:
             thread.start()
         try:
@@ -270,14 +341,29 @@ class Worker:
                 thread.join()
 
     def once(self) -> list[dict[str, Any]]:
-        """Do every chore now, whenever it would be due; what became of each."""
+        """Do every chore now, whenever it would be due; what became of each. ``clock-ahead``."""
         home = self._open()
+        check_not_ahead(home, self._clock.read()[0])
         return [
             self._do(home, each, self._clock.read()[0], failures=0) for each in self._todo if self._took(home, each)
         ]
 
     def _took(self, home: Home, chore: Chore) -> bool:
         return home.chores.take(chore.name, self.name, now=self._clock.read()[0], lease=chore.lease, always=True)
+
+    def _may_close(self, home: Home, now: datetime) -> bool:
+        """Whether days that are over by this moment are over by the clock of the book, too."""
+        try:
+            check_not_ahead(home, now)
+        except TanzhangError as error:
+            if error.code != "clock-ahead":
+                raise
+            if not self._ahead:
+                self._ahead = True
+                _log.error("clock-ahead: %s; nothing is settled from here", error.problems[0].message)
+            return False
+        self._ahead = False
+        return True
 
     def _lane(self, todo: Sequence[Chore]) -> None:
         home: Home | None = None
@@ -307,7 +393,9 @@ class Worker:
             row = rows.get(each.name)
             if self._stop.is_set() or (each.final and not trusted) or (row is not None and not is_due(row, now)):
                 continue
-            if each.wanted(home) and home.chores.take(each.name, self.name, now=now, lease=each.lease):
+            if not each.wanted(home) or (each.final and not self._may_close(home, now)):
+                continue
+            if home.chores.take(each.name, self.name, now=now, lease=each.lease):
                 done.append(self._do(home, each, now, failures=0 if row is None else row.failures))
         return done
 
@@ -338,6 +426,8 @@ class Worker:
 def _problem(error: Exception) -> dict[str, str]:
     if isinstance(error, TanzhangError):
         return dict(error.problems[0].as_dict())
+    if isinstance(error, OSError):
+        return file_system_problem(error).as_dict()
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
     return {"code": "internal-error", "message": reason, "where": "work", "remedy": "report this as a bug"}
 

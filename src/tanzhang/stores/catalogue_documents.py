@@ -21,7 +21,7 @@ from tanzhang.core.methodology import (
     ParameterRule,
     Variant,
 )
-from tanzhang.core.programme import Disclosure, Partner, Programme, ProgrammeCap, Retention
+from tanzhang.core.programme import Disclosure, Friends, Partner, Programme, ProgrammeCap, Retention
 from tanzhang.engine.units import Units
 from tanzhang.stores.yaml_text import Document
 
@@ -125,6 +125,9 @@ def read_programme(document: Document, known: Iterable[str]) -> Programme:
         retention=Retention(**data.get("retention", {})),
         at_once=frozenset(data.get("at_once", ())),
         guard=data.get("guard"),
+        badges=tuple(data.get("badges", ())),
+        friends=Friends(**data.get("friends", {})),
+        points=tuple(data.get("points", ())),
     )
 
 

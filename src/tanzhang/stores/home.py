@@ -9,9 +9,11 @@
     by-account/        records and amounts by account, made again if missing (stores/by_account.py)
     boards/            rankings, made again if missing (stores/boards.py)
     links/             files of linked accounts
+    pictures/          pictures of offers of the mall
     uploads/           files of partners on their way in (stores/register/uploads.py)
     log/               the transparency log, publishable as it is (stores/log.py)
-    keys/              identity.key, log.key and personal.key, readable by the owner only; log.vkey is public
+    keys/              identity.key, log.key and personal.key, readable by the owner only; log.vkey is public;
+                       issuer.key where certificates are issued
     witnesses.json     what each witness of the log signed last (stores/witnesses.py), where keys/witness.policy is
 
 Reports, records, links and log may be elsewhere (stores/storage); then keys/storage.url says where.
@@ -39,6 +41,7 @@ from tanzhang.core.methodology import canonical_json
 from tanzhang.core.note import VerifierKey, is_key_name
 from tanzhang.core.programme import Programme
 from tanzhang.core.rates import Rates
+from tanzhang.engine.data_integrity import IssuerKey
 from tanzhang.engine.kernel import connect
 from tanzhang.engine.personal import PersonalKeys, personal_keys
 from tanzhang.engine.signing import NoteSigner, NoteVerifier
@@ -48,14 +51,20 @@ from tanzhang.stores.files import make_folder, sync_again, write_durably
 from tanzhang.stores.log import Log
 from tanzhang.stores.register.access import Access
 from tanzhang.stores.register.audit import Audit
+from tanzhang.stores.register.benefits import Benefits
+from tanzhang.stores.register.certificates import Certificates
 from tanzhang.stores.register.chores import Chores
 from tanzhang.stores.register.deliveries import Deliveries
+from tanzhang.stores.register.donations import Donations
 from tanzhang.stores.register.epochs import Epochs
+from tanzhang.stores.register.groups import Groups
 from tanzhang.stores.register.guard import GuardRegister
 from tanzhang.stores.register.joinings import Joinings
+from tanzhang.stores.register.mall import Mall
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.points import Points
+from tanzhang.stores.register.points_runs import PointsRuns
 from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
 from tanzhang.stores.register.uploads import Uploads
@@ -79,6 +88,8 @@ ACCESS_VARIABLE = "TANZHANG_BOOK"
 
 PERSONAL_KEYS = "personal.key"
 """In folder ``keys``: the keys of personal fields, the current one first."""
+ISSUER_KEY = "issuer.key"
+"""In folder ``keys``: what certificates are signed with; made by its own command alone."""
 PERSONAL_VARIABLE = "TANZHANG_PERSONAL_KEY"
 """Names the environment variable that has these keys instead, its lines separated by commas."""
 
@@ -316,6 +327,36 @@ class Home:
         return GuardRegister(self.book)
 
     @cached_property
+    def donations(self) -> Donations:
+        """Projects that can be given to, and what was given to each."""
+        return Donations(self.book)
+
+    @cached_property
+    def benefits(self) -> Benefits:
+        """What points buy besides goods, and every use of it."""
+        return Benefits(self.book)
+
+    @cached_property
+    def certificates(self) -> Certificates:
+        """Certificates that were issued, and the keys for them."""
+        return Certificates(self.book)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Groups of friends."""
+        return Groups(self.book)
+
+    @cached_property
+    def points_runs(self) -> PointsRuns:
+        """By what points were awarded and ended."""
+        return PointsRuns(self.book)
+
+    @cached_property
+    def mall(self) -> Mall:
+        """What points can be spent on, and what was ordered."""
+        return Mall(self.book)
+
+    @cached_property
     def chores(self) -> Chores:
         """What workers do by themselves."""
         return Chores(self.book)
@@ -350,6 +391,17 @@ class Home:
     def keep_personal_keys(self, keys: PersonalKeys) -> None:
         """Write the keys of personal fields, whole or not at all."""
         _write_secret(self.folder / "keys" / PERSONAL_KEYS, keys.to_text().rstrip("\n"), self.folder)
+
+    @property
+    def issuer_key(self) -> IssuerKey | None:
+        """What certificates are signed with; None where none was made. ``multibase-malformed``."""
+        if not (self.folder / "keys" / ISSUER_KEY).is_file():
+            return None
+        return IssuerKey.parse(self._key(ISSUER_KEY))
+
+    def keep_issuer_key(self, key: IssuerKey) -> None:
+        """Write the key of certificates, whole or not at all."""
+        _write_secret(self.folder / "keys" / ISSUER_KEY, key.to_text(), self.folder)
 
     @cached_property
     def joinings(self) -> Joinings:

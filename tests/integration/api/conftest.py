@@ -40,12 +40,12 @@ def partner(home: Home, name: str = "cainiao") -> dict[str, str]:
 
 
 @contextmanager
-def serving(home: Home) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def serving(home: Home, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A real process that serves a home: its address and the process, which ends with the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tanzhang", "serve", "--home", str(home.folder), "--port", str(port)]
+    command = [sys.executable, "-m", "tanzhang", "serve", "--home", str(home.folder), "--port", str(port), *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         for _ in range(600):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,18 @@ from schemathesis.core.failures import FailureGroup
 from tanzhang.api.access import COOKIE, CSRF_HEADER, EVERYBODY, allowed_by, routes_of
 from tanzhang.api.app import create_app as create_api
 from tanzhang.api.routes.uploads import PIECE_TYPE
-from tanzhang.core.access import Role, Scope
+from tanzhang.core.access import Actor, Role, Scope
 from tanzhang.service.access import csrf_token, issue_key, open_session
+from tanzhang.service.certificates import issue_statement, make_key
 from tanzhang.service.epoch import close
 from tanzhang.service.intake import intake
+from tanzhang.service.reading import Reader
 from tanzhang.stores.bodies import PARQUET_TYPE
 from tanzhang.stores.home import Home
 from tanzhang.web.app import create_app
 
-from ...homes import box, new_home, on, settle_on, write
+from ...homes import account, box, new_home, on, settle_on, write
+from .people import set_up
 
 NOW = on(12)
 EACH = 8  # requests for each operation and caller
@@ -55,6 +59,9 @@ def home(in_memory: Path) -> Home:
     intake(home, write(in_memory / "one.ndjson", [box(f"b{n}", f"p{n}") for n in range(12)]), now=on(6))
     settle_on(home, 8)
     close(home, now=on(8))
+    set_up(home)
+    make_key(home, actor=Actor(Role.OPERATOR, "a test", "command line"), now=on(8))
+    issue_statement(Reader(home), account(home, "cainiao", "p0"), date(2025, 6, 1), now=on(8))
     return home
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tanzhang.stores.home import Home
 from tanzhang.stores.register.audit import audit
 from tanzhang.stores.register.partners import LOOKED_UP_S, partner_version
 
-from ...homes import Event, assert_verified, balance, event, local, new_home, on, ride, settle_on, write
+from ...homes import ZONE, Event, assert_verified, balance, event, local, new_home, on, ride, settle_on, write
 from ...postgres import Server
 from .callers import NOW, by_cookie, by_key
 
@@ -119,6 +120,7 @@ def test_a_day_holds_exactly_as_many_rows_as_the_limit_says_over_all_processes(h
     full = send(two, "amap", ride("r3", hour=12), ride("r4", hour=14), key="k2")
     assert full.error is not None
     assert full.error.code == "daily-limit-reached"
+    assert full.error.again_in_s == 14 * 3600, "it is 10 o'clock in Beijing"
     assert send(two, "amap", ride("r1"), ride("r2", hour=10), key="k1").repeated, "a repeat is not counted"
     with pytest.raises(TanzhangError, match="daily-limit-reached"):
         intake(home, write(quick / "f.ndjson", [ride("f1"), ride("f2")]), partner="amap", now=on(8))
@@ -153,7 +155,20 @@ def test_rows_and_requests_beyond_the_rate_wait(home: Home, client: TestClient[L
     assert [answer.status_code for answer in answers[:5]] == [200] * 5
     last = answers[-1]
     assert (last.status_code, last.json()["code"]) == (429, "too-many-requests")
-    assert int(last.headers["retry-after"]) > 0
+    assert last.headers["retry-after"] == "1"  # one a second, by the second
+
+
+def test_a_refusal_is_answered_with_the_seconds_that_are_left_of_it(home: Home, client: TestClient[Litestar]) -> None:
+    change_partner(home, "amap", {"limits": {"rows_per_day": 1}}, actor=OPERATOR, now=NOW)
+    headers = {**by_key(home, "amap"), "content-type": "application/cloudevents+json"}
+    answers = [client.post("/v1/actions", content=json.dumps(ride(f"r{n}")), headers=headers) for n in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 429]
+    midnight = datetime(2025, 6, 9, tzinfo=ZONE)
+    assert answers[1].headers["retry-after"] == str(int((midnight - NOW).total_seconds()))
+    begun = {"name": "a", "size": 5, "sha256": "ab" * 32, "content_type": "text/csv"}
+    sent = [client.post("/v1/uploads", json=begun, headers=headers) for _ in range(11)]
+    assert (sent[-1].status_code, sent[-1].json()["code"]) == (429, "too-many-uploads")
+    assert sent[-1].headers["retry-after"] == "86400"  # the first of them ends then
 
 
 def test_the_operator_registers_changes_and_suspends_and_the_trail_says_so(

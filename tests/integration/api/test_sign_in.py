@@ -219,12 +219,18 @@ def test_codes_are_limited_by_number_and_by_address_and_wrong_ones_lock(
         answer = client.post("/v1/sign-in/phone", json={"phone": phone})
         return (202, "") if answer.status_code == 202 else refused(answer)
 
+    def waits_s() -> int:
+        return int(client.post("/v1/sign-in/phone", json={"phone": PHONE}).headers["retry-after"])
+
     assert [asked(PHONE), asked(PHONE)] == [(202, ""), (429, "too-many-requests")]  # one a minute
+    clock.now += timedelta(seconds=20)
+    assert waits_s() == 40
     for _ in range(4):
         clock.now += timedelta(minutes=2)
         assert asked(PHONE) == (202, "")
     clock.now += timedelta(minutes=2)
     assert asked(PHONE) == (429, "too-many-requests")  # five a day
+    assert waits_s() == 86_400 - 20 - 5 * 120  # until the first is a day ago
     assert [asked(f"1390013800{n}") for n in range(4)] == [
         *[(202, "")] * 3,
         (429, "too-many-requests"),
@@ -236,6 +242,7 @@ def test_codes_are_limited_by_number_and_by_address_and_wrong_ones_lock(
     assert codes == [*["code-wrong"] * 6, "locked-out"]
     clock.now += timedelta(minutes=2)
     assert asked(PHONE) == (429, "locked-out")
+    assert waits_s() == 86_400 - 120
     clock.now += timedelta(days=1)
     assert asked(PHONE) == (202, "")
 

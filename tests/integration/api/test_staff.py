@@ -145,7 +145,10 @@ def test_failures_lock_a_name_for_longer_each_time_and_success_forgets_them(
 
     assert [attempt("wrong") for _ in range(FREE_FAILURES)] == ["sign-in-failed"] * FREE_FAILURES
     assert attempt(PASSWORD) == "sign-in-locked"
-    clock.later(seconds=31)
+    clock.later(seconds=10)
+    refused = client.post("/v1/staff/session", json={"name": "olga", "password": PASSWORD})
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "20")
+    clock.later(seconds=21)
     assert attempt("wrong") == "sign-in-failed"
     clock.later(seconds=31)
     assert attempt(PASSWORD) == "sign-in-locked"

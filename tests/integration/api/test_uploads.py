@@ -99,6 +99,21 @@ def test_a_file_comes_in_pieces_and_is_taken_in_with_its_verdicts(client: Client
     assert_verified(home)
 
 
+def test_a_dry_run_gives_the_verdicts_for_a_day_and_keeps_nothing(client: Client, home: Home) -> None:
+    data = file_of([box("b1"), {**box("b2"), "time": "x"}, box("b3")])
+    upload = uploaded(client, home, data, dry_run=True)
+    done = complete(client, home, upload).json()
+    assert (done["state"], done["dry_run"]) == ("checked", True)
+    assert home.book.open_submissions() == []
+    lines = ask(client, home, f"/{upload}/verdicts").text
+    earnest = complete(client, home, uploaded(client, home, data)).json()
+    assert earnest["counts"] == done["counts"]
+    assert ask(client, home, f"/{earnest['id']}/verdicts").text == lines
+    assert service.expire(home, now=NOW + timedelta(hours=25)) == 1
+    assert ask(client, home, f"/{upload}").status_code == 404
+    assert list((home.folder / "uploads").iterdir()) == []
+
+
 def test_a_piece_that_does_not_follow_is_refused_with_the_place_to_go_on(client: Client, home: Home) -> None:
     data = file_of([box("b1")])
     upload = begin(client, home, data).json()["id"]

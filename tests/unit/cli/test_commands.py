@@ -231,6 +231,15 @@ def test_what_a_partner_wrote_can_neither_steer_the_terminal_nor_vanish_as_marku
     assert "\x1b" not in bad.err
 
 
+def test_intake_can_say_what_would_become_of_each_row_and_keep_nothing(run: Run, home: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "b.ndjson", [box("b1"), "not JSON"])
+    would = run("intake", file, "--home", home, "--dry-run", "--json").json
+    assert (would["submission"], would["verdicts"]) == (None, None)
+    assert "nothing is kept" in run("intake", file, "--home", home, "--dry-run").out
+    done = run("intake", file, "--home", home, "--json").json
+    assert {**would, "submission": done["submission"], "verdicts": done["verdicts"]} == done
+
+
 def test_intake_of_a_file_of_which_nothing_is_accepted_ends_with_one(run: Run, home: Path, tmp_path: Path) -> None:
     answer = run("intake", write(tmp_path / "b.ndjson", ["not JSON"]), "--home", home, "--json")
     assert (answer.code, answer.json["accepted"]) == (1, 0)
@@ -316,7 +325,7 @@ def test_a_key_that_is_none_is_refused(run: Run, home: Path, tmp_path: Path, key
 
 def test_verify_lists_its_checks_and_fails_with_one_naming_the_file(run: Run, home: Path) -> None:
     good = run("verify", "--home", home, "--json")
-    assert (good.code, good.json["status"], len(good.json["checks"])) == (0, "verified", 21)
+    assert (good.code, good.json["status"], len(good.json["checks"])) == (0, "verified", 23)
     assert "verified: everything holds" in run("verify", "--home", home).out
     (home / "records/00000000/subtrees.bin").write_bytes(b"x" * 32)
     bad = run("verify", "--home", home)
@@ -365,6 +374,34 @@ def test_a_command_line_that_cannot_be_read_is_a_usage_error_and_ends_with_one(
     assert "--help'" in answer.err
     as_json = run(*arguments, "--json")
     assert (as_json.code, as_json.json["status"], as_json.json["code"]) == (1, "error", "usage")
+
+
+def test_backups_are_listed_and_a_folder_is_named_once(run: Run, home: Path, quick: Path) -> None:
+    made = run("backup", "--to", quick / "backups", "--home", home, "--json").json
+    (listed,) = run("backup", "--list", quick / "backups", "--json").json["backups"]
+    assert (listed["backup"], listed["files"], listed["programme"]) == (made["backup"], made["files"], "beijing")
+    assert made["backup"] in run("backup", "--list", quick / "backups").out
+    assert run("backup", "--list", quick / "nowhere", "--json").json["backups"] == []
+    refused(run("backup", "--home", home), "backup-unnamed")
+    refused(run("backup", "--home", home, "--to", quick / "a", "--list", quick / "backups"), "backup-unnamed")
+
+
+def test_the_trail_and_looks_of_staff_are_read_page_by_page(run: Run, home: Path) -> None:
+    for name in ("ann", "ben", "cy"):
+        assert run("staff", "add", name, "--role", "auditor", "--home", home).code == 0
+    assert run("key", "issue", "cainiao", "--scope", "report", "--home", home).code == 0
+    first = run("audit", "--most", "3", "--home", home, "--json").json
+    assert [each["act"] for each in first["items"]] == ["key issued", "staff invited", "staff invited"]
+    rest = run("audit", "--before", first["next"], "--home", home, "--json").json
+    assert ([each["subject"] for each in rest["items"]], rest["next"]) == (["staff ann"], None)
+    keys = run("audit", "--kind", "key", "--home", home)
+    assert "key issued: key " in keys.out
+    assert len(keys.out.splitlines()) == 1
+    assert run("audit", "--actor", "nobody", "--home", home, "--json").json["items"] == []
+    assert run("audit", "--to", "2025-06-01", "--home", home, "--json").json["items"] == []
+    assert len(run("audit", "--from", "2025-06-01", "--home", home, "--json").json["items"]) == 4
+    assert run("audit", "--looks", "--home", home, "--json").json == {"items": [], "next": None}
+    refused(run("audit", "--from", "June", "--home", home), "day-malformed")
 
 
 def test_help_is_shown_without_a_command_and_on_request(run: Run) -> None:

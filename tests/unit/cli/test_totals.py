@@ -49,3 +49,14 @@ def test_a_month_is_graded_by_a_scheme_of_the_catalogue(run: Run, home: Path) ->
     assert (graded["grade"], graded["mg"], graded["period_stated"]) == ("light_green", "37000", False)
     assert "浅绿" in run(*words, "--scheme", "wendeng_rcb").out
     refused(run("account", "grade", "cainiao:anna", "--month", "2025-6", "--home", home), "day-malformed")
+
+
+def test_badges_of_a_person_and_the_grade_of_a_partner_are_shown(run: Run, home: Path) -> None:  # noqa: F811
+    badges = run("account", "badges", "cainiao:anna", "--home", home, "--json").json["items"]
+    assert [(each["id"], each["reached"], each["on"]) for each in badges if each["on"]] == [
+        ("first_parcel_box", "1", "2025-06-05")
+    ]
+    words = ("city", "grade", "cainiao", "--month", "2025-06", "--home", home)
+    refused(run(*words), "grading-unnamed")
+    refused(run(*words, "--scheme", "quzhou_enterprises"), "grade-draft")
+    refused(run(*words, "--scheme", "wendeng_rcb"), "grade-subject")

@@ -165,6 +165,8 @@ def test_a_region_has_one_spelling(text: str) -> None:
         ("programmes/green-life-season-2022.yaml", "programme"),
         ("scenarios/green-life-season-2022.yaml", "scenario"),
         ("sources/use.yaml", "sources"),
+        ("points/cainiao_energy/v1.yaml", "points"),
+        ("points/cainiao_energy/v1.cases.yaml", "points_cases"),
         ("methodologies/cainiao/use.parcel_box_return/v1.draft.yaml", None),
         ("methodologies/cainiao/use.parcel_box_return/v0.yaml", None),
         ("factor/use/parcel_box_return.yaml", None),

@@ -13,6 +13,7 @@ from tanzhang.api.access import allow
 from tanzhang.api.conditional import private_json
 from tanzhang.api.documented import BINARY, EVENT, EVENTS, LINES, ROWS, WITHDRAWAL, answered, operation_with, refused
 from tanzhang.api.given import TheCaller, TheHome
+from tanzhang.api.paging import Cursor, Limit, size_of, with_offset
 from tanzhang.api.partner_requests import signature_of
 from tanzhang.api.problems import UNPROCESSABLE, problem_response
 from tanzhang.api.waiting import KEY_HEADER, REPLAYED_HEADER, given_key, in_thread, media_type, taken_in
@@ -338,16 +339,15 @@ def list_rows(
     caller: TheCaller,
     verdict: FromQuery[Literal["accepted", "refused"] | None] = None,
     since: FromQuery[datetime | None] = None,
-    cursor: FromQuery[str | None] = None,
-    limit: FromQuery[int] = 50,
+    cursor: Cursor = None,
+    limit: Limit = None,
 ) -> Response[bytes]:
     """Rows that were reported by request, with their verdicts and, if accepted, where they stand; 200 at most.
 
     `since` is a moment with offset. Rows of uploaded files have their verdicts with the upload.
     """
-    if since is not None and since.tzinfo is None:
-        raise refuse("request-malformed", "since has no offset", where="query: since", remedy="end it with Z or +08:00")
-    page = own_rows(home, partner_of(caller), verdict=verdict, since=since, cursor=cursor, limit=limit)
+    moment = with_offset(since, "since")
+    page = own_rows(home, partner_of(caller), verdict=verdict, since=moment, cursor=cursor, limit=size_of(limit))
     return private_json(request, page)
 
 

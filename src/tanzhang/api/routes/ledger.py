@@ -18,6 +18,7 @@ from tanzhang.core.errors import refuse
 from tanzhang.service import ledger as service
 from tanzhang.service.city import partner_ledger
 from tanzhang.service.cursors import cursor_of
+from tanzhang.service.grading import grade_partner
 from tanzhang.stores.home import Home
 
 _READING = allow(Role.PARTNER, Role.ENTERPRISE, Role.OPERATOR, Role.AUDITOR, scope=Scope.LEDGER)
@@ -111,6 +112,22 @@ def statement(
     return versioned(request, version, service.statement(home, partner, month))
 
 
+@get("/v1/ledger/grade", opt=_READING, sync_to_thread=True, tags=_TAGS)
+def grade(
+    home: TheHome,
+    caller: TheCaller,
+    request: Request[Any, Any, Any],
+    month: Annotated[str, QueryParameter(description="YYYY-MM", pattern="^[0-9]{4}-(0[1-9]|1[0-2])$")],
+    of: Of = None,
+) -> Response[Any]:
+    """The grade of a month by the scheme that the programme names for partners, from what its users were confirmed."""
+    partner, version = partner_meant(caller, of), _version(home)
+    if version_known(request, version):
+        return versioned(request, version, {})
+    since, _ = service.days_of(month)
+    return versioned(request, version, grade_partner(home, partner, since))
+
+
 def _version(home: Home) -> str:
     return f"{home.book.batch_count()}-{home.partners.revision()}"
 
@@ -127,4 +144,4 @@ def _file(data: bytes, name: str) -> Response[bytes]:
     return Response(data, headers=headers)
 
 
-handlers = [ledger, export, statement]
+handlers = [ledger, export, statement, grade]

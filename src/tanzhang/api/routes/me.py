@@ -16,6 +16,7 @@ from tanzhang.api.given import Now, TheCaller, TheHome, TheReader
 from tanzhang.core.access import Role
 from tanzhang.core.errors import refuse
 from tanzhang.service.accounts import action_named
+from tanzhang.service.badges import badges_of
 from tanzhang.service.consents import ShownNames
 from tanzhang.service.epoch import Prover, latest_epoch
 from tanzhang.service.grading import grade_account
@@ -97,6 +98,12 @@ def my_grade(
     return private_json(request, grade_account(home, UUID(caller.subject), day))
 
 
+@get("/v1/me/badges", opt=OWN, sync_to_thread=True, tags=_TAGS)
+def my_badges(reader: TheReader, caller: TheCaller, request: AnyRequest) -> Response[Any]:
+    """Each badge of the programme: what it needs, how far one is, since when one has it; from confirmed records."""
+    return private_json(request, badges_of(reader, UUID(caller.subject)))
+
+
 @get("/v1/me/epochs/{day:str}/proof", opt=OWN, sync_to_thread=True, tags=_TAGS)
 def my_share(home: TheHome, caller: TheCaller, day: FromPath[str]) -> Response[bytes]:
     """The proof that one's share is part of the total of a sealed day, or of the last one (``latest``)."""
@@ -151,4 +158,4 @@ def _day(text: str, where: str) -> date:
         raise refuse("request-malformed", f"{text[:20]!r} is no day", where=where, remedy=remedy) from None
 
 
-handlers = [me, my_statement, my_records, my_record, my_receipt, my_receipt_qr, my_grade, my_share, rankings]
+handlers = [me, my_statement, my_records, my_record, my_receipt, my_receipt_qr, my_grade, my_badges, my_share, rankings]

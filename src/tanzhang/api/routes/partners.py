@@ -1,8 +1,7 @@
-"""Partners: registering, changing and suspending them (the operator), and the trail of what was done."""
+"""Partners: registering, changing and suspending them (the operator), and what was said of each before."""
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import msgspec
@@ -163,12 +162,4 @@ def history(home: TheHome, partner: FromPath[str], cursor: Cursor = None, limit:
     return page_of(found, size, "version")
 
 
-@get("/v1/audit", opt=allow(Role.OPERATOR, Role.AUDITOR), sync_to_thread=True, tags=["operations"])
-def trail(home: TheHome, cursor: Cursor = None, limit: Limit = None) -> Page:
-    """Who did what dangerous thing, when and from where; the latest first. Nobody can change it."""
-    size = size_of(limit)
-    rows = home.audit.page(number_after(cursor), size + 1)
-    return page_of([{**row._mapping, "detail": json.loads(row.detail)} for row in rows], size, "id")
-
-
-handlers = [add, list_, show, change, suspend, resume, history, trail]
+handlers = [add, list_, show, change, suspend, resume, history]

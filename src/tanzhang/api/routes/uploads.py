@@ -34,25 +34,30 @@ Offset = Annotated[int, HeaderParameter(name=OFFSET_HEADER, ge=0, description="W
 
 
 class Begun(msgspec.Struct, forbid_unknown_fields=True):
-    """A file that is to be uploaded. ``content_encoding`` is gzip for a packed one; its size and digest are packed."""
+    """A file that is to be uploaded. ``content_encoding`` is gzip for a packed one; its size and digest are packed.
+
+    With ``dry_run`` it gets its verdicts, for a day, and nothing is taken in.
+    """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     size: int
     sha256: str
     content_type: str
     content_encoding: str | None = None
+    dry_run: bool = False
 
 
 class Upload(msgspec.Struct):
-    """An upload. ``state``: receiving, taking-in, done or refused.
+    """An upload. ``state``: receiving, taking-in, done, checked (a dry run) or refused.
 
-    ``received`` bytes are durable. ``counts`` once it is done; ``problems`` if the file was refused whole, or if its
-    digest was another one. ``verdicts`` is where a line for each mistake can be read.
+    ``received`` bytes are durable. ``counts`` once it is done or checked; ``problems`` if the file was refused whole,
+    or if its digest was another one. ``verdicts`` is where a line for each mistake can be read.
     """
 
     id: str
     name: str
     state: str
+    dry_run: bool
     size: int
     received: int
     sha256: str

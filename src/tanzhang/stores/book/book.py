@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,12 +26,10 @@ from tanzhang.stores.book.database import Database, committing, shown, undone
 from tanzhang.stores.book.revision import check_revision
 from tanzhang.stores.book.schema import (
     CHAINED,
-    EMPTY_HEAD,
     SCHEMA_REVISION,
     SCHEMA_VERSION,
     append,
     batch,
-    chain_link,
     consumption,
     end_of,
     entry,
@@ -39,13 +37,11 @@ from tanzhang.stores.book.schema import (
     erasure,
     genesis,
     home,
-    is_erased,
     leftover,
     link,
     link_file,
     metadata,
     plan,
-    points_move,
     posting,
     replacement,
     schema_revision,
@@ -59,6 +55,8 @@ from tanzhang.stores.book.schema import (
 from tanzhang.stores.book.sqlite import SqliteDatabase
 from tanzhang.stores.postings import amount_in, pages, postings_of
 from tanzhang.stores.tallies import rows_to_add, runs_covering, tally_in
+
+_FEW, _ALL = 100, 2**31 - 1
 
 
 def database_at(place: Path | BookAddress) -> Database:
@@ -149,6 +147,10 @@ class Book:
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""
         self._engine.dispose()
+
+    def moment(self) -> datetime | None:
+        """What the clock of the database says, which all machines share; None where it is this machine's own."""
+        return self._database.moment()
 
     def revision(self) -> str | None:
         """The revision that the schema has come to; None in a book from before there were any."""
@@ -326,10 +328,8 @@ class Book:
 
     def transferred(self, account: uuid.UUID, batches: int | None = None) -> dict[str, int]:
         """Unit -> what came to an account from other accounts, less what went to them; before a batch was settled."""
-        own = sa.select(transfer.c.unit, sa.func.sum(transfer.c.amount)).where(transfer.c.account == str(account))
-        if batches is not None:
-            own = own.where(transfer.c.batches <= batches)
-        return {unit: int(amount) for unit, amount in self.query(own.group_by(transfer.c.unit))}
+        rows = self.query(_TRANSFERRED, {"account": str(account), "batches": _ALL if batches is None else batches})
+        return {unit: int(amount) for unit, amount in rows}
 
     def transfers(self, account: uuid.UUID) -> list[Any]:
         """The legs of transfers that are an account's, in order."""
@@ -497,11 +497,10 @@ class Book:
     ) -> None:
         """The one commit point of a settlement, batch ``number``; ``also`` writes what else follows from it.
 
-        ``postings`` has account, unit and amount, sorted by account; ``counted`` is the batch's tally. ``finish``
-        waits for the batch's files and returns its row; nothing waits inside the transaction, so that others can write
-        meanwhile. Refuses postings that do not sum to zero per unit (``unbalanced``) and a book in which another batch
-        was settled since ``heads`` were read (``book-moved``), so two settlements at once cannot both commit. ``also``
-        writes what else belongs to it.
+        ``postings`` (account, unit, amount) are sorted by account, ``counted`` is the batch's tally. ``finish`` waits
+        for the batch's files and returns its row; nothing waits inside the transaction, so that others can write.
+        Refuses postings that do not sum to zero per unit (``unbalanced``), and a book in which another batch was
+        settled since ``heads`` were read (``book-moved``), so two settlements at once cannot both commit.
         """
         units: list[str] = pc.unique(postings["unit"]).to_pylist()
         rows = [
@@ -609,42 +608,6 @@ class Book:
 
     # -- checking ---------------------------------------------------------------------------------------------
 
-    def check_chains(self) -> tuple[int, list[Problem], dict[str, list[str]]]:
-        """Rebuild every chain; returns rows checked, what is wrong, and the heads after each row by table."""
-        problems, heads = [], {}
-        settings = self.values()
-        count = len(settings)
-        if settings.pop("settings_check", None) != settings_check(settings):
-            problems.append(_row_changed("table home is not what the home was set up with", f"{self.name}: home"))
-        without = {link: self._erased_links(), **{table: self._erased(table) for table in (transfer, points_move)}}
-        for table in CHAINED:
-            head = EMPTY_HEAD["head"]
-            heads[table.name] = [head]
-            for expected, row in enumerate(self.rows(table)):
-                count += 1
-                values = {name: value for name, value in row._mapping.items() if name != "chain"}
-                # What an erased row said is gone; its chain stays, and all that follows is bound to it.
-                known = table in without and row.seq in without[table] and is_erased(table, row)
-                if row.seq != expected or not (known or chain_link(head, table.name, values) == row.chain):
-                    what = f"row {expected} of table {table.name} is not what was written"
-                    problems.append(_row_changed(what, f"{self.name}: {table.name} {expected}"))
-                head = row.chain
-                heads[table.name].append(head)
-        return count, problems, heads
-
-    def _erased_links(self) -> set[int]:
-        """Rows of table link that were erased, as the rows of table erasure say."""
-        found: set[int] = set()
-        for row in self.rows(erasure):
-            with suppress(ValueError, TypeError):  # then its chain is wrong too
-                found.update(json.loads(row.links))
-        return found
-
-    def _erased(self, table: sa.Table) -> set[int]:
-        """Rows of a table that were erased, as the rows of table replacement say."""
-        own = sa.select(replacement.c.number).where(replacement.c.kind == table.name)
-        return {row.number for row in self.query(own)}
-
     @property
     def integrity_check(self) -> str:
         """What :meth:`check_pages` does on this database, in words."""
@@ -659,7 +622,12 @@ class Book:
         return self._database.disk_bytes()
 
 
-_FEW = 100
+# Asked with every balance, so it is not put together each time.
+_TRANSFERRED = (
+    sa.select(transfer.c.unit, sa.func.sum(transfer.c.amount))
+    .where(transfer.c.account == sa.bindparam("account"), transfer.c.batches <= sa.bindparam("batches"))
+    .group_by(transfer.c.unit)
+)
 
 
 def add_plans(con: sa.Connection, plans: Mapping[str, str]) -> None:
@@ -690,9 +658,3 @@ def _check_heads(con: sa.Connection, tables: Iterable[sa.Table], heads: Mapping[
     for table in tables:
         if end_of(con, table)[1] != heads[table.name]["head"]:
             raise refuse("book-moved", f"{table.name} changed meanwhile", where="the book", remedy="try again")
-
-
-def _row_changed(message: str, where: str) -> Problem:
-    return Problem(
-        "book-row-changed", message, where, "restore the book from a backup; the log shows up to where it was sealed"
-    )

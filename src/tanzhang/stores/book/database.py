@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -49,6 +50,10 @@ class Database(Protocol):
 
     def writing(self) -> AbstractContextManager[None]:
         """Hold the book's write lock across machines; ``home-busy``. One thread at a time."""
+        ...
+
+    def moment(self) -> datetime | None:
+        """What the database's own clock says; None where it is the clock of this machine."""
         ...
 
     def is_unusable(self, error: BaseException) -> bool:

@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,11 @@ class PostgresDatabase:
                 self._writer = None
                 if not con.invalidated:  # a connection that is lost has lost its lock too
                     self._release_lock(con)
+
+    def moment(self) -> datetime:
+        with self.engine.connect() as con:
+            said: datetime = con.execute(sa.text("SELECT clock_timestamp()")).scalar_one()
+        return said
 
     def is_unusable(self, error: BaseException) -> bool:
         return isinstance(error, psycopg.Error) and not isinstance(error, psycopg.IntegrityError)

@@ -170,8 +170,8 @@ replacement = _chained(
     sa.Index("replacement_latest", "kind", "number", "seq"),
 )
 # Double entry between accounts of persons (1+N): the legs of one ``number`` and unit sum to zero. ``batches`` is how
-# many were settled before; ``kind`` join, follow or part (stores/register/joinings.py). A leg of an erased person has
-# no account.
+# many were settled before; ``kind`` join, follow or part (stores/register/joinings.py), or donate, to the account of a
+# project (stores/register/donations.py). A leg of an erased person has no account.
 transfer = _chained(
     "transfer",
     sa.Column("number", sa.Integer, nullable=False),
@@ -184,8 +184,8 @@ transfer = _chained(
     sa.Index("transfer_account", "account"),
 )
 # One movement of points between an account and a counter; what it adds to the account, the counter has less, so that a
-# row sums to zero (stores/register/points.py). ``lots`` are the parts: last day, first day, amount. A move of an erased
-# person has no account.
+# row sums to zero (stores/register/points.py). ``lots`` are the parts: last day, first day, amount, and the last day to
+# collect it where it waits for that. A move of an erased person has no account.
 points_move = _chained(
     "points_move",
     sa.Column("unit", TEXT, nullable=False),
@@ -213,6 +213,35 @@ guard_move = _chained(
     sa.Column("released_as", sa.Integer),
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("guard_move_submission", "submission"),
+)
+# The rules by which points were awarded, by digest: what every award can be recomputed from.
+points_rules = _chained(
+    "points_rules",
+    sa.Column("unit", TEXT, nullable=False),
+    sa.Column("digest", TEXT, nullable=False, unique=True),
+    sa.Column("document", TEXT, nullable=False),
+)
+# One per award run over a batch (kind award), and per day on which lots ended (kind expire): what all accounts were
+# granted, what was taken back of earlier awards, what ended unspent, below zero if it was taken back after it had ended
+# (stores/register/points_runs.py). ``file`` has
+# the rows of an award by the record's place in its batch; none where there are no rows. ``sponsors`` is sponsor ->
+# spent, less what came back (JSON).
+points_run = _chained(
+    "points_run",
+    sa.Column("unit", TEXT, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("batch", sa.Integer),
+    sa.Column("rules", TEXT),
+    sa.Column("day", TEXT, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("granted", sa.BigInteger, nullable=False),
+    sa.Column("taken_back", sa.BigInteger, nullable=False),
+    sa.Column("ended", sa.BigInteger, nullable=False),
+    sa.Column("sponsors", TEXT, nullable=False),
+    sa.Column("file", TEXT),
+    sa.Column("file_digest", TEXT),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("points_run_once", "unit", "kind", "batch", unique=True),
 )
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
@@ -267,6 +296,8 @@ CHAINED: tuple[sa.Table, ...] = (
     transfer,
     points_move,
     guard_move,
+    points_rules,
+    points_run,
 )
 APPEND_ONLY = (home, posting, tally, *CHAINED)
 ONLY_ADDED = "append_only"

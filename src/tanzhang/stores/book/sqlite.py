@@ -73,6 +73,9 @@ class SqliteDatabase:
     def writing(self) -> AbstractContextManager[None]:
         return nullcontext()  # the file is in the home, whose own lock holds
 
+    def moment(self) -> None:
+        return None
+
     def is_unusable(self, error: BaseException) -> bool:
         return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError)
 

@@ -44,7 +44,30 @@ class Audit:
         text = json.dumps(detail, ensure_ascii=False)
         con.execute(audit.insert(), {**said, "subject": subject, "at": at, "detail": text})
 
-    def page(self, before: int | None, limit: int) -> list[Any]:
-        """Rows with a smaller number than ``before``, the newest first."""
+    def page(
+        self,
+        before: int | None,
+        limit: int,
+        *,
+        actor: str | None = None,
+        kind: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> list[Any]:
+        """Rows with a smaller number than ``before``, the newest first, of moments ``[since, until)``.
+
+        ``kind`` is an act, or the words that acts begin with.
+        """
         statement = sa.select(audit).order_by(audit.c.id.desc()).limit(limit)
-        return self._book.query(statement if before is None else statement.where(audit.c.id < before))
+        wanted = [
+            (before, audit.c.id.__lt__),
+            (actor, audit.c.actor.__eq__),
+            (since, audit.c.at.__ge__),
+            (until, audit.c.at.__lt__),
+        ]
+        for given, compare in wanted:
+            if given is not None:
+                statement = statement.where(compare(given))
+        if kind is not None:
+            statement = statement.where((audit.c.act == kind) | audit.c.act.startswith(f"{kind} ", autoescape=True))
+        return self._book.query(statement)

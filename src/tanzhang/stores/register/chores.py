@@ -44,6 +44,12 @@ class Chores:
         """Every chore that was ever taken, by name."""
         return self._book.query(sa.select(chore).order_by(chore.c.name))
 
+    def worker_seen_since(self, moment: datetime) -> bool:
+        """Whether any worker took a chore, or ended one, since a moment."""
+        text = _text(moment)
+        lately = sa.select(chore.c.name).where((chore.c.taken_at >= text) | (chore.c.ended_at >= text))
+        return bool(self._book.query(lately.limit(1)))
+
     def take(self, name: str, worker: str, *, now: datetime, lease: timedelta, always: bool = False) -> bool:
         """Whether a chore is this worker's now: it is due, was never taken, or is taken ``always``.
 

@@ -23,7 +23,9 @@ import sqlalchemy as sa
 from tanzhang.core.methodology import canonical_json
 from tanzhang.engine.columns import IDENTITY_BYTES
 from tanzhang.stores.book import Book, batch, entry, transfer
-from tanzhang.stores.book.schema import TEXT, append, end_of, metadata
+from tanzhang.stores.book.schema import append, end_of
+from tanzhang.stores.register.carrying import carries, edges, joining, standing
+from tanzhang.stores.register.points import Points
 
 KIND = "transfers"
 """The kind of entries of the log that commit to transfers."""
@@ -31,24 +33,6 @@ FORMAT = "tanzhang.transfers/1"
 _AT_ONCE = 500
 _FEW = 5_000  # a batch with more accounts is compared with all sources at once
 
-joining = sa.Table(
-    "joining",
-    metadata,
-    sa.Column("id", TEXT, primary_key=True),
-    sa.Column("kind", TEXT, nullable=False),  # link: a platform account; merge: another account of the person
-    sa.Column("source", TEXT, nullable=False),
-    sa.Column("target", TEXT, nullable=False),
-    sa.Column("partner", TEXT),
-    sa.Column("carries", sa.Integer, nullable=False),
-    sa.Column("valid_from", TEXT, nullable=False),
-    sa.Column("moved", TEXT, nullable=False),  # consents of the source's own platform accounts that went along
-    sa.Column("flows", TEXT, nullable=False),  # unit -> amount
-    sa.Column("made_at", TEXT, nullable=False),
-    sa.Column("ended_at", TEXT),
-    sa.Column("valid_until", TEXT),
-    sa.Index("joining_source", "source"),
-    sa.Index("joining_target", "target"),
-)
 Amounts = dict[str, int]
 
 
@@ -66,6 +50,7 @@ class Joinings:
 
     def __init__(self, book: Book) -> None:
         self._book = book
+        self._points = Points(book)
 
     # -- reading ----------------------------------------------------------------------------------------------
 
@@ -76,7 +61,7 @@ class Joinings:
 
     def of_source(self, account: str) -> Any | None:
         """The joining by which an account stands joined to another."""
-        rows = self._book.query(sa.select(joining).where(_standing() & (joining.c.source == account)))
+        rows = self._book.query(_OF_SOURCE, {"account": account})
         return rows[0] if rows else None
 
     def into(self, account: str) -> list[Any]:
@@ -89,7 +74,7 @@ class Joinings:
         found: set[str] = set()
         waiting = {account}
         while waiting:
-            own = sa.select(joining.c.source).where(_carrying() & joining.c.target.in_(sorted(waiting)))
+            own = sa.select(joining.c.source).where(carries() & joining.c.target.in_(sorted(waiting)))
             waiting = {row.source for row in self._book.query(own)} - found
             found |= waiting
         return sorted(found)
@@ -102,7 +87,7 @@ class Joinings:
 
     def carrying(self) -> list[Any]:
         """Every joining that carries."""
-        return self._book.query(sa.select(joining).where(_carrying()))
+        return self._book.query(sa.select(joining).where(carries()))
 
     def end(self) -> tuple[int, str]:
         """How many legs there are, and the head of their chain."""
@@ -123,15 +108,17 @@ class Joinings:
     # -- writing, in somebody's transaction -------------------------------------------------------------------
 
     def begin(self, con: sa.Connection, values: Mapping[str, Any], holds: Mapping[str, int]) -> None:
-        """Keep a new joining; if it carries, what its source ``holds`` goes to the target."""
+        """Keep a new joining; if it carries, what its source ``holds`` goes to the target, and its points do."""
         con.execute(joining.insert(), {**values, "flows": "{}"})
         if values["carries"]:
             self._push(con, {values["source"]: dict(holds)}, "join", _batches(con), values["made_at"])
+            self._points.follow(con, [uuid.UUID(values["source"])], at=values["made_at"])
 
     def finish(self, con: sa.Connection, row: Any, *, at: str, valid_until: str) -> None:
         """End a joining; what had gone goes back, from wherever the target's holdings are now."""
         ended = {"ended_at": at, "valid_until": valid_until, "flows": "{}"}
         con.execute(joining.update().where(joining.c.id == row.id).values(**ended))
+        self._points.part(con, row, at=at)
         flows = _flows(row)
         if any(flows.values()):
             batches = _batches(con)
@@ -143,14 +130,14 @@ class Joinings:
 
         ``postings`` has account, unit and amount.
         """
-        if con.execute(sa.select(joining.c.id).where(_carrying()).limit(1)).first() is None:
+        if con.execute(sa.select(joining.c.id).where(carries()).limit(1)).first() is None:
             return
         accounts = postings["account"].cast(pa.binary(IDENTITY_BYTES))
         if postings.num_rows > _FEW:
-            sources = {row.source for row in con.execute(sa.select(joining.c.source).where(_carrying()))}
+            sources = {row.source for row in con.execute(sa.select(joining.c.source).where(carries()))}
         else:
             named = [str(uuid.UUID(bytes=each)) for each in pc.unique(accounts).to_pylist()]
-            sources = set(_edges(con, named))
+            sources = set(edges(con, named))
         wanted = pa.array([uuid.UUID(each).bytes for each in sources], pa.binary(IDENTITY_BYTES))
         own = postings.filter(pc.is_in(accounts, value_set=wanted))
         nets: dict[str, Amounts] = {}
@@ -158,6 +145,12 @@ class Joinings:
             nets.setdefault(str(_uuid(row["account"])), {})[row["unit"]] = row["amount"]
         if nets:
             self._push(con, nets, "follow", _batches(con), at)
+
+    def give(self, con: sa.Connection, source: str, target: str, amounts: Mapping[str, int], kind: str, at: str) -> int:
+        """A transfer that no joining makes, from an account to another one; returns its number."""
+        last = con.execute(sa.select(sa.func.max(transfer.c.number))).scalar()
+        self._post(con, [(source, target, amounts)], kind, _batches(con), at)
+        return 0 if last is None else int(last) + 1
 
     def seal(self, con: sa.Connection, programme: str, end: tuple[int, str] | None = None) -> None:
         """Give the log an entry over the legs up to ``end`` (default: all), if there are new ones since the last."""
@@ -195,10 +188,10 @@ class Joinings:
         """Let amounts in joined accounts go on until they are where nothing carries them further."""
         waiting = {account: dict(amounts) for account, amounts in nets.items()}
         while waiting:
-            edges = _edges(con, waiting)
+            found = edges(con, waiting)
             moves, following = [], dict[str, Amounts]()
-            for account in sorted(edges):
-                row = edges[account]
+            for account in sorted(found):
+                row = found[account]
                 amounts = {unit: amount for unit, amount in waiting[account].items() if amount}
                 if not amounts:
                     continue
@@ -234,21 +227,8 @@ def _sealed(row: Any) -> Sealed:
     return Sealed(row.seq, int(said["rows"]), said["head"])
 
 
-def _standing() -> sa.ColumnElement[bool]:
-    return joining.c.ended_at.is_(None)
-
-
-def _carrying() -> sa.ColumnElement[bool]:
-    return _standing() & (joining.c.carries == 1)
-
-
-def _edges(con: sa.Connection, accounts: Iterable[str]) -> dict[str, Any]:
-    """Source -> the joining that carries it, of those among some accounts."""
-    found = {}
-    for some in _parts(sorted(accounts)):
-        rows = con.execute(sa.select(joining).where(_carrying() & joining.c.source.in_(some)))
-        found.update({row.source: row for row in rows})
-    return found
+# Asked with every look at an account, so it is not put together each time.
+_OF_SOURCE = sa.select(joining).where(standing() & (joining.c.source == sa.bindparam("account")))
 
 
 def _parts(names: Sequence[str]) -> list[Sequence[str]]:

@@ -59,8 +59,8 @@ class Partners:
 
     def over(self, programme: Programme) -> Programme:
         """A programme with the registered partners over its own; the same object until something changes."""
-        moment = time.monotonic()
-        if moment >= self._look_again:
+        if self.is_due:
+            moment = time.monotonic()
             # Only forward: a snapshot that is open may be older than what is known.
             self._revision = max(self._revision, self.revision())
             self._look_again = moment + LOOKED_UP_S
@@ -73,6 +73,11 @@ class Partners:
             merged = programme, revision, replace(programme, partners={**programme.partners, **known})
             self._merged = merged
         return merged[2]
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the next use asks the book for changes; until then it costs nothing."""
+        return time.monotonic() >= self._look_again
 
     def look_again(self) -> None:
         """Look for changes at the next use, since there was one here."""

@@ -17,7 +17,11 @@ from tanzhang.engine.personal import PersonalKeys, key_of
 from tanzhang.stores.book import Book
 from tanzhang.stores.book.schema import NUMBER, TEXT, metadata
 from tanzhang.stores.register.access import session
+from tanzhang.stores.register.benefits import benefit_use
+from tanzhang.stores.register.certificates import certificate
+from tanzhang.stores.register.groups import forget_members, friends_group, friends_member
 from tanzhang.stores.register.guard import guard_case
+from tanzhang.stores.register.mall import mall_code, mall_order
 
 person = sa.Table(
     "person",
@@ -45,7 +49,7 @@ consent = sa.Table(
     metadata,
     sa.Column("id", TEXT, primary_key=True),
     sa.Column("account", TEXT, nullable=False),
-    sa.Column("scope", TEXT, nullable=False),  # link, display_name
+    sa.Column("scope", TEXT, nullable=False),  # link, display_name, friends
     sa.Column("purpose", TEXT, nullable=False),
     sa.Column("partner", TEXT),
     sa.Column("joining", TEXT),
@@ -134,13 +138,26 @@ SEALED: tuple[tuple[sa.Table, str, str], ...] = (
     (person, "account", "display_name"),
     (person_identity, "hash", "sealed"),
     (guard_case, "id", "appeal"),
+    (benefit_use, "id", "payee"),
+    (certificate, "id", "sealed"),
+    (friends_group, "id", "title"),
+    (friends_member, "id", "name"),
+    (mall_order, "id", "address"),
+    (mall_code, "hash", "sealed"),
 )
 """Where sealed texts stand: table, key and column."""
+_SEALED_AT_ONCE = 500
 
 
 def place_of(table: sa.Table, column: str, key: str) -> str:
     """What a sealed text is bound to."""
     return f"{table.name}.{column}:{key}"
+
+
+def _filling(bucket: str, most: int, since: str) -> sa.Select[Any]:
+    """The last of the ``most`` latest attempts of a bucket since a moment; none if there are fewer."""
+    own = sa.select(attempt.c.at).where((attempt.c.bucket == bucket) & (attempt.c.at > since))
+    return own.order_by(attempt.c.at.desc()).limit(1).offset(max(most, 1) - 1)
 
 
 class People:
@@ -218,25 +235,29 @@ class People:
             con.execute(begun.delete().where((begun.c.state == state) | (begun.c.expires_at <= at)))
         return row if row is not None and row.expires_at > at else None
 
-    def allowed(self, limits: Iterable[tuple[str, int, str]], at: str) -> str | None:
+    def allowed(self, limits: Iterable[tuple[str, int, str]], at: str) -> tuple[str, str, str] | None:
         """Count one more of each bucket, if all of ``limits`` (bucket, most, since when) allow it.
 
-        Returns the bucket that does not, None if all do.
+        Returns of one that does not the bucket, since when it counts, and when that was which has to pass out of it;
+        None if all do.
         """
         wanted = list(limits)
         with self._book.transaction() as con:
             for bucket, most, since in wanted:
-                own = (attempt.c.bucket == bucket) & (attempt.c.at > since)
-                if int(con.execute(sa.select(sa.func.count()).where(own)).scalar_one()) >= most:
-                    return bucket
+                first = con.execute(_filling(bucket, most, since)).scalar()
+                if first is not None:
+                    return bucket, since, first
             named = sorted({bucket for bucket, _, _ in wanted})
             con.execute(attempt.insert(), [{"bucket": bucket, "at": at} for bucket in named])
         return None
 
-    def counted(self, bucket: str, since: str) -> int:
-        """How many there were of a bucket since a moment."""
-        own = (attempt.c.bucket == bucket) & (attempt.c.at > since)
-        return int(self._book.query(sa.select(sa.func.count()).where(own))[0][0])
+    def filled_at(self, bucket: str, most: int, since: str) -> str | None:
+        """When that was which has to be further back than ``since`` for fewer than ``most`` to be left of a bucket.
+
+        None if there are fewer.
+        """
+        rows = self._book.query(_filling(bucket, most, since))
+        return rows[0].at if rows else None
 
     def forget_old(self, before: str, now: str) -> None:
         """Remove attempts of before a moment, and what has expired."""
@@ -253,6 +274,30 @@ class People:
         if before is not None:
             own &= access_log.c.id < before
         return self._book.query(sa.select(access_log).where(own).order_by(access_log.c.id.desc()).limit(limit))
+
+    def looks_of_staff(
+        self,
+        before: int | None,
+        limit: int,
+        *,
+        who: str | None,
+        what: str | None,
+        since: str | None,
+        until: str | None,
+    ) -> list[Any]:
+        """Who of the staff looked at whose data, the latest first, below number ``before``, of ``[since, until)``."""
+        statement = sa.select(access_log).where(access_log.c.role != Role.PERSON.value)
+        wanted = [
+            (before, access_log.c.id.__lt__),
+            (who, access_log.c.who.__eq__),
+            (what, access_log.c.what.__eq__),
+            (since, access_log.c.at.__ge__),
+            (until, access_log.c.at.__lt__),
+        ]
+        for given, compare in wanted:
+            if given is not None:
+                statement = statement.where(compare(given))
+        return self._book.query(statement.order_by(access_log.c.id.desc()).limit(limit))
 
     def name(self, account: str, sealed: str, at: str) -> None:
         """Keep a person's sealed display name."""
@@ -300,6 +345,7 @@ class People:
                 count += con.execute(table.delete().where(table.c.account.in_(some))).rowcount
             tokens = join_token.c.source.in_(some) | join_token.c.account.in_(some)
             count += con.execute(join_token.delete().where(tokens)).rowcount
+            count += forget_members(con, some)
             signed_in = (session.c.role == Role.PERSON.value) & session.c.subject.in_(some)
             count += con.execute(session.delete().where(signed_in)).rowcount
         return count
@@ -313,15 +359,17 @@ class People:
         """Seal every text with the current key that was sealed with another; returns how many, none the second time."""
         changed = 0
         for table, key, column in SEALED:
-            for row in self._book.query(sa.select(table.c[key], table.c[column]).where(table.c[column].is_not(None))):
-                name, sealed = row
-                if key_of(sealed) == keys.current:
-                    continue
-                place = place_of(table, column, name)
-                again = keys.seal(keys.open(sealed, place), place)
-                same = (table.c[key] == name) & (table.c[column] == sealed)
+            rows = self._book.query(sa.select(table.c[key], table.c[column]).where(table.c[column].is_not(None)))
+            old = [(name, sealed) for name, sealed in rows if key_of(sealed) != keys.current]
+            for start in range(0, len(old), _SEALED_AT_ONCE):
+                some = []
+                for name, sealed in old[start : start + _SEALED_AT_ONCE]:
+                    place = place_of(table, column, name)
+                    some.append((name, sealed, keys.seal(keys.open(sealed, place), place)))
                 with self._book.transaction() as con:
-                    changed += con.execute(table.update().where(same).values({column: again})).rowcount
+                    for name, sealed, again in some:
+                        same = (table.c[key] == name) & (table.c[column] == sealed)
+                        changed += con.execute(table.update().where(same).values({column: again})).rowcount
         return changed
 
     def problems(self, keys: PersonalKeys) -> tuple[int, list[Problem]]:

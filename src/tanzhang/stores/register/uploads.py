@@ -21,7 +21,7 @@ from tanzhang.stores.book.schema import NUMBER, TEXT, metadata
 from tanzhang.stores.files import make_folder, sync_again
 
 FOLDER = "uploads"
-RECEIVING, DONE, REFUSED = "receiving", "done", "refused"
+RECEIVING, DONE, REFUSED, CHECKED = "receiving", "done", "refused", "checked"
 TAKING_IN = "taking-in"
 
 upload = sa.Table(
@@ -35,6 +35,7 @@ upload = sa.Table(
     sa.Column("sha256", TEXT, nullable=False),
     sa.Column("received", sa.BigInteger, nullable=False),  # bytes that are durable
     sa.Column("state", TEXT, nullable=False),
+    sa.Column("dry_run", sa.Boolean, nullable=False),
     sa.Column("created_at", TEXT, nullable=False),
     sa.Column("changed_at", TEXT, nullable=False),
     sa.Column("submission", NUMBER),
@@ -53,6 +54,10 @@ class Uploads:
     def path(self, row: Any) -> Path:
         """Where the bytes of an upload are."""
         return self._folder / f"{row.id}{row.ending}"
+
+    def verdicts(self, row: Any) -> Path:
+        """Where the verdicts of an upload are that was checked and not taken in."""
+        return self._folder / f"{row.id}.verdicts.csv"
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Begin an upload: its empty file is there before its row."""
@@ -105,6 +110,8 @@ class Uploads:
     def clear(self, row: Any) -> None:
         """Remove the bytes of an upload that are no longer needed."""
         self.path(row).unlink(missing_ok=True)
+        if row.state == CHECKED:
+            self.verdicts(row).unlink(missing_ok=True)
 
     def stray_files(self) -> list[Path]:
         """Files in the folder that no unfinished upload needs."""
@@ -112,6 +119,7 @@ class Uploads:
             return []
         found = sorted(self._folder.iterdir())
         needed = {self.path(row) for state in (RECEIVING, TAKING_IN) for row in self.in_state(state)}
+        needed |= {self.verdicts(row) for row in self.in_state(CHECKED)}
         return [path for path in found if path not in needed]
 
     @contextmanager

@@ -1,7 +1,7 @@
-"""The page that checks receipts in a browser: one file of HTML with its own script, no network, nothing to install.
+"""The page that checks receipts and certificates in a browser: one file of HTML with its own script, no network.
 
-It does what :mod:`tanzhang.core.receipt` does, with the same codes. The layout of records is put in from
-:mod:`tanzhang.core.record` when the page is made, so it stands in one place.
+It does what :mod:`tanzhang.core.receipt` and :mod:`tanzhang.core.credential` do, with the same codes.
+The layout of records is put in from :mod:`tanzhang.core.record` when the page is made, so it stands in one place.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from base64 import b64encode
 from hashlib import sha256
 from importlib.resources import files
 
-from tanzhang.core import recipe, record
+from tanzhang.core import credential, recipe, record, status_list
 from tanzhang.core.action import INPUT_NAMES
 from tanzhang.core.merkle import EMPTY_ROOT
 from tanzhang.core.receipt import FORMAT, MANIFEST_FORMAT
@@ -42,7 +42,7 @@ def page() -> str:
 
 
 def fixed() -> dict[str, object]:
-    """What the script has to know of records, plans and manifests."""
+    """What the script has to know of records, plans, manifests and certificates."""
     return {
         "members": list(record.Record.__slots__),
         "inputs": list(INPUT_NAMES),
@@ -56,6 +56,11 @@ def fixed() -> dict[str, object]:
         "receipt_format": FORMAT,
         "manifest_format": MANIFEST_FORMAT,
         "plan_format": recipe.FORMAT,
+        "context": credential.CONTEXT,
+        "credential_types": dict(credential.TYPES),
+        "issuer_format": credential.ISSUER_FORMAT,
+        "log_evidence": credential.LOG_EVIDENCE,
+        "places": status_list.PLACES,
     }
 
 
@@ -67,6 +72,7 @@ def _script() -> str:
         f"const noble = (() => {{\n{library}\nreturn {{ verifyAsync }};\n}})();",
         f"const FIXED = {json.dumps(fixed())};",
         _read("checks.js"),
+        _read("certificate.js"),
         _read("page.js"),
     ]
     return "\n".join(parts)

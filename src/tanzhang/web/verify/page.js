@@ -2,15 +2,21 @@
 
 const SAY = {
   zh: {
-    title: "核验减排凭证",
-    lead: "证明一条碳减排记录确实进入了公开账本。核验全部在您的设备上进行。",
-    choose: "选择凭证文件",
+    title: "核验减排凭证与证书",
+    lead: "证明一条碳减排记录确实进入了公开账本，或一份证书确由碳普惠项目签发。核验全部在您的设备上进行。",
+    choose: "选择凭证或证书文件",
     drop: "或把文件拖到这里",
     key: "日志公钥",
     keyHint: "一行文字，形如「名称+编号+密钥」。请从运营方之外的渠道取得，不要只用随凭证一起发来的公钥。",
     policy: "见证方策略（可选）",
     policyHint: "写明哪些独立见证方必须签过名。策略里若列有日志，可不填公钥。",
     policyFile: "从文件读入策略",
+    status: "证书状态列表（可选）",
+    statusHint: "证书是否已被吊销，只有状态列表知道。列表地址在证书内，任何人可下载，一天内有效。",
+    statusFile: "从文件读入状态列表",
+    statusAt: "状态列表地址",
+    other: "这不是二维码所指的那份证书。",
+    kinds_of_certificate: { statement: "个人碳账户月度账单", green_credit: "绿色信用证明", donation: "碳积分捐赠证书" },
     checked: "逐项核验",
     more: "全部字段",
     offline: "本页不连接任何网络：可以断网使用，也可以保存到本地。",
@@ -26,11 +32,14 @@ const SAY = {
     trustDo: "请核对所填公钥或策略。",
     refusedDo: "请勿依据此文件作判断；请向运营方重新索取凭证，仍不通过时请保留文件作为证据。",
     steps: {
-      file: ["文件是一份凭证", "格式完整"],
+      file: ["文件是一份凭证或证书", "格式完整"],
       trust: ["公钥与策略可用", "按您给出的公钥核验"],
       record: ["记录在所属批次内", (v) => `第 ${v.place} 条（从 0 起），批次 ${v.manifest.batch} 共 ${v.manifest.records} 条`],
       log: ["批次在公开日志内", (v) => `日志 ${v.checkpoint.origin} 第 ${v.entry} 项，日志签名时共 ${v.checkpoint.size} 项`],
       witnesses: ["见证方签名", (v) => (v.quorum === null ? "未给出策略，没有核验" : `满足策略 ${v.quorum}`)],
+      signature: ["签名与内容相符", "签名涵盖全部内容"],
+      issuer: ["签发密钥在公开日志内", (v) => `日志 ${v.checkpoint.origin} 第 ${v.entry} 项，日志签名时共 ${v.checkpoint.size} 项`],
+      status: ["未被吊销", (v) => (v.statusAt === null ? "未给出状态列表，没有核验" : `截至 ${v.statusAt} 未被吊销`)],
       amount: ["减排量按方法学算得", (v) => (v.plan ? `${v.plan.key} 由输入算得 ${v.plan.amount} mg` : "此记录无需计算")],
     },
     notAsked: "没有核验到这一项",
@@ -57,15 +66,21 @@ const SAY = {
     provisional: "方法学或因子为暂定值，未经确认。",
   },
   en: {
-    title: "Verify a receipt",
-    lead: "Proof that one carbon reduction record stands in the public log. Everything is checked on your own device.",
-    choose: "Choose the receipt",
+    title: "Verify a receipt or certificate",
+    lead: "Proof that one carbon reduction record stands in the public log, or that a programme issued a certificate. Everything is checked on your own device.",
+    choose: "Choose the receipt or certificate",
     drop: "or drop the file here",
     key: "Public key of the log",
     keyHint: "One line: name+id+key. Get it from someone other than the operator, not only from whoever sent the receipt.",
     policy: "Witness policy (optional)",
     policyHint: "Says which independent witnesses must have signed. If it lists the log, no key is needed.",
     policyFile: "Read the policy from a file",
+    status: "Status list of a certificate (optional)",
+    statusHint: "Whether a certificate was revoked is said by the status list alone. Its address is in the certificate; anyone may fetch it, and it is good for a day.",
+    statusFile: "Read the status list from a file",
+    statusAt: "Status list",
+    other: "This is not the certificate that the QR code was made for.",
+    kinds_of_certificate: { statement: "Monthly carbon statement", green_credit: "Green credit certificate", donation: "Certificate of donation" },
     checked: "What was checked",
     more: "All fields",
     offline: "This page uses no network: it works offline, and you may save it.",
@@ -83,11 +98,14 @@ const SAY = {
     refusedDo:
       "Do not rely on this file. Ask the operator for a new receipt; if that fails as well, keep the file as evidence.",
     steps: {
-      file: ["The file is a receipt", "its form is complete"],
+      file: ["The file is a receipt or a certificate", "its form is complete"],
       trust: ["Key and policy can be used", "checked against the key that you gave"],
       record: ["The record is in its batch", (v) => `number ${v.place}, counted from 0, of the ${v.manifest.records} records of batch ${v.manifest.batch}`],
       log: ["The batch is in the public log", (v) => `entry ${v.entry} of ${v.checkpoint.origin}, signed at size ${v.checkpoint.size}`],
       witnesses: ["Witnesses signed", (v) => (v.quorum === null ? "not checked: no policy was given" : `the quorum ${v.quorum} is met`)],
+      signature: ["The signature fits", "it covers all that it says"],
+      issuer: ["The issuer's key is in the public log", (v) => `entry ${v.entry} of ${v.checkpoint.origin}, signed at size ${v.checkpoint.size}`],
+      status: ["Not revoked", (v) => (v.statusAt === null ? "not checked: no status list was given" : `as of ${v.statusAt}`)],
       amount: ["The amount follows from the methodology", (v) => (v.plan ? `${v.plan.key} gives ${v.plan.amount} mg for the inputs` : "nothing to compute for this record")],
     },
     notAsked: "not reached",
@@ -116,11 +134,14 @@ const SAY = {
   },
 };
 
-const STEPS = ["file", "trust", "record", "log", "witnesses", "amount"];
+const RECEIPT_STEPS = ["file", "trust", "record", "log", "witnesses", "amount"];
+const CERTIFICATE_STEPS = ["file", "trust", "signature", "issuer", "witnesses", "status"];
+const isCertificate = (bytes) => bytes[0] === 0x7b || bytes[0] === 0x25; // { of JSON, % of PDF
 const at = (id) => document.getElementById(id);
 let language = (navigator.language || "zh").toLowerCase().startsWith("zh") ? "zh" : "en";
 let receipt = null;
 let policyFile = null;
+let statusFile = null;
 let shown = null;
 let turn = 0;
 
@@ -154,8 +175,27 @@ function pairs(list, rows) {
   }
 }
 
+// What a certificate says, member by member; its words are those of the credential.
+function said(subject, before = "") {
+  return Object.entries(subject).flatMap(([name, value]) => {
+    if (isObject(value)) return said(value, `${before}${name}.`);
+    if (Array.isArray(value)) return value.flatMap((each, i) => said(each, `${before}${name} ${i + 1}.`));
+    return [[`${before}${name}`, name.endsWith("Mg") ? mass(value, "CO2e") : String(value)]];
+  });
+}
+
 function facts(v) {
   const say = SAY[language];
+  if (v.document) {
+    const rehearsal = v.document.credentialSubject.programme.rehearsal ? say.rehearsal : null;
+    return [
+      ["", say.kinds_of_certificate[v.kind], "large"],
+      ...said(v.document.credentialSubject),
+      [say.statusAt, v.statusList],
+      ["SHA-256", v.sha256],
+      [say.facts.note, rehearsal, "note"],
+    ];
+  }
   const { record, plan, manifest } = v;
   const gases = plan?.gases ?? "CO2e";
   const titled = plan?.title?.[language] ?? plan?.title?.zh;
@@ -192,10 +232,12 @@ function step(name, mark, kind, detail) {
 }
 
 function steps(result) {
+  const STEPS = result.certificate ? CERTIFICATE_STEPS : RECEIPT_STEPS;
   if (result.ok) {
     return STEPS.map((name) => {
       const detail = SAY[language].steps[name][1];
-      const unasked = name === "witnesses" && result.ok.quorum === null;
+      const unasked =
+        (name === "witnesses" && result.ok.quorum === null) || (name === "status" && result.ok.statusAt === null);
       const text = typeof detail === "function" ? detail(result.ok) : detail;
       return step(name, unasked ? "–" : "✓", unasked ? "open" : "holds", text);
     });
@@ -230,8 +272,8 @@ function render() {
   at("steps").replaceChildren(...listed);
   at("steps").hidden = !listed.length;
   document.querySelector("h2").hidden = !listed.length;
-  at("more").hidden = !shown.ok;
-  const { record } = shown.ok ?? { record: {} };
+  at("more").hidden = !shown.ok?.record;
+  const record = shown.ok?.record ?? {};
   pairs(
     at("details"),
     Object.keys(record).map((name) => [
@@ -254,12 +296,19 @@ async function check() {
     result = { code: "insecure", say: "insecure" };
   } else {
     let begun = "file";
+    const certificate = isCertificate(receipt.bytes);
     try {
-      const ok = await verifyReceipt(receipt.bytes, key, policy, (name) => (begun = name));
-      result = { ok };
+      const step = (name) => (begun = name);
+      const ok = certificate
+        ? await verifyCertificate(receipt.bytes, key, policy, statusFile, Date.now(), step)
+        : await verifyReceipt(receipt.bytes, key, policy, step);
+      const wanted = new URLSearchParams(location.hash.slice(1)).get("sha256");
+      result = certificate && wanted && wanted !== ok.sha256 ? { code: "other", say: "other" } : { ok, certificate };
     } catch (error) {
       const known = error instanceof Refusal;
-      result = known ? { step: begun, code: error.code, message: error.message } : { code: "broken", say: "broken" };
+      result = known
+        ? { certificate, step: begun, code: error.code, message: error.message }
+        : { code: "broken", say: "broken" };
     }
   }
   if (own !== turn) return; // something newer is being checked
@@ -282,6 +331,11 @@ at("policy-file").addEventListener("change", async (event) => {
   policyFile = bytes; // names are compared byte by byte, so the bytes stay beside the text
   await check();
 });
+at("status-file").addEventListener("change", async (event) => {
+  const file = event.target.files[0];
+  statusFile = file ? new Uint8Array(await file.arrayBuffer()) : null;
+  await check();
+});
 at("policy").addEventListener("input", () => {
   policyFile = null;
   check();
@@ -298,5 +352,5 @@ for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
     if (name === "drop") take(event.dataTransfer.files[0]);
   });
 }
-Object.assign(globalThis, { verifyReceipt, quantify }); // for other pages, and for our tests
+Object.assign(globalThis, { verifyReceipt, verifyCertificate, quantify }); // for other pages, and for our tests
 render();

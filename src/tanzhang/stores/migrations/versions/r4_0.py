@@ -81,6 +81,63 @@ def upgrade() -> None:
         sa.UniqueConstraint("entry"),
     )
     op.create_table(
+        "benefit",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("recorded_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id", "version"),
+    )
+    op.create_table(
+        "benefit_use",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("benefit", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("points", sa.BigInteger(), nullable=False),
+        sa.Column("counter", TEXT, nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=True),
+        sa.Column("sponsor", TEXT, nullable=True),
+        sa.Column("partner", TEXT, nullable=True),
+        sa.Column("payee", TEXT, nullable=True),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("day", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.Column("due_at", TEXT, nullable=True),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("file", TEXT, nullable=True),
+        sa.Column("note", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("id"),
+    )
+    op.create_index("benefit_use_account", "benefit_use", ["account", "seq"], unique=False)
+    op.create_index("benefit_use_day", "benefit_use", ["benefit", "day", "account"], unique=False)
+    op.create_index("benefit_use_due", "benefit_use", ["state", "due_at"], unique=False)
+    op.create_table(
+        "certificate",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=True),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("issued_at", TEXT, nullable=False),
+        sa.Column("list", sa.Integer(), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
+        sa.Column("sealed", TEXT, nullable=True),
+        sa.Column("revoked_at", TEXT, nullable=True),
+        sa.Column("reason", TEXT, nullable=True),
+        sa.Column("consent", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("certificate_account", "certificate", ["account", "issued_at"], unique=False)
+    op.create_index("certificate_place", "certificate", ["list", "place"], unique=True)
+    op.create_table(
+        "certificate_list",
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("address", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+    )
+    op.create_table(
         "chore",
         sa.Column("name", TEXT, nullable=False),
         sa.Column("worker", TEXT, nullable=False),
@@ -137,6 +194,30 @@ def upgrade() -> None:
     op.create_index("delivery_inbox", "delivery", ["inbox"], unique=False)
     op.create_index("delivery_partner", "delivery", ["partner", "id"], unique=False)
     op.create_table(
+        "donation",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("project", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("transfer", sa.Integer(), nullable=True),
+        sa.Column("first", sa.Integer(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("id"),
+    )
+    op.create_index("donation_account", "donation", ["account", "seq"], unique=False)
+    op.create_index("donation_project_unit", "donation", ["project", "unit"], unique=False)
+    op.create_table(
+        "donation_project",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("recorded_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id", "version"),
+    )
+    op.create_table(
         "entry",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("kind", TEXT, nullable=False),
@@ -185,6 +266,27 @@ def upgrade() -> None:
         sa.Column("amount", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("entry", "unit", "leaf"),
     )
+    op.create_table(
+        "friends_group",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("title", TEXT, nullable=False),
+        sa.Column("code_hash", TEXT, nullable=False),
+        sa.Column("code_ends_at", TEXT, nullable=False),
+        sa.Column("created_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("code_hash"),
+    )
+    op.create_table(
+        "friends_member",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("group_id", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=True),
+        sa.Column("joined_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("group_id", "account"),
+    )
+    op.create_index("friends_member_account", "friends_member", ["account"], unique=False)
     op.create_table(
         "guard_case",
         sa.Column("id", NUMBER, nullable=False),
@@ -337,6 +439,83 @@ def upgrade() -> None:
         sa.UniqueConstraint("fingerprint"),
     )
     op.create_table(
+        "mall_code",
+        sa.Column("hash", TEXT, nullable=False),
+        sa.Column("offer", TEXT, nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("sealed", TEXT, nullable=False),
+        sa.Column("order", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("hash"),
+        sa.UniqueConstraint("order"),
+    )
+    op.create_index("mall_code_free", "mall_code", ["offer", "order", "number"], unique=False)
+    op.create_table(
+        "mall_offer",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("merchant", TEXT, nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("stock", sa.BigInteger(), nullable=True),
+        sa.Column("sold", sa.BigInteger(), nullable=False),
+        sa.Column("opens_at", TEXT, nullable=False),
+        sa.Column("closes_at", TEXT, nullable=True),
+        sa.Column("ended_at", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "mall_order",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("request", TEXT, nullable=True),
+        sa.Column("offer", TEXT, nullable=False),
+        sa.Column("merchant", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("price_points", sa.BigInteger(), nullable=False),
+        sa.Column("price_fen", sa.BigInteger(), nullable=True),
+        sa.Column("settlement_fen", sa.BigInteger(), nullable=False),
+        sa.Column("terms", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("held", sa.Boolean(), nullable=False),
+        sa.Column("placed_at", TEXT, nullable=False),
+        sa.Column("placed_day", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.Column("pay_until", TEXT, nullable=True),
+        sa.Column("valid_until", TEXT, nullable=True),
+        sa.Column("due_at", TEXT, nullable=True),
+        sa.Column("address", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("mall_order_account", "mall_order", ["account", "placed_at", "id"], unique=False)
+    op.create_index("mall_order_due", "mall_order", ["due_at"], unique=False)
+    op.create_index("mall_order_merchant", "mall_order", ["merchant", "state", "id"], unique=False)
+    op.create_table(
+        "mall_order_event",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("order", TEXT, nullable=False),
+        sa.Column("before", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("at", TEXT, nullable=False),
+        sa.Column("by", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        info={"append_only": True},
+    )
+    op.create_index("mall_order_event_at", "mall_order_event", ["at"], unique=False)
+    op.create_index("mall_order_event_order", "mall_order_event", ["order"], unique=False)
+    op.create_table(
+        "mall_payment",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("order", TEXT, nullable=False),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=False),
+        sa.Column("at", TEXT, nullable=False),
+        sa.Column("by", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("order"),
+        sa.UniqueConstraint("reference"),
+        info={"append_only": True},
+    )
+    op.create_table(
         "partner_day",
         sa.Column("partner", TEXT, nullable=False),
         sa.Column("day", TEXT, nullable=False),
@@ -355,6 +534,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("partner", "version"),
         info={"append_only": True},
+    )
+    op.create_table(
+        "payout_file",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("adapter", TEXT, nullable=False),
+        sa.Column("rows", sa.Integer(), nullable=False),
+        sa.Column("fen", sa.BigInteger(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
         "person",
@@ -395,14 +583,31 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest"),
     )
     op.create_table(
+        "points_budget",
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("sponsor", TEXT, nullable=False),
+        sa.Column("spent", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("unit", "sponsor"),
+    )
+    op.create_table(
         "points_lot",
         sa.Column("unit", TEXT, nullable=False),
         sa.Column("account", sa.LargeBinary(length=16), nullable=False),
         sa.Column("last_day", TEXT, nullable=False),
         sa.Column("first_day", TEXT, nullable=False),
+        sa.Column("collect_by", TEXT, nullable=False),
         sa.Column("granted", sa.BigInteger(), nullable=False),
         sa.Column("available", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("unit", "account", "last_day", "first_day"),
+        sa.Column("ended", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("unit", "account", "last_day", "first_day", "collect_by"),
+    )
+    op.create_index(
+        "points_lot_owed",
+        "points_lot",
+        ["unit", "account"],
+        unique=False,
+        sqlite_where=sa.text("available < 0"),
+        postgresql_where=sa.text("available < 0"),
     )
     op.create_table(
         "points_move",
@@ -421,6 +626,45 @@ def upgrade() -> None:
     )
     op.create_index("points_move_account", "points_move", ["account", "seq"], unique=False)
     op.create_index("points_move_reference", "points_move", ["unit", "kind", "reference"], unique=True)
+    op.create_table(
+        "points_rules",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("digest", TEXT, nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("digest"),
+    )
+    op.create_table(
+        "points_run",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("batch", sa.Integer(), nullable=True),
+        sa.Column("rules", TEXT, nullable=True),
+        sa.Column("day", TEXT, nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("granted", sa.BigInteger(), nullable=False),
+        sa.Column("taken_back", sa.BigInteger(), nullable=False),
+        sa.Column("ended", sa.BigInteger(), nullable=False),
+        sa.Column("sponsors", TEXT, nullable=False),
+        sa.Column("file", TEXT, nullable=True),
+        sa.Column("file_digest", TEXT, nullable=True),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("points_run_once", "points_run", ["unit", "kind", "batch"], unique=True)
+    op.create_table(
+        "points_used",
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("account", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("key", TEXT, nullable=False),
+        sa.Column("period", TEXT, nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("unit", "account", "key", "period"),
+    )
     op.create_table(
         "posting",
         sa.Column("batch", sa.Integer(), nullable=False),
@@ -585,6 +829,7 @@ def upgrade() -> None:
         sa.Column("sha256", TEXT, nullable=False),
         sa.Column("received", sa.BigInteger(), nullable=False),
         sa.Column("state", TEXT, nullable=False),
+        sa.Column("dry_run", sa.Boolean(), nullable=False),
         sa.Column("created_at", TEXT, nullable=False),
         sa.Column("changed_at", TEXT, nullable=False),
         sa.Column("submission", NUMBER, nullable=True),

@@ -1,0 +1,85 @@
+"""Files of award runs: what each record of a batch was awarded, by its place in the batch, so that they name no person.
+
+``records/<batch>/points-<programme>.parquet`` beside the batch's records; a file that no row of table points_run names
+does not exist. When a person is erased nothing is written anew: what the record was goes, its place stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tanzhang.core.errors import refuse
+from tanzhang.stores.records import digest_of, write_table
+from tanzhang.stores.storage import Place, parquet_file
+
+SCHEMA = pa.schema(
+    {
+        "place": pa.uint32(),  # of the record in its batch
+        "version": pa.uint16(),  # place among the rules that the run names
+        "rule": pa.uint16(),  # place among the rules of that version
+        "sponsor": pa.string(),
+        "points": pa.int64(),  # below zero: taken back, by the record that withdraws the act
+        "first_day": pa.date32(),
+        "last_day": pa.date32(),
+        "collect_by": pa.date32(),
+        "of_batch": pa.uint32(),  # of what is taken back: where the act was awarded
+        "of_place": pa.uint32(),
+    }
+)
+"""Columns of a file, sorted by place, version, rule and sponsor."""
+
+
+def file_name(folder: str, programme: str) -> str:
+    """The name of a run's file in the home's storage; ``folder`` is the batch's."""
+    return f"{folder}/points-{programme}.parquet"
+
+
+def write_run(storage: Place, name: str, rows: pa.Table) -> str:
+    """Write a run's file, whole and durably; returns its SHA-256."""
+    return write_table(storage / name, rows.select(SCHEMA.names).cast(SCHEMA), home=storage)
+
+
+def read_run(storage: Place, run: Any, places: Iterable[int] | None = None) -> pa.Table:
+    """The rows of a run (of table points_run), of some places or all; a run without a file has none.
+
+    Only row groups that may have these places are read. Raises ``points-file-missing``.
+    """
+    if run.file is None:
+        return SCHEMA.empty_table()
+    path = storage / run.file
+    if not path.is_file():
+        raise refuse(
+            "points-file-missing",
+            f"{run.file} is missing",
+            where=run.file,
+            remedy="restore it from a backup; what each account holds is in the book",
+        )
+    with parquet_file(path) as parquet:
+        if places is None:
+            return parquet.read().cast(SCHEMA)
+        wanted = sorted(set(places))
+        groups = _groups(parquet, wanted)
+        if not groups:
+            return SCHEMA.empty_table()
+        rows = parquet.read_row_groups(groups).cast(SCHEMA)
+    return rows.filter(pc.is_in(rows["place"], value_set=pa.array(wanted, pa.uint32())))
+
+
+def is_as_written(storage: Place, run: Any) -> bool:
+    """Whether a run's file is the one that was written."""
+    return run.file is None or digest_of(storage / run.file) == run.file_digest
+
+
+def _groups(parquet: pq.ParquetFile, wanted: Sequence[int]) -> list[int]:
+    """The row groups whose places are within those that are wanted."""
+    found = []
+    for number in range(parquet.num_row_groups):
+        statistics = parquet.metadata.row_group(number).column(0).statistics
+        if statistics is None or any(statistics.min <= place <= statistics.max for place in wanted):
+            found.append(number)
+    return found
