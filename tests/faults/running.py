@@ -38,8 +38,10 @@ from tanzhang.core.access import Scope
 from tanzhang.core.claim import ACTION, identity
 from tanzhang.core.errors import TanzhangError
 from tanzhang.service.access import issue_key
+from tanzhang.service.award import award_due
 from tanzhang.service.settle import settle
 from tanzhang.stores.home import Home
+from tanzhang.stores.register.points_runs import AWARD
 
 from ..homes import Event, assert_verified, at_once_home, balance, event, outcomes
 from ..postgres import Server
@@ -183,6 +185,7 @@ class Service:
     servers: list[Program] = field(default_factory=list)
     workers: list[Program] = field(default_factory=list)
     ports: list[int] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
 
     @property
     def programs(self) -> list[Program]:
@@ -216,6 +219,7 @@ class Service:
                     time.sleep(0.1)
 
     def end(self) -> None:
+        self.over.set()
         for each in self.programs:
             each.end()
 
@@ -300,7 +304,7 @@ class Callers:
     def _call(self, chance: random.Random) -> None:
         try:
             with httpx.Client(timeout=10) as client:
-                while not self._stop.is_set():
+                while not (self._stop.is_set() or self._service.over.is_set()):
                     self._report(client, self._make(str(next(self._numbers)), chance), chance)
         except Exception as error:
             self.wrong.append(repr(error))
@@ -328,7 +332,7 @@ class Callers:
         self, client: httpx.Client, events: list[Event], key: str, chance: random.Random, *, once: bool
     ) -> httpx.Response | None:
         until, last = time.monotonic() + _WAITS_S, ""
-        while time.monotonic() < until:
+        while time.monotonic() < until and not self._service.over.is_set():
             with suppress(httpx.TransportError):
                 answer = post(client, chance.choice(self._service.ports), self._service.keys, events, key)
                 if answer.is_success:
@@ -342,7 +346,7 @@ class Callers:
             if once:
                 return None
             self.retries += 1
-            time.sleep(0.05)
+            time.sleep(0.2)
         self.wrong.append(f"no answer to {key}: {last}")
         return None
 
@@ -363,14 +367,36 @@ class Callers:
                 self._ask_again(client, told, chance)
 
 
-def faults(service: Service, callers: Callers, todo: Sequence[Callable[[], None]], chance: random.Random) -> None:
-    """These faults, each once callers were answered after the one before it; then some peace, and the callers stop."""
+def faults(
+    service: Service,
+    callers: Callers,
+    todo: Sequence[Callable[[], None]],
+    chance: random.Random,
+    settling: Home | None = None,
+) -> None:
+    """These faults, each once callers were answered after the one before it; then some peace, and the callers stop.
+
+    With ``settling`` workers have settled something of that home before the first fault, and do again after the last.
+    """
+    if settling is not None:
+        wait_for_more_batches(service, settling)
     for do in todo:
         _some_answers(service, callers, 5, 20)
         time.sleep(chance.uniform(0, 0.3))
         do()
+    if settling is not None:
+        wait_for_more_batches(service, settling)
     _some_answers(service, callers, 10, _WAITS_S)
     callers.stop()
+
+
+def wait_for_more_batches(service: Service, home: Home) -> None:
+    """Until workers have settled something more; the book may be lost for a while meanwhile."""
+    before, until = home.book.batch_count(), time.monotonic() + _WAITS_S
+    while home.book.batch_count() == before:
+        assert time.monotonic() < until, [tuple(row) for row in home.chores.rows()]
+        service.keep_up()
+        time.sleep(0.1)
 
 
 def _some_answers(service: Service, callers: Callers, count: int, most_s: float) -> None:
@@ -400,6 +426,11 @@ def assert_counted_once(home: Home, callers: Callers) -> None:
     for each in callers.abandoned:
         assert found.pop(_action(home, each), ["granted"]) == ["granted"], each
     assert found == {}
+    award_due(home, now=datetime.now(UTC))
+    for unit in home.points_runs.units():  # what each batch gave, once; verification computes it again
+        assert [run.batch for run in home.points_runs.of(unit) if run.kind == AWARD] == [
+            *range(home.book.batch_count())
+        ]
     assert_verified(home)
     counts = callers.acknowledged, callers.retries, home.book.batch_count()
     _log.warning("%d requests acknowledged, %d tries more, %d batches", *counts)

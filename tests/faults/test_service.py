@@ -41,9 +41,9 @@ def test_killed_processes_lose_nothing_that_was_acknowledged_and_count_nothing_t
     home, chance = served_home(kind, quick, request), chance_of("killed", kind, processes, workers)
     with serving(home, processes=processes, workers=workers) as service:
         callers = Callers(service, 3, chance)
-        todo = [lambda: service.kill_one(chance)] * (3 * ROUNDS) + [lambda: service.kill_a_main(chance)] * ROUNDS
+        todo = [lambda: service.kill_one(chance)] * (2 * ROUNDS) + [lambda: service.kill_a_main(chance)] * ROUNDS
         chance.shuffle(todo)
-        faults(service, callers, todo, chance)
+        faults(service, callers, todo, chance, settling=home)
     assert_counted_once(home, callers)
 
 
@@ -56,11 +56,11 @@ def test_whatever_a_server_started_ends_with_it_and_another_one_takes_its_port(
     quick: Path, request: pytest.FixtureRequest
 ) -> None:
     home = served_home("sqlite", quick, request)
-    with serving(home, processes=2) as service:
+    with serving(home) as service:
         (server,) = service.servers
         for _ in range(200):
             before = server.pids()
-            if len(processes_of(service, "spawn_main")) == 2 and len(processes_of(service, " work ")) == 1:
+            if len(processes_of(service, "spawn_main")) == 1 and len(processes_of(service, " work ")) == 1:
                 break
             time.sleep(0.05)
         else:
@@ -90,7 +90,7 @@ def test_two_hundred_identical_requests_at_once_have_one_effect_and_equal_answer
 ) -> None:
     home = served_home(kind, quick, request)
     once, without_key = [box(f"storm-{n}") for n in range(3)], [box("no key")]
-    with serving(home, servers=2, workers=1) as service:
+    with serving(home, processes=2, workers=1) as service:
         answers = asyncio.run(_at_once(service, [(json.dumps(once), "the same")] * STORM))
         assert {answer.status_code for answer in answers} == {202}
         assert len({answer.content for answer in answers}) == 1

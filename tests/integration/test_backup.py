@@ -19,6 +19,7 @@ from tanzhang.service.backup import backup, backups_in, restore
 from tanzhang.service.epoch import close
 from tanzhang.service.erase import erase
 from tanzhang.service.intake import intake
+from tanzhang.service.log import publish
 from tanzhang.service.receive import Receiver, Request
 from tanzhang.stores.backups import Backups
 from tanzhang.stores.book import Book
@@ -67,6 +68,31 @@ def test_a_home_that_comes_back_verifies_and_goes_on_to_the_same_log(
     assert_verified(restored)
     assert (restored.folder / "keys" / "identity.key").stat().st_mode & 0o777 == 0o600
     assert (quick / "backups").stat().st_mode & 0o077 == 0
+
+
+def test_a_home_whose_log_came_back_behind_its_book_is_led_on(
+    home: Home, quick: Path, place: Callable[[str], str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as inner:  # as if the batch was sealed between the copies of checkpoint and book
+        inner.setattr(Home, "publish", lambda _: None)
+        settle_on(home, 11)
+        backup(home, quick / "backups", now=on(11), passphrase=WORDS)
+    said = restore(quick / "backups", quick / "restored", passphrase=WORDS, book=place("backed_up"))
+    assert (said["log_behind_book"], said["entries"] - said["log_size"]) == (1, 1)
+    assert "tanzhang log publish" in said["next"][1]
+    restored = Home(quick / "restored")
+    (problem,) = problems(restored)
+    assert problem["code"] == "log-behind-book"
+    assert "tanzhang log publish" in problem["remedy"]
+    published = publish(restored)
+    assert (published["added"], published["size"], published["waiting"]) == (1, said["entries"], 0)
+    assert_verified(restored)
+    assert publish(restored)["added"] == 0
+    whole = backup(restored, quick / "more", now=on(12), passphrase=WORDS)
+    assert whole["log_size"] == said["entries"]
+    again_said = restore(quick / "more", quick / "again", passphrase=WORDS, book=place("backed_up"))
+    assert again_said["log_behind_book"] == 0
+    assert not any("log publish" in step for step in again_said["next"])
 
 
 def test_a_backup_under_load_comes_back_to_what_was_acknowledged_before_it(

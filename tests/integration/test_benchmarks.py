@@ -121,3 +121,10 @@ def test_the_benchmark_of_redemptions_sells_what_there_is_and_no_more_on_both_da
     answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     for name in ("sqlite", "postgresql"):
         assert (answer[name]["placed"], answer[name]["refused"]) == (200, 20)
+
+
+def test_the_benchmark_of_rankings_ranks_every_account():
+    command = [sys.executable, "-m", "benchmarks.rankings", "--accounts", "2000", "--runs", "1"]
+    answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert (answer["people"], answer["district_people"]) == (2_000, 125)
+    assert 1 <= answer["own"]["rank"] <= 2_000

@@ -24,9 +24,8 @@ from tanzhang.service.intake import intake
 from tanzhang.service.privacy import about
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.benefits import Benefits, benefit_use
-from tanzhang.stores.register.points import points_lot
 
-from ..homes import account, box, on, settle_on, write
+from ..homes import account, box, grant_points, on, settle_on, write
 
 UNIT = "points:beijing_carbon_energy"
 OPERATOR = Actor(Role.OPERATOR, "root", "command line")
@@ -66,9 +65,7 @@ def load(home: Home, tmp_path: Path, *offered: str) -> dict[str, Any]:
 
 
 def grant(home: Home, own: uuid.UUID, points: int, last: str = "2025-12-31") -> None:
-    row = {"unit": UNIT, "account": own.bytes, "last_day": last, "first_day": "2025-01-01", "collect_by": ""}
-    with home.book.transaction() as con:
-        con.execute(points_lot.insert(), {**row, "granted": points, "available": points, "ended": 0})
+    grant_points(home, UNIT, own, amount=points, last=last, first="2025-01-01")
 
 
 def points_of(home: Home, own: uuid.UUID, day: int = 8) -> int:

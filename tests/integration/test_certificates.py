@@ -25,12 +25,14 @@ from tanzhang.engine.data_integrity import IssuerKey, canonical
 from tanzhang.engine.signing import Cosigner
 from tanzhang.service import certificates as service
 from tanzhang.service.certificate_check import check_certificate, credential_in
-from tanzhang.service.certificate_contents import Donation
+from tanzhang.service.certificate_contents import DonatedPoints, Donation
 from tanzhang.service.certificate_page import page_of, pdf_of
+from tanzhang.service.check_certificates import check_certificates
 from tanzhang.service.consents import consents
 from tanzhang.service.consents import revoke as take_consent_back
 from tanzhang.service.epoch import close
 from tanzhang.service.intake import intake
+from tanzhang.service.points import points_of
 from tanzhang.service.privacy import about, ask_erasure, erase_due, rotate_keys
 from tanzhang.service.reading import Reader
 from tanzhang.stores import fonts as fonts_module
@@ -40,12 +42,13 @@ from tanzhang.stores.register.audit import audit
 from tanzhang.stores.register.certificates import certificate
 from tanzhang.stores.register.people import person
 
-from ..homes import BOX_MG, account, assert_verified, box, new_home, on, power, problems, ride, settle_on, write
+from ..homes import BOX_MG, account, assert_verified, box, new_home, on, power, ride, settle_on, write
 
 PUBLIC = "https://carbon.example"
 OPERATOR = Actor(Role.OPERATOR, "a test", "command line")
 LATER = datetime.fromisoformat("2025-07-20T02:00:00+00:00")
 JUNE = date(2025, 6, 1)
+POINTS = DonatedPoints("points:beijing_carbon_energy", "carbon energy", "碳能量", 500)
 FONTS = "the fonts of package fonts-noto-cjk are not installed"
 
 
@@ -126,7 +129,11 @@ def test_a_statement_says_what_was_settled_of_the_month_and_by_what_it_can_be_tr
     assert says["ofUnpublishedFactorsMg"] == says["reductionMg"]
     assert [each["category"] for each in says["byCategory"]] == ["use"]
     assert (says["footprintReports"], "footprintMg" in says, "grades" in says) == ("0", False, False)
-    assert says["points"] == {"unit": "points:beijing", "amount": "0", "asOf": "2025-07-20"}
+    own = points_of(Reader(issuing), anna(issuing), now=LATER)["items"]
+    assert [(each["unit"], each["amount"], each["asOf"]) for each in says["points"]] == [
+        (each["unit"], each["usable"], "2025-07-20") for each in own
+    ]
+    assert says["points"]
     assert "holderName" not in says
     assert str(anna(issuing)) not in data.decode()
     counted, batches, epoch = made["credential"]["evidence"][1:]
@@ -172,11 +179,11 @@ def test_what_cannot_be_said_is_refused_with_every_mistake(kept: Home) -> None:
 
 
 def test_a_donation_is_certified_from_plain_values(kept: Home) -> None:
-    given = Donation("d-1", "Saxaul in Alxa", "阿拉善梭梭", "示例基金会", 500, date(2025, 7, 1), co2e_mg=16_000_000)
+    given = Donation("d-1", "Saxaul in Alxa", "阿拉善梭梭", "示例基金会", date(2025, 7, 1), POINTS)
     made = service.issue_donation(kept, anna(kept), given, now=LATER)
     data = service.own_certificate(kept, str(anna(kept)), made["id"])
     answer = checked(kept, data)
-    assert (answer["kind"], answer["says"]["points"]["amount"]) == ("donation", "500")
+    assert (answer["kind"], answer["says"]["points"][0]["amount"]) == ("donation", "500")
     assert page_of(data).figure == "500"
 
 
@@ -264,7 +271,7 @@ def test_erasing_its_person_revokes_it_and_forgets_what_it_said(issuing: Home) -
 def test_a_key_is_made_by_its_own_command_alone(quick: Path) -> None:
     home = new_home(quick / "home")
     (home.folder / "keys" / "people.yaml").write_text(yaml.safe_dump({"public_url": PUBLIC}))
-    donated = Donation("d-1", "Trees", "树", "x", 1, date(2025, 7, 1))
+    donated = Donation("d-1", "Trees", "树", "x", date(2025, 7, 1), POINTS)
     mine = uuid.UUID(int=7)
     assert refused(service.issue_donation, home, mine, donated, now=LATER) == "issuer-missing"
     assert refused(service.rotate_key, home, actor=OPERATOR, now=LATER) == "issuer-missing"
@@ -476,7 +483,7 @@ def test_verify_finds_what_was_changed_in_the_register(issuing: Home) -> None:
         own = certificate.c.id == name
         with issuing.book.transaction() as con:
             con.execute(certificate.update().where(own).values(**values))
-        found = [each["code"] for each in problems(issuing)]
+        found = [each.code for each in check_certificates(issuing)[1]]
         with issuing.book.transaction() as con:
             con.execute(certificate.update().where(own).values({each: getattr(rows[name], each) for each in values}))
         return found
@@ -485,7 +492,7 @@ def test_verify_finds_what_was_changed_in_the_register(issuing: Home) -> None:
     assert changed(other["id"], place=(rows[other["id"]].place + 1) % 1000) == ["certificate-changed"]
     assert changed(other["id"], list=9) == ["certificate-changed", "certificate-changed"]
     assert changed(other["id"], account=None) == ["certificate-changed", "certificate-changed"]
-    assert changed(other["id"], sealed=rows[made["id"]].sealed) == ["personal-field-changed", "personal-field-changed"]
+    assert changed(other["id"], sealed=rows[made["id"]].sealed) == ["personal-field-changed"]
     assert_verified(issuing)
 
 

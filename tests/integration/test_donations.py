@@ -40,9 +40,8 @@ from tanzhang.stores.book import transfer
 from tanzhang.stores.book.chains import check_chains
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.donations import donation
-from tanzhang.stores.register.points import points_lot
 
-from ..homes import BOX_MG, account, assert_verified, box, on, settle_on, withdrawal, write
+from ..homes import BOX_MG, account, assert_verified, box, grant_points, on, settle_on, withdrawal, write
 
 OPERATOR = Actor(Role.OPERATOR, "root", "command line")
 FILE = """
@@ -141,9 +140,7 @@ def test_a_project_said_the_same_again_keeps_its_version(home: Home, tmp_path: P
 def test_points_are_given_too_and_cannot_be_spent_again(home: Home, tmp_path: Path) -> None:
     own = set_up(home, tmp_path, 1)
     unit = "points:beijing_carbon_energy"
-    row = {"unit": unit, "account": own.bytes, "last_day": "2025-12-31", "first_day": "2025-01-01", "collect_by": ""}
-    with home.book.transaction() as con:
-        con.execute(points_lot.insert(), {**row, "granted": 50, "available": 50, "ended": 0})
+    grant_points(home, unit, own, amount=50, last="2025-12-31", first="2025-01-01")
     donate(home, own, "forest", "p-1", points=30, now=on(8))
     donate(home, own, "forest", "p-1", points=30, now=on(8))
     assert home.points.usable(unit, own, date(2025, 6, 8)) == 20

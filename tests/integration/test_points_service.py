@@ -13,13 +13,14 @@ import pytest
 
 from tanzhang.core.errors import TanzhangError
 from tanzhang.service.award import award_due, expire_due
+from tanzhang.service.epoch import close
 from tanzhang.service.erase import erase
 from tanzhang.service.intake import intake
 from tanzhang.service.joining import join, part
 from tanzhang.service.points import collect, figures_of, points_of, statement_of
 from tanzhang.service.reading import Reader
 from tanzhang.service.verify import verify
-from tanzhang.service.work import Worker, chores
+from tanzhang.service.work import Clock, Worker, chores
 from tanzhang.stores.home import Home
 from tanzhang.stores.points_runs import read_run
 from tanzhang.stores.register.points import Spending
@@ -232,6 +233,9 @@ def test_points_go_with_an_account_that_is_joined_and_come_back_as_far_as_they_a
     assert (usable(home, anna(home), 7), usable(home, mother, 7)) == (0, 100)
     act(home, 7, box("late", day=june(4)), box("new", day=june(7)))
     assert usable(home, mother, 8) == 200
+    items = statement_of(Reader(home), POINTS, mother)["items"]
+    assert sum(int(item["points"]) for item in items) == 200
+    assert {item["account"] for item in items if item["what"] == "award"} == {str(mother), str(anna(home))}
     assert_verified(home)
     assert spend(home, mother, 170, 8) is None
     part(home, joined["id"], now=on(9))
@@ -264,6 +268,8 @@ def test_erasing_leaves_sums_that_verify_and_no_points_that_anybody_has(make: Ma
     home = make()
     act(home, 5, box("a"), box("b"), box("c", "bo"))
     spend(home, anna(home), 30, 6)
+    close(home, now=on(7))
+    assert json.loads(home.log_entries()[-2])["moves"]["rows"] == "1"
     erase(home, [anna(home)], now=on(7))
     assert home.points.lots(UNIT, anna(home)) == []
     assert home.points.moves(UNIT, anna(home)) == []
@@ -322,7 +328,8 @@ def test_while_somebody_settles_nobody_awards_and_a_worker_does_it_afterwards(ma
     again = Home(home.folder)
     with home.settling(), pytest.raises(TanzhangError, match="home-busy"):
         award_due(again, now=on(6))
-    worker = Worker(lambda: again, [each for each in chores() if each.name in ("award", "points")])
+    own = [each for each in chores() if each.name in ("award", "points")]
+    worker = Worker(lambda: again, own, clock=Clock(lambda: on(6)))
     assert [each["result"] for each in worker.once()] == ["done", "nothing"]
     assert [each["result"] for each in worker.once()] == ["nothing", "nothing"]
     assert usable(home, anna(home), 6) == 50

@@ -8,16 +8,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tanzhang.core.errors import TanzhangError
 from tanzhang.core.region import contains
+from tanzhang.engine.kernel import connect
 from tanzhang.service import check_totals
 from tanzhang.service.intake import intake
-from tanzhang.service.ranking import Scope, current_board, pseudonym, ranking
+from tanzhang.service.ranking import Scope, _sums, current_board, pseudonym, ranking
 from tanzhang.stores import boards
+from tanzhang.stores.boards import Board
 from tanzhang.stores.home import Home
 
 from ..homes import BOX_MG, account, assert_verified, box, on, problems, records, ride, settle_on, withdrawal, write
@@ -88,6 +91,15 @@ def test_equal_amounts_share_a_rank_and_the_next_counts_them_all(home: Home) -> 
     ]
     ranks = [row["rank"] for row in ranking(home, Scope.of("month", DAY, partner="cainiao"))["rows"]]
     assert ranks == [1, 2, 2, 4]  # dan has one box again
+
+
+def test_equal_amounts_are_in_the_order_of_the_bytes_of_accounts() -> None:
+    con, first = connect(), [0xFF, 0x00, 0x80, 0x7F, 0x01]
+    accounts = [bytes([byte]) + bytes(15) for byte in first] + [bytes(15) + bytes([byte]) for byte in (0xFF, 0x7F)]
+    con.register("tied", pa.table({"account": pa.array(accounts, pa.uuid()), "amount": [1] * len(accounts)}))
+    board = Board(_sums(con, ["SELECT account, amount::BIGINT AS amount FROM tied"] * 2), 1, "")
+    assert [each.tobytes() for each in board.accounts] == sorted(accounts)
+    assert set(board.amounts.tolist()) == {2}
 
 
 def test_ones_own_rank_is_told_and_who_has_nothing_has_none(home: Home) -> None:

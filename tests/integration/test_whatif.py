@@ -22,6 +22,7 @@ from tanzhang.core.factors import Period
 from tanzhang.core.points import Act, PointsProgramme, award_exact
 from tanzhang.core.record import HOLDERS
 from tanzhang.service import whatif
+from tanzhang.service.award import award_due
 from tanzhang.service.intake import intake
 from tanzhang.service.whatif import slices, whatif_methodology, whatif_points
 from tanzhang.stores.catalogue import shipped_folder
@@ -154,6 +155,13 @@ def test_what_is_not_changed_comes_to_the_same_and_no_book_moves(season: Home, t
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return filled(new_home(tmp_path_factory.mktemp("whatif") / "home"))
+
+
+def test_what_is_in_force_comes_to_what_is_booked(season: Home) -> None:
+    booked = award_due(season, now=on(13))["programmes"]["beijing_carbon_energy"]
+    answer = whatif_points(season, shipped_folder() / ENERGY)
+    assert answer["total"]["points"]["beijing_carbon_energy"]["now"] == booked["granted"]
+    assert int(booked["taken_back"]) > 0
 
 
 def test_days_outside_those_asked_for_count_on_neither_side(kept: Home) -> None:

@@ -50,3 +50,9 @@ def check_owner(home: Home, caller: Caller) -> None:
     row = home.staff.row(caller.subject)
     if row is None or row.position != OWNER:
         raise refuse("not-allowed", "this is for owners", where="position", remedy="ask an owner of your enterprise")
+
+
+def check_managing(home: Home, caller: Caller, partner: str) -> None:
+    """Refuse whoever may not manage what belongs to a partner: neither the operator nor one of its owners."""
+    check_own(caller, partner)
+    check_owner(home, caller)

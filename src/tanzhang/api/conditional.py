@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from litestar import Request, Response
+
+from tanzhang.core.errors import refuse
 
 NOT_MODIFIED = 304
 
@@ -30,6 +33,25 @@ def private_json(request: Request[Any, Any, Any], said: Any, status: int = 200) 
     if names_tag(request, tag):
         return Response(b"", status_code=NOT_MODIFIED, headers=headers)
     return Response(data, status_code=status, headers={**headers, "content-type": "application/json"})
+
+
+def check_if_match(request: Request[Any, Any, Any], current: Callable[[], Any]) -> None:
+    """Refuse a change whose header If-Match names another state than the one that there is: ``resource-changed``.
+
+    ``current`` is what GET answers for the resource by :func:`private_json`; it is asked for only where the header was
+    sent. The comparison is the strong one (RFC 9110, section 13.1.1). Two changes at one moment may both pass;
+    where one would overwrite the other the store itself compares versions, as of partners.
+    """
+    sent = request.headers.get("if-match")
+    if sent is None or sent.strip() == "*":
+        return
+    if tag_of(msgspec.json.encode(current())) not in [each.strip() for each in sent.split(",")]:
+        raise refuse(
+            "resource-changed",
+            "it is not as it was when you read it",
+            where="header: If-Match",
+            remedy="read it again, and repeat the change with its new ETag if you still want it",
+        )
 
 
 def versioned(request: Request[Any, Any, Any], version: object, body: dict[str, Any]) -> Response[Any]:

@@ -47,6 +47,7 @@ STATUS: Mapping[str, int] = {
     "certificate-missing": 403,
     "partner-exists": 409,
     "partner-changed": 412,
+    "resource-changed": 412,
     "daily-limit-reached": 429,
     "unknown-upload": 404,
     "too-many-uploads": 429,
@@ -105,8 +106,6 @@ STATUS: Mapping[str, int] = {
     "epoch-unknown": 404,
     "batch-unknown": 404,
     "unknown-id": 404,
-    "guard-case-unknown": 404,
-    "guard-case-decided": 409,
     "unknown-project": 404,
     "project-closed": 409,
     "grams-short": 409,
@@ -142,6 +141,8 @@ STATUS: Mapping[str, int] = {
     "voucher-expired": 410,
     "voucher-cancelled": 410,
     "idempotency-key-missing": 400,
+    "guard-case-unknown": 404,
+    "guard-case-decided": 409,
     "internal-error": INTERNAL,
 }
 """HTTP status of a code; 422 for every other one: the request was understood and what it says cannot be done."""

@@ -11,7 +11,7 @@ import typer
 from tanzhang.cli.common import AsJson, HomeOption, answer, answering, day_of, home_of, now
 from tanzhang.cli.partner import operator
 
-benefits_app = typer.Typer(help="What points buy besides goods: tokens, a bank's points, red packets.")
+benefits_app = typer.Typer(help="What points buy besides goods: tokens, bank points.")
 
 Account = Annotated[str, typer.Argument(metavar="ID", help="Account id, or PARTNER:SUBJECT.")]
 Adapter = Annotated[str, typer.Option("--adapter", help="Form of the file.")]

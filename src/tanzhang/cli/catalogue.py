@@ -51,7 +51,9 @@ def catalogue_list(catalogue: Overlays = None, as_json: AsJson = False) -> None:
 
 @catalogue_app.command("show")
 def catalogue_show(
-    item: Annotated[str, typer.Argument(metavar="ID", help="Behaviour, methodology, factor, programme or source.")],
+    item: Annotated[
+        str, typer.Argument(metavar="ID", help="Behaviour, methodology, factor, programme, points programme or source.")
+    ],
     catalogue: Overlays = None,
     as_json: AsJson = False,
 ) -> None:

@@ -24,6 +24,16 @@ def log_status(home: HomeOption = None, as_json: AsJson = False) -> None:
         answer(as_json, status(home_of(home)), render)
 
 
+@log_app.command("publish")
+def log_publish(home: HomeOption = None, as_json: AsJson = False) -> None:
+    """Publish what the book has and the log not, such as after restoring."""
+    with answering(as_json):
+        from tanzhang.cli.show import log_status as render
+        from tanzhang.service.log import publish
+
+        answer(as_json, publish(home_of(home)), render)
+
+
 @log_app.command("witness")
 def log_witness(home: HomeOption = None, as_json: AsJson = False) -> None:
     """Ask the witnesses now; ends with 1 while the quorum is not met."""

@@ -247,7 +247,7 @@ def settle(
     master: MasterOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide what can be decided: book, seal, award points."""
+    """Decide reports whose window closed; book, seal, award."""
     with answering(as_json), settling_with(engine, master) as chosen:
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line
@@ -258,7 +258,8 @@ def settle(
         day = None if through is None else day_of(through, "--through")
         with progress_line("settle") as progress:
             result = service(opened, through=day, now=now(), progress=progress, engine=chosen)
-            result["points"] = award_due(opened, now=now(), progress=progress)["programmes"]
+            if opened.programme.points:
+                result["points"] = award_due(opened, now=now(), progress=progress)["programmes"]
         answer(as_json, result, show.settled)
 
 

@@ -17,7 +17,7 @@ from tanzhang.core.errors import Problem, TanzhangError, refuse
 if TYPE_CHECKING:
     from tanzhang.service.offers import Offer
 
-mall_app = typer.Typer(help="The mall: offers, codes, payments and what merchants are owed.")
+mall_app = typer.Typer(help="The mall: offers, codes, payments, merchants.")
 offer_app = typer.Typer(help="What points can be spent on.")
 codes_app = typer.Typer(help="Pools of codes.")
 mall_app.add_typer(offer_app, name="offer")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tanzhang.cli.common import AsJson, HomeOption, answer, answering, home_of, now
+from tanzhang.cli.common import AsJson, HomeOption, answer, answering, home_of, home_to_close, now
 
 points_app = typer.Typer(help="Points: awards by batch, what accounts hold and why, budgets.")
 
@@ -73,7 +73,7 @@ def expire(home: HomeOption = None, as_json: AsJson = False) -> None:
         from tanzhang.cli import show
         from tanzhang.service.award import expire_due
 
-        ended = expire_due(home_of(home), now=now())
+        ended = expire_due(home_to_close(home), now=now())
         answer(as_json, {"status": "ended" if ended else "nothing", "programmes": ended}, show.tree)
 
 

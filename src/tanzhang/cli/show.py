@@ -193,7 +193,7 @@ def settled(answer: Mapping[str, Any]) -> None:
 
 def _awarded(answer: Mapping[str, Any]) -> None:
     """What batches that had no points yet were awarded."""
-    for programme, said in answer["points"].items():
+    for programme, said in answer.get("points", {}).items():
         back = f", {int(said['taken_back']):,} taken back" if said["taken_back"] != "0" else ""
         _console.print(f"points of {programme}: {int(said['granted']):,} granted{back}")
 
@@ -294,6 +294,7 @@ def statement(answer: Mapping[str, Any]) -> None:
             ("provisional reduction", mass(answer["provisional"]["reduction_mg"])),
             ("confirmed footprint", mass(answer["confirmed"]["footprint_mg"])),
             ("provisional footprint", mass(answer["provisional"]["footprint_mg"])),
+            *([("given away", mass(answer["donated"]["reduction_mg"]))] if "donated" in answer else []),
         ]
     )
     if answer["by_behaviour"]:

@@ -98,7 +98,7 @@ class Programme:
 
     ``at_once`` are the families whose acts with an issuer's identifier are settled as soon as they come.
     ``grading`` names the grading schemes that it uses, ``badges`` the badges that it gives, ``points`` its points
-    programmes, ``guard`` its guard (风控), None where nothing is held.
+    programmes, ``guard`` its guard (风控); None where nothing is held.
     ``rehearsal`` marks a programme whose bookings are no claims: only it takes mappings that shift days.
     """
 
@@ -119,10 +119,10 @@ class Programme:
     grading: tuple[str, ...] = ()
     retention: Retention = Retention()
     at_once: frozenset[str] = frozenset()
-    guard: str | None = None
     badges: tuple[str, ...] = ()
     friends: Friends = Friends()
     points: tuple[str, ...] = ()
+    guard: str | None = None
 
     def window_days(self, family: str, published: int) -> int:
         """The window of an activity family here: the programme's own, else the methodology's."""

@@ -4,9 +4,9 @@ In this order, so that a crash loses nothing and nothing is given twice:
 
 1. the run's file, by place in the batch (stores/points_runs.py);
 2. one transaction: the run's row, lots, what was used of limits and budgets, what goes on to joined accounts, debts
-   that are repaid, the log's entry;
-3. the log.
+   that are repaid.
 
+The manifest of every batch names the heads of runs and moves of then, and each epoch has an entry of the log over them.
 A run depends on the batch, on the rules and on what earlier runs used, so ``tanzhang verify`` computes it again.
 """
 
@@ -133,7 +133,6 @@ def award_due(home: Home, *, now: datetime, progress: Progress = silent) -> dict
                 said["taken_back"] += taken_back
                 answer["batches"] += 1
             answer["programmes"][rules.id] = {name: str(amount) for name, amount in said.items()}
-        home.publish()
     return answer
 
 
@@ -339,7 +338,6 @@ def _book(home: Home, rules: Rules, run: _Run, lots: pa.Table, values: Mapping[s
         touched = pc.unique(lots["account"].filter(pc.is_in(lots["account"], value_set=carried)))
         points.follow(con, [uuid.UUID(bytes=each) for each in touched.to_pylist()], at=at)
         points.settle_debts(con, unit, at=at, day=received_day(home, now), write_off=run.policy.debt != OWE)
-        runs.seal(con, home.programme.id)
 
 
 OWE = "owe"

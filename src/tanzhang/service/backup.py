@@ -275,6 +275,7 @@ def restore(
     except TanzhangError:
         (to / "keys" / "log.key").unlink(missing_ok=True)  # so that it cannot sign
         raise
+    behind = len(home.log_entries(manifest.log_size))
     return {
         "status": "restored",
         "backup": chosen,
@@ -283,9 +284,23 @@ def restore(
         "files": len(manifest.files),
         "log_size": manifest.log_size,
         "entries": len(home.log_entries()),
+        "log_behind_book": behind,
+        "next": _next_steps(behind),
         "keys": [file.name for file in _secret_files(to / "keys")],
         "missing_overlays": [each for each in manifest.overlays if not Path(each).is_dir()],
     }
+
+
+def _next_steps(behind: int) -> list[str]:
+    """What an operator does with a home that has come back."""
+    steps = ["compare its checkpoint with the newest that anybody has: --published, or 'tanzhang log witness'"]
+    if behind:
+        entries = f"{behind} {'entry' if behind == 1 else 'entries'}"
+        steps.append(
+            f"run 'tanzhang log publish': the book was copied after the checkpoint, so the log lacks {entries}; until "
+            "then 'tanzhang verify' says log-behind-book and ends with 1"
+        )
+    return [*steps, "run 'tanzhang verify'; it ends with 0 when everything holds"]
 
 
 def _address(manifest: Manifest, book: str | None) -> BookAddress | None:

@@ -19,13 +19,15 @@ from tanzhang.core.factors import Factor
 from tanzhang.core.formula import decimal_text
 from tanzhang.core.grade import Cut, Scheme
 from tanzhang.core.methodology import Choice, Methodology, ParameterRule
+from tanzhang.core.points import PointsProgramme
 from tanzhang.core.region import check_region
 from tanzhang.service.catalogue_check import CatalogueReport, check_catalogue
-from tanzhang.service.catalogue_numbers import SNAPSHOT, all_rules, snapshot, write_snapshot
+from tanzhang.service.catalogue_numbers import SNAPSHOT, all_rules, evidence_text, points_text, snapshot, write_snapshot
 from tanzhang.service.quantify import describe_plan, refusal
 from tanzhang.stores.badges import badge, badge_ids
 from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.grading import grading, grading_ids
+from tanzhang.stores.points_rules import points_ids, points_versions
 
 __all__ = [
     "SNAPSHOT",
@@ -150,8 +152,8 @@ def listing(catalogue: Catalogue) -> dict[str, Any]:
 def show(catalogue: Catalogue, identifier: str) -> dict[str, Any]:
     """Everything the catalogue has under an id.
 
-    Members are ``behaviour``, ``factor``, ``methodology``, ``programme``, ``grading``, ``badge`` and ``source``; a
-    behaviour and a factor may share an id. Raises ``unknown-id`` with close matches.
+    Members are ``behaviour``, ``factor``, ``methodology``, ``programme``, ``points``, ``grading``, ``badge`` and
+    ``source``; a behaviour and a factor may share an id. Raises ``unknown-id`` with close matches.
     """
     found: dict[str, Any] = {}
     if identifier in catalogue.behaviour_names:
@@ -167,6 +169,10 @@ def show(catalogue: Catalogue, identifier: str) -> dict[str, Any]:
             found["methodology"] = [_methodology_detail(catalogue, methodology) for methodology in shown]
     if identifier in catalogue.programme_ids():
         found["programme"] = _programme_entry(catalogue, identifier)
+    if methodology_id in points_ids(catalogue):
+        rules = [p for p in points_versions(catalogue, methodology_id) if version in ("", str(p.version))]
+        if rules:
+            found["points"] = [_points_entry(each) for each in rules]
     if identifier in grading_ids(catalogue):
         found["grading"] = _grading_entry(grading(catalogue, identifier))
     if identifier in badge_ids(catalogue):
@@ -179,6 +185,7 @@ def show(catalogue: Catalogue, identifier: str) -> dict[str, Any]:
             *catalogue.factor_ids(),
             *catalogue.methodology_ids(),
             *catalogue.programme_ids(),
+            *points_ids(catalogue),
             *grading_ids(catalogue),
             *badge_ids(catalogue),
             *catalogue.sources,
@@ -330,6 +337,44 @@ def _grading_entry(scheme: Scheme) -> dict[str, Any]:
     }
 
 
+def _points_entry(programme: PointsProgramme) -> dict[str, Any]:
+    return {
+        "type": "points",
+        "id": programme.id,
+        "version": programme.version,
+        "title": {"en": programme.title, "zh": programme.title_zh},
+        "valid": str(programme.valid),
+        "status": programme.status,
+        "switch": programme.switch,
+        "rules": [
+            {
+                "id": rule.id,
+                "title": {"en": rule.title, "zh": rule.title_zh},
+                "behaviours": sorted(rule.behaviours),
+                "evidence": evidence_text(rule),
+                "points": points_text(rule),
+                "first": rule.first,
+                "streak_days": None if rule.streak is None else rule.streak.days,
+                "sponsor": rule.sponsor,
+            }
+            for rule in programme.rules
+        ],
+        "caps": [
+            {"id": cap.id, "limit": str(cap.limit), "counts": cap.counts, "per": cap.per, "rules": sorted(cap.rules)}
+            for cap in programme.caps
+        ],
+        "sponsors": [{"id": each.id, "budget": str(each.budget)} for each in programme.sponsors.values()],
+        "campaigns": [
+            {"id": c.id, "days": str(c.days), "multiplier": decimal_text(c.multiplier), "sponsor": c.sponsor}
+            for c in programme.campaigns
+        ],
+        "unknown": list(programme.unknown),
+        "source": programme.source,
+        "digest": programme.digest,
+        "file": programme.where,
+    }
+
+
 def _badge_entry(entry: Badge) -> dict[str, Any]:
     return {
         "type": "badge",
@@ -359,9 +404,9 @@ def _programme_entry(catalogue: Catalogue, programme_id: str) -> dict[str, Any]:
         "report_within_days": programme.report_within_days,
         "disclosure": asdict(programme.disclosure),
         "grading": list(programme.grading),
-        "guard": programme.guard,
         "badges": list(programme.badges),
         "friends": asdict(programme.friends),
+        "guard": programme.guard,
         "caps": [
             {
                 "id": entry.cap.id,

@@ -83,11 +83,11 @@ class _Check(PointsChecks):
             self._programme(relative, document)
         for relative, document in self.found.of_kind("grading"):
             self._grading(relative, document)
-        for relative, document in self.found.of_kind("guard"):
-            self._guard(relative, document)
         for relative, document in self.found.of_kind("badge"):
             self._badge(relative, document)
         self._points()
+        for relative, document in self.found.of_kind("guard"):
+            self._guard(relative, document)
         for relative, document in self.found.of_kind("scenario"):
             self._scenario(relative, document)
         self._unused()

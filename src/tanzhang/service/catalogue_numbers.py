@@ -174,7 +174,7 @@ def _points_lines(catalogue: Catalogue) -> Iterator[str]:
         for programme in points_versions(catalogue, points_id):
             start = ["points", programme.key, str(programme.valid)]
             for rule in programme.rules:
-                yield " | ".join([*start, rule.id, _evidence(rule), _pays(rule)])
+                yield " | ".join([*start, rule.id, evidence_text(rule), points_text(rule)])
             for cap in programme.caps:
                 over = ", ".join(sorted(cap.rules))
                 yield " | ".join([*start, cap.id, f"at most {cap.limit} {cap.counts} per {cap.per}", over])
@@ -185,11 +185,13 @@ def _points_lines(catalogue: Catalogue) -> Iterator[str]:
                 )
 
 
-def _evidence(rule: PointsRule) -> str:
+def evidence_text(rule: PointsRule) -> str:
+    """The share of each evidence class under a rule of points."""
     return ", ".join(f"{name} {decimal_text(share)}" for name, share in sorted(rule.evidence.items()))
 
 
-def _pays(rule: PointsRule) -> str:
+def points_text(rule: PointsRule) -> str:
+    """What a rule of points pays, by measure."""
     parts = []
     for tier in rule.tiers:
         part = decimal_text(tier.points)

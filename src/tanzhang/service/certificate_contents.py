@@ -16,13 +16,13 @@ from datetime import date, timedelta
 from typing import Any
 
 from tanzhang.core.errors import Problem, TanzhangError, refuse
+from tanzhang.service.award import Rules, rules_of
 from tanzhang.service.epoch import latest_epoch
 from tanzhang.service.grading import grade_account
 from tanzhang.service.joining import first_open_day, own_accounts
 from tanzhang.service.reading import MOST, Reader
 from tanzhang.stores.book import manifest_of
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.points import UNIT
 
 MEMBERS = ("reduction", "footprint", "acts", "categories", "grades", "points")
 """What a person may pick for a certificate of a green credit."""
@@ -40,19 +40,26 @@ class Contents:
 
 
 @dataclass(frozen=True, slots=True)
-class Donation:
-    """A donation of points as a certificate shows it. ``reference`` names it in the book; amounts are whole numbers.
+class DonatedPoints:
+    """Points that were given; ``unit`` is theirs in the book, the names are what they are called."""
 
-    ``co2e_mg`` is what the points stand for, where the programme says so.
-    """
+    unit: str
+    name: str
+    name_zh: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Donation:
+    """A donation of points, or of grams (``reduction_mg``), as a certificate shows it. ``reference`` names the gift."""
 
     reference: str
     project: str
     project_zh: str
     recipient: str
-    points: int
     donated_on: date
-    co2e_mg: int | None = None
+    points: DonatedPoints | None = None
+    reduction_mg: int | None = None
     evidence: Sequence[Mapping[str, Any]] = ()
 
 
@@ -113,16 +120,19 @@ def green_credit(
 
 
 def donation(home: Home, given: Donation, *, name: str | None = None) -> Contents:
-    """A donation of points (捐赠证书)."""
+    """A donation (捐赠证书)."""
     subject = {
         **_of_programme(home),
         **_named(name),
         "reference": given.reference,
         "project": {"name": given.project, "nameZh": given.project_zh, "recipient": given.recipient},
-        "points": {"unit": UNIT + home.programme.id, "amount": str(given.points)},
         "donatedOn": given.donated_on.isoformat(),
-        **({} if given.co2e_mg is None else {"reductionMg": str(given.co2e_mg)}),
     }
+    if given.points is not None:
+        named = {"unit": given.points.unit, "name": given.points.name, "nameZh": given.points.name_zh}
+        subject["points"] = [{**named, "amount": str(given.points.amount)}]
+    if given.reduction_mg is not None:
+        subject["reductionMg"] = str(given.reduction_mg)
     return Contents(subject, [dict(each) for each in given.evidence])
 
 
@@ -188,9 +198,7 @@ def _contents(
     if "grades" in picked:
         subject["grades"] = [_grade(home, account, month) for month in _months(counted.first, counted.last)]
     if "points" in picked:
-        unit = UNIT + home.programme.id
-        usable = home.points.usable(unit, account, today)
-        subject["points"] = {"unit": unit, "amount": str(usable), "asOf": today.isoformat()}
+        subject["points"] = [_points(home, rules, account, today) for rules in rules_of(home)]
     return Contents(subject, _traced(home, counted))
 
 
@@ -198,6 +206,13 @@ def _of_programme(home: Home) -> dict[str, Any]:
     programme = home.programme
     said = {"id": programme.id, "name": programme.title, "nameZh": programme.title_zh}
     return {"programme": {**said, "rehearsal": programme.rehearsal}}
+
+
+def _points(home: Home, rules: Rules, account: uuid.UUID, today: date) -> dict[str, str]:
+    """What an account can use of a kind of points on a day; below zero is owed."""
+    shown, usable = rules.at(today), home.points.usable(rules.unit, account, today)
+    named = {"name": shown.unit_name, "nameZh": shown.unit_name_zh}
+    return {"unit": rules.unit, **named, "amount": str(usable), "asOf": today.isoformat()}
 
 
 def _by_category(home: Home, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -40,7 +40,7 @@ def page_of(credential: bytes) -> Page:
         figure_en=figure[3],
         columns=("次数 acts", "减排量 reduction") if subject.get("byCategory") else (),
         lines=_lines(kind, subject),
-        notes=_notes(subject),
+        notes=_notes(subject, {each["type"] for each in document["evidence"]}),
         mark="演练 REHEARSAL" if programme["rehearsal"] else None,
         qr=qr_text(document, credential),
         small=_small(document, credential),
@@ -97,7 +97,14 @@ def _of_reduction(subject: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 
 def _of_donation(subject: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    return f"{int(subject['points']['amount']):,}", "碳积分", "已捐赠", "points donated"
+    if "reductionMg" in subject:
+        return (
+            *mass(subject["reductionMg"]),
+            "已捐赠碳减排量（二氧化碳当量）",
+            "carbon reduction donated, CO2 equivalent",
+        )
+    (points,) = subject["points"]
+    return f"{int(points['amount']):,}", points["nameZh"], "已捐赠", f"{points['name']} donated"
 
 
 _FIGURES: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str, str, str]]] = {
@@ -125,11 +132,11 @@ def _lines(kind: str, subject: Mapping[str, Any]) -> tuple[Line, ...]:
     if kind == DONATION:
         found.append(Line("受赠方", "recipient", (subject["project"]["recipient"],)))
         found.append(Line("编号", "reference", (subject["reference"],)))
-        if "reductionMg" in subject:
-            found.append(Line("对应减排量", "stands for", (_weight(subject["reductionMg"]),)))
-    elif "points" in subject:
-        points = f"{int(subject['points']['amount']):,}"
-        found.append(Line("可用碳积分", f"points on {subject['points']['asOf']}", (*blank, points)))
+    else:
+        found += [
+            Line(f"可用{each['nameZh']}", f"{each['name']} on {each['asOf']}", (*blank, f"{int(each['amount']):,}"))
+            for each in subject.get("points", [])
+        ]
     return tuple(found)
 
 
@@ -138,7 +145,7 @@ def _graded(grade: Mapping[str, str], blank: tuple[str, ...]) -> Line:
     return Line("碳等级", f"grade of {grade['month']}", (*blank, said))
 
 
-def _notes(subject: Mapping[str, Any]) -> tuple[str, ...]:
+def _notes(subject: Mapping[str, Any], evidence: Collection[str]) -> tuple[str, ...]:
     notes = []
     if subject.get("state") == "provisional":
         notes.append(
@@ -154,6 +161,10 @@ def _notes(subject: Mapping[str, Any]) -> tuple[str, ...]:
         notes.append("未评等级的原因见代码说明。Why a month has no grade is said by its code.")
     if "holderName" in subject:
         notes.append("姓名由本人填写，未经核验。The name was given by the person and was not checked by the issuer.")
+    if "DonationInclusion" in evidence:
+        notes.append("捐赠已列入公开日志，附件含其证明。The gift is in the public log; its proof is in the attachment.")
+    if "donatedOn" in subject:
+        return tuple(notes)
     notes.append(
         "减排量按公开方法学核算，可逐条以凭证验证；不可交易，不代表现金。"
         "Reductions follow public methodologies and can be proved act by act; they are not for sale and are not money."

@@ -34,22 +34,25 @@ from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.multibase import did_key, did_web, public_key_text
 from tanzhang.engine.data_integrity import IssuerKey, canonical
 from tanzhang.service import certificate_contents as contents
-from tanzhang.service.certificate_contents import Contents, Donation
+from tanzhang.service.certificate_contents import Contents, DonatedPoints, Donation
 from tanzhang.service.check_certificates import REVOKED
 from tanzhang.service.consents import CERTIFICATE, new_consent
 from tanzhang.service.cursors import cursor_of, place_after
+from tanzhang.service.donations import project_named, receipt
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.moments import received_at, received_day
+from tanzhang.service.points import rules_named
 from tanzhang.service.reading import Reader
 from tanzhang.service.sign_in import settings_of
 from tanzhang.stores.home import ISSUER_KEY, Home
 from tanzhang.stores.register.certificates import certificate
 from tanzhang.stores.register.people import consent, place_of
+from tanzhang.stores.register.points import UNIT
 
 TITLES: Mapping[str, Mapping[str, str]] = {
     STATEMENT: {"zh-CN": "个人碳账户月度账单", "en": "Monthly carbon statement"},
     GREEN_CREDIT: {"zh-CN": "绿色信用证明", "en": "Green credit certificate"},
-    DONATION: {"zh-CN": "碳积分捐赠证书", "en": "Certificate of donation"},
+    DONATION: {"zh-CN": "捐赠证书", "en": "Certificate of donation"},
 }
 MOST_A_DAY = 20
 """Certificates that a person may have made within a day; ours."""
@@ -194,6 +197,28 @@ def issue_green_credit(
     told = f"tell {made.subject['addressedTo']} of {since} to {until}: {', '.join(sorted(set(members)))}"
     agreed = new_consent(str(account), CERTIFICATE, None, None, today.isoformat(), received_at(now), purpose=told)
     return issue(reader.home, account, GREEN_CREDIT, made, now=now, agreed=agreed)
+
+
+def issue_gift(home: Home, account: uuid.UUID, gift: str, *, name: str | None = None, now: datetime) -> dict[str, Any]:
+    """The certificate of a gift of one's own, with its proof in the log; ``not-found``, ``not-sealed``."""
+    proof = receipt(home, account, gift)
+    row: Any = home.donations.row(gift)
+    day, (_, project) = received_day(home, datetime.fromisoformat(row.made_at)), project_named(home, row.project)
+    points = None
+    if row.unit.startswith(UNIT):
+        shown = rules_named(home, row.unit.removeprefix(UNIT)).at(day)
+        points = DonatedPoints(row.unit, shown.unit_name, shown.unit_name_zh, row.amount)
+    given = Donation(
+        reference=row.id,
+        project=project.title,
+        project_zh=project.title_zh,
+        recipient=project.recipient,
+        donated_on=day,
+        points=points,
+        reduction_mg=None if points is not None else row.amount,
+        evidence=[{"type": "DonationInclusion", "log": home.values["origin"], "proof": proof.decode()}],
+    )
+    return issue_donation(home, account, given, name=name, now=now)
 
 
 def issue_donation(

@@ -6,50 +6,24 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
 import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem
 from tanzhang.service.findings import RESTORE, SHOWN
-from tanzhang.stores.book import EMPTY_HEAD, guard_move, unsettled
+from tanzhang.stores.book import guard_move
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.guard import HELD, NOTED, REFUSED, RELEASED, guard_case
 
 _STATE = {"release": RELEASED, "refuse": REFUSED}
 
 
-def held_table(held: Mapping[int, Sequence[int]]) -> pa.Table:
-    """Every row that was ever held, by its submission ``n``."""
-    pairs = [(number, row) for number, own in held.items() for row in own]
-    numbers = pa.array([number for number, _ in pairs], pa.int32())
-    return pa.table({"n": numbers, "row": pa.array([row for _, row in pairs], pa.int64())})
-
-
-def check_unsettled(
-    home: Home, submissions: Sequence[Any], consumed: Mapping[int, int], held: Mapping[int, Sequence[int]]
-) -> list[Problem]:
-    """What the book keeps of open submissions against what it says was accepted, settled and held."""
-    done = {row.seq: consumed.get(row.seq, 0) + len(held.get(row.seq, ())) for row in submissions}
-    counted = {row.seq: row.accepted - done[row.seq] for row in submissions if row.accepted != done[row.seq]}
-    kept = {row.submission: row.reports for row in home.book.query(sa.select(unsettled))}
-    return [
-        Problem(
-            "unsettled-changed",
-            f"submission {number} has {counted.get(number, 0)} reports to settle, the book keeps {kept.get(number, 0)}",
-            f"{home.book.name}: unsettled",
-            RESTORE,
-        )
-        for number in sorted({number for number, _ in counted.items() ^ kept.items()})
-    ]
-
-
-def check_guard(home: Home, manifests: Sequence[Mapping[str, Any]]) -> tuple[int, list[Problem]]:
+def check_guard(home: Home, said: Sequence[str]) -> tuple[int, list[Problem]]:
     """How many moves and cases were looked at, and what is wrong.
 
-    ``manifests`` are those of the batches, which say how many moves there were. A hold made after so many batches
-    stands before the next one in the chain, so a batch commits to what it left out. Each report is held once and
-    decided at most once, after that; released ones are in a submission of as many reports; each case says what the
-    moves say. Cases of erased persons are gone, so a decided hold without a case is no mistake.
+    ``said`` is what each batch's manifest says of how many moves there were. A hold made after so many batches stands
+    before the next one in the chain, so a batch commits to what it left out. Each report is held once and decided at
+    most once, after that; released ones are in a submission of as many reports; each case says what the moves say.
+    Cases of erased persons are gone, so a hold without a case is no mistake.
     """
     problems: list[Problem] = []
     place = f"{home.book.name}: guard_move"
@@ -59,8 +33,7 @@ def check_guard(home: Home, manifests: Sequence[Mapping[str, Any]]) -> tuple[int
 
     moves = home.book.rows(guard_move)
     states = _replayed(moves, wrong)
-    said = [int(each.get("book", {}).get(guard_move.name, EMPTY_HEAD)["rows"]) for each in manifests]
-    _check_order(moves, said, wrong)
+    _check_order(moves, [int(each) for each in said], wrong)
     _check_released(home, moves, wrong)
     cases = home.book.query(sa.select(guard_case.c.submission, guard_case.c.row, guard_case.c.state))
     differing = [row for row in cases if states.get((row.submission, row.row), NOTED) != row.state]

@@ -267,6 +267,18 @@ def consents(home: Home, account: str) -> list[dict[str, Any]]:
     return [_described(row._mapping) for row in rows]
 
 
+def consent_of(home: Home, account: str, name: str) -> dict[str, Any]:
+    """One consent of a person; ``not-found``."""
+    return _described(_consent_row(home, account, name)._mapping)
+
+
+def _consent_row(home: Home, account: str, name: str) -> Any:
+    row = home.people.row(consent, id=name)
+    if row is None or row.account not in _own(home, account):
+        raise refuse("not-found", "there is no such consent", where="path: id", remedy="look at your consents")
+    return row
+
+
 def _described(row: Any) -> dict[str, Any]:
     names = ("id", "scope", "purpose", "partner", "given_at", "revoked_at")
     said = {name: row[name] for name in names}
@@ -294,9 +306,7 @@ def show_name(home: Home, account: str, name: str, *, now: datetime) -> dict[str
 
 def revoke(home: Home, account: str, name: str, *, now: datetime) -> dict[str, Any]:
     """Take a consent back, and with it what rests on it; ``not-found``, ``consent-revoked``."""
-    row = home.people.row(consent, id=name)
-    if row is None or row.account not in _own(home, account):
-        raise refuse("not-found", "there is no such consent", where="path: id", remedy="look at your consents")
+    row = _consent_row(home, account, name)
     if row.revoked_at is not None:
         raise refuse("consent-revoked", "this consent was taken back before", where="path: id", remedy="nothing to do")
     at, day = received_at(now), received_day(home, now).isoformat()
@@ -311,7 +321,7 @@ def revoke(home: Home, account: str, name: str, *, now: datetime) -> dict[str, A
     else:
         home.people.change(person, {"display_name": None}, account=row.account)
         home.people.change(consent, {"revoked_at": at, "valid_until": day}, id=name)
-    return _described({**home.people.row(consent, id=name)._mapping})  # type: ignore[union-attr]
+    return consent_of(home, account, name)
 
 
 class ShownNames(dict[uuid.UUID, str]):

@@ -257,9 +257,9 @@ class _Erasing:
         self.home.donations.forget(con, persons)
         self.home.benefits.forget(con, persons)
         self.home.people.forget(con, persons)
-        self.home.guard.forget(con, persons)
         forget_orders(self.home, con, persons, now=self.now)
         self.home.certificates.forget(con, persons, received_at(self.now))
+        self.home.guard.forget(con, persons)
         for partner, records in sorted(self.by_partner.items()):
             telling(self.home, "erased", partner, {"records": str(records)}, now=self.now)(con)
         self.home.deliveries.rewrite(con, answers)

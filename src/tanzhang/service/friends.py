@@ -47,7 +47,7 @@ def form_group(home: Home, account: str, title: str, *, name: str | None = None,
     own = _own(home, account)
     also = _agreeing(member["id"], account, received_day(home, now).isoformat(), at)
     home.groups.add(row, member, own=own, most_groups=friends.most_groups, also=also)
-    return {**_described(home, account, group), "code": code}
+    return {**group_of(home, account, group), "code": code}
 
 
 def join_group(home: Home, account: str, code: str, *, name: str | None = None, now: datetime) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def join_group(home: Home, account: str, code: str, *, name: str | None = None, 
         most_members=friends.most_members,
         also=_agreeing(member["id"], account, received_day(home, now).isoformat(), at),
     )
-    return _described(home, account, group.id)
+    return group_of(home, account, group.id)
 
 
 def new_code(home: Home, account: str, group: str, *, now: datetime) -> dict[str, Any]:
@@ -75,14 +75,14 @@ def new_code(home: Home, account: str, group: str, *, now: datetime) -> dict[str
     code = _new_code()
     ends_at = received_at(now + timedelta(days=home.programme.friends.invitation_days))
     home.groups.invite(group, _hash(code), ends_at)
-    return {**_described(home, account, group), "code": code}
+    return {**group_of(home, account, group), "code": code}
 
 
 def rename(home: Home, account: str, group: str, name: str | None) -> dict[str, Any]:
     """Be shown under a name in a group, or (None) under a pseudonym again. ``not-found``, ``name-malformed``."""
     row = _membership(home, account, group)
     home.groups.name(row.id, _sealed_name(home, row.id, name))
-    return _described(home, account, group)
+    return group_of(home, account, group)
 
 
 def leave_group(home: Home, account: str, group: str, *, now: datetime) -> dict[str, Any]:
@@ -119,6 +119,12 @@ def groups_of(home: Home, account: str) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+
+
+def group_of(home: Home, account: str, group: str) -> dict[str, Any]:
+    """One group of a person; ``not-found``."""
+    _membership(home, account, group)
+    return next(each for each in groups_of(home, account) if each["id"] == group)
 
 
 def group_ranking(reader: Reader, account: str, group: str, scope: Scope) -> dict[str, Any]:
@@ -159,11 +165,6 @@ def group_ranking(reader: Reader, account: str, group: str, scope: Scope) -> dic
         "people": len(rows),
         "rows": rows,
     }
-
-
-def _described(home: Home, account: str, group: str) -> dict[str, Any]:
-    (found,) = (each for each in groups_of(home, account) if each["id"] == group)
-    return found
 
 
 def _membership(home: Home, account: str, group: str) -> Any:

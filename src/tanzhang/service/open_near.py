@@ -157,6 +157,10 @@ class OpenIndex:
         """The open reports of a reference."""
         return [self._report(child, row) for _, (child, row) in sorted(self._with("action_id", action))]
 
+    def taking_back(self, action: bytes) -> list[OpenReport]:
+        """The open reports that take a report back."""
+        return [self._report(child, row) for _, (child, row) in sorted(self._with("withdraws", action))]
+
     def _with(self, name: str, value: bytes) -> Iterator[tuple[int, tuple[bytes, Any]]]:
         for each in self._kept:
             found = each.of_child(value) if name == "child" else each.of_key(name, value)

@@ -19,11 +19,13 @@ import pyarrow as pa
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.points import PointsProgramme, PointsRule, rounded
 from tanzhang.core.record import HOLDERS, Record
-from tanzhang.engine.account_rows import batch_of, place_of, records_of
+from tanzhang.engine.account_rows import PLACE_BITS, place_of, records_of
 from tanzhang.service.award import RECORDS, REWARDED, Rules, compute, read_document, rules_of
 from tanzhang.service.cursors import cursor_of, place_after
+from tanzhang.service.joining import own_accounts
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.reading import Reader
+from tanzhang.service.view import AccountRecords
 from tanzhang.stores.home import Home
 from tanzhang.stores.points_runs import read_run
 from tanzhang.stores.register.points import NEVER, Lot, usable
@@ -49,16 +51,15 @@ def statement_of(
 ) -> dict[str, Any]:
     """What made an account's points what they are, the latest first: awards with rule and reason, and moves.
 
-    What came with an account that was joined is a move; its own awards are in its own list. Raises
-    ``unknown-points-programme``, ``cursor-malformed``.
+    Accounts that are part of it are in the list too, each item says of which it is; so all items come to what is held.
+    Raises ``unknown-points-programme``, ``cursor-malformed``.
     """
     rules = rules_named(reader.home, programme)
     before, batch, skip = (_LATEST, _LATEST, 0) if cursor is None else place_after(cursor, int, int, int)
     before = min(max(before, 0), _LATEST)
-    awards, moves = (
-        _awards(reader, rules, account, batch, skip),
-        _moves(reader.home, rules.unit, account, before, limit),
-    )
+    accounts = own_accounts(reader.home, account)
+    awards = _awards(reader, rules, accounts, batch, skip)
+    moves = _moves(reader.home, rules.unit, accounts, before, limit)
     items: list[dict[str, Any]] = []
     award, move = next(awards, None), next(moves, None)
     while len(items) < limit and (award is not None or move is not None):
@@ -253,10 +254,11 @@ class _Item:
     number: int
 
 
-def _moves(home: Home, unit: str, account: uuid.UUID, before: int, limit: int) -> Iterator[_Item]:
-    for row in home.points.moves(unit, account, before=before, limit=limit + 1):
+def _moves(home: Home, unit: str, accounts: Sequence[uuid.UUID], before: int, limit: int) -> Iterator[_Item]:
+    for row in home.points.moves(unit, *accounts, before=before, limit=limit + 1):
         said = {
             "what": row.kind,
+            "account": row.account,
             "at": row.made_at,
             "points": str(row.amount),
             "counter": row.counter,
@@ -271,21 +273,24 @@ def _part(part: Sequence[str]) -> dict[str, Any]:
     return {"points": part[2], "first_day": part[1], "last_day": None if part[0] == NEVER else part[0]}
 
 
-def _awards(reader: Reader, rules: Rules, account: uuid.UUID, batch: int, skip: int) -> Iterator[_Item]:
-    """Rows of runs of the account's records, of the last batch first, from a row of a batch on."""
-    home, own = reader.home, reader.account_records(account)
-    numbers = batch_of(own.rows["place"])
-    for number in sorted(set(numbers.tolist()), reverse=True):
+def _awards(reader: Reader, rules: Rules, accounts: Sequence[uuid.UUID], batch: int, skip: int) -> Iterator[_Item]:
+    """Rows of runs of accounts' records, of the last batch first, from a row of a batch on."""
+    home = reader.home
+    owned: dict[int, dict[int, tuple[AccountRecords, int]]] = {}
+    for own in map(reader.account_records, accounts):
+        for at, place in enumerate(own.rows["place"].tolist()):
+            number = place >> PLACE_BITS
+            owned.setdefault(number, {})[place - place_of(number, 0)] = own, at
+    for number in sorted(owned, reverse=True):
         run = home.points_runs.of_batch(rules.unit, number) if number <= batch else None
         if run is None:
             continue
-        rows = own.rows[numbers == number]
-        places = {place - place_of(number, 0): row for row, place in enumerate(rows["place"].tolist())}
-        found = read_run(home.storage, run, places).to_pylist()
+        found = read_run(home.storage, run, owned[number]).to_pylist()
         versions = _versions(home, run)
         for at, row in enumerate(found):
             if number < batch or at >= skip:
-                (record,) = records_of(rows[[places[row["place"]]]], account, own.words.known)
+                own, place = owned[number][row["place"]]
+                (record,) = records_of(own.rows[[place]], own.account, own.words.known)
                 yield _Item(_award(run, row, record, versions), number, at)
 
 
@@ -299,6 +304,7 @@ def _award(run: Any, row: dict[str, Any], record: Record, versions: Sequence[Poi
     """One row of a run as JSON members; why it is so many is said of what was given, not of what was taken back."""
     said = {
         "what": AWARD if row["points"] > 0 else "taken_back",
+        "account": str(record.account),
         "at": run.made_at,
         "points": str(row["points"]),
         "batch": str(run.batch),

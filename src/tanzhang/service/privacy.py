@@ -15,6 +15,7 @@ import uuid
 import zipfile
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from tanzhang.stores.home import PERSONAL_KEYS, PERSONAL_VARIABLE, Home
 from tanzhang.stores.register.people import access_log, person, person_identity, place_of
 
 SELF = "self"
+_EVERY = 1 << 31
 
 
 # -- who looked -----------------------------------------------------------------------------------------------
@@ -111,29 +113,28 @@ def about(home: Home, account: str) -> dict[str, Any]:
         "sessions": sessions(home, account),
         "consents": consents(home, account),
         "links": links(home, account),
-        "held": own_held(home, uuid.UUID(account)),
         "donations": gifts(home, uuid.UUID(account)),
         "benefits": about_uses(home, uuid.UUID(account)),
         "certificates": all_of(home, [str(each) for each in own_accounts(home, uuid.UUID(account))]),
         "groups": groups_of(home, account),
         "points": points_kept(home, account),
         "orders": own_orders(home, own_accounts(home, uuid.UUID(account))),
+        "held": own_held(home, uuid.UUID(account)),
         "access_log": looks(home, account, limit=1_000)["items"],
     }
 
 
 def points_kept(home: Home, account: str) -> list[dict[str, Any]]:
-    """What is kept of an account's points: lots, every movement, what was used of limits."""
-    own = uuid.UUID(account)
-    units = sorted({*home.points.units(own), *home.points_runs.units()})
+    """What is kept of points of an account and of those that are part of it: lots, movements, what limits count."""
     found = []
-    for unit in units:
+    for own, unit in product(own_accounts(home, uuid.UUID(account)), home.points_runs.units()):
         kept = {
+            "account": str(own),
             "unit": unit,
             "lots": [asdict(lot) for lot in home.points.lots(unit, own)],
-            "moves": [dict(row._mapping) for row in home.points.moves(unit, own, limit=1_000)],
+            "moves": [dict(row._mapping) for row in home.points.moves(unit, own, limit=_EVERY)],
             "used": [
-                {**row, "account": account, "period": row["period"].isoformat()}
+                {**row, "account": str(own), "period": row["period"].isoformat()}
                 for row in home.points_runs.used(unit, [own.bytes]).to_pylist()
             ],
         }

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from tanzhang.core.errors import refuse
 from tanzhang.core.region import check_region, contains
-from tanzhang.engine.columns import IDENTITY_BYTES, Bytes
+from tanzhang.engine.columns import IDENTITY_BYTES, Bytes, one_array
 from tanzhang.engine.kernel import quote
 from tanzhang.service.city import STATE
 from tanzhang.stores.boards import Board, board_path, empty_board, read_board, write_board
@@ -166,31 +166,31 @@ def _added(home: Home, scope: Scope, before: pa.Table, rows: list[Any]) -> pa.Ta
     con = home.connect()
     parts = []
     if before.num_rows:
-        con.register("kept_board", before)
+        accounts = pa.ExtensionArray.from_storage(pa.uuid(), one_array(before["account"]))
+        con.register("kept_board", pa.table({"account": accounts, "amount": before["amount"]}))
         parts.append("SELECT account, amount FROM kept_board")
     parts.append(_records(home, scope, rows))
     return _sums(con, parts)
 
 
 def _sums(con: duckdb.DuckDBPyConnection, parts: list[str]) -> pa.Table:
-    return (
-        con.sql(
-            f"SELECT account, sum(amount)::BIGINT AS amount FROM ({' UNION ALL '.join(parts)}) GROUP BY 1 "
-            "HAVING sum(amount) <> 0 ORDER BY 2 DESC, 1"
-        )
-        .to_arrow_table()
-        .cast(_BOARD)
-    )
+    """A board of rows of account and amount. UUIDs are in the order of their bytes."""
+    found = con.sql(
+        f"SELECT account, sum(amount)::BIGINT AS amount FROM ({' UNION ALL '.join(parts)}) GROUP BY 1 "
+        "HAVING sum(amount) <> 0 ORDER BY 2 DESC, 1"
+    ).to_arrow_table()
+    accounts = one_array(found["account"]).cast(pa.binary(IDENTITY_BYTES))
+    return pa.table({"account": accounts, "amount": found["amount"]}, schema=_BOARD)
 
 
 _BOARD = pa.schema([("account", pa.binary(IDENTITY_BYTES)), ("amount", pa.int64())])
 
 
 def _records(home: Home, scope: Scope, rows: list[Any]) -> str:
-    """SELECT of account as 16 bytes and net amount of the records of some batches in a scope."""
+    """SELECT of account and net amount of each record of some batches in a scope; of an account there may be many."""
     files = all_record_files(home.storage, rows)
     if not files:
-        return "SELECT NULL::BLOB AS account, NULL::BIGINT AS amount WHERE false"
+        return "SELECT NULL::UUID AS account, NULL::BIGINT AS amount WHERE false"
     named = ", ".join(quote(str(file.path)) for file in files)
     read = f"read_parquet([{named}])"
     wanted = [f"kind = 'reduction' AND day BETWEEN DATE '{scope.first}' AND DATE '{scope.last}'"]
@@ -200,8 +200,7 @@ def _records(home: Home, scope: Scope, rows: list[Any]) -> str:
     if scope.region is not None:
         regions = {text for row in rows for text in _regions(home, row.seq) if contains(scope.region, text)}
         wanted.append(f"region IN ({', '.join(map(quote, sorted(regions))) or 'NULL'})")
-    net = f"SELECT account, sum(granted_mg - reversed_mg) AS amount FROM {read} WHERE {' AND '.join(wanted)} GROUP BY 1"
-    return f"SELECT unhex(replace(account::VARCHAR, '-', '')) AS account, amount FROM ({net})"
+    return f"SELECT account, granted_mg - reversed_mg AS amount FROM {read} WHERE {' AND '.join(wanted)}"
 
 
 def _holds(home: Home, number: int, scope: Scope) -> bool:

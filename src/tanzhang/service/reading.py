@@ -27,6 +27,7 @@ from tanzhang.engine.account_rows import BEHAVIOUR, KIND, OUTCOME, batch_of
 from tanzhang.engine.columns import IDENTITY_BYTES, date32_of, day_of
 from tanzhang.service.by_account import is_kept, keep
 from tanzhang.service.cursors import cursor_of, malformed, place_after
+from tanzhang.service.open_near import OpenReport
 from tanzhang.service.view import AccountRecords, Found, Passed, View, version_of
 from tanzhang.stores.home import Home
 
@@ -102,6 +103,13 @@ class Reader:
     def settled(self, action: uuid.UUID) -> Settled | None:
         """The record of an action and where it is; None while it is not settled. ``record-erased``."""
         return self._asked(lambda view: _settled(view, action))
+
+    def reports(self, actions: Sequence[uuid.UUID]) -> tuple[list[OpenReport], list[Record]]:
+        """The open reports and the settled records of references, and of what takes these back; of one moment.
+
+        Of an erased record there is its reference and what it takes back.
+        """
+        return self._asked(lambda view: (_open_of(view, actions), view.about(actions)))
 
     def record(self, action: uuid.UUID) -> dict[str, Any]:
         """What became of an action: ``settled`` with its record and batch, or ``open`` with its provisional record.
@@ -299,6 +307,14 @@ def _done(accounts: Sequence[AccountRecords]) -> list[Done]:
             total[0] += 1
             total[1] += mg
     return [Done(day_of(day), behaviour, *total) for (day, behaviour), total in sorted(totals.items())]
+
+
+def _open_of(view: View, actions: Sequence[uuid.UUID]) -> list[OpenReport]:
+    found: dict[int, OpenReport] = {}
+    for action in actions:
+        for each in (*view.open.of_action(action.bytes), *view.open.taking_back(action.bytes)):
+            found[each.place] = each
+    return [each for _, each in sorted(found.items())]
 
 
 def _comparable(identities: Any) -> Any:

@@ -82,7 +82,7 @@ def invite(
         raise refuse(
             "staff-exists", f"there is somebody called {name} already", where="name", remedy="use another name"
         )
-    return {**_described(home.staff.row(number)), **_link(token, now)}
+    return {**described(home.staff.row(number)), **_link(token, now)}
 
 
 def invite_again(home: Home, number: str, *, actor: Actor, now: datetime) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def invite_again(home: Home, number: str, *, actor: Actor, now: datetime) -> dic
         at,
         also=lambda con: home.audit.write(con, actor, "staff invited again", f"staff {row.name}", at=at, detail={}),
     )
-    return {**_described(row), **_link(token, now)}
+    return {**described(row), **_link(token, now)}
 
 
 def accept(home: Home, token: str, password: str, *, now: datetime) -> None:
@@ -163,7 +163,7 @@ def sign_in(
     if _hasher.check_needs_rehash(row.password_hash):
         home.staff.change(row.id, {"password_hash": _hashed(password)})
     token = open_session(home, Role(row.role), row.id, partner=row.partner, agent=agent, now=now)
-    return token, _described(row)
+    return token, described(row)
 
 
 def new_code_secret(home: Home, number: str) -> dict[str, Any]:
@@ -202,12 +202,12 @@ def disable(home: Home, number: str, *, actor: Actor, now: datetime) -> dict[str
         also=lambda con: home.audit.write(con, actor, "staff disabled", f"staff {row.name}", at=at, detail={}),
     )
     home.access.end_sessions(row.role, number)
-    return _described(member(home, number))
+    return described(member(home, number))
 
 
 def listed(home: Home, partner: str | None, after: str, limit: int) -> list[dict[str, Any]]:
     """Staff by name after one, of one partner or all."""
-    return [_described(row) for row in home.staff.page(partner, after, limit)]
+    return [described(row) for row in home.staff.page(partner, after, limit)]
 
 
 def member(home: Home, number: str) -> Any:
@@ -253,7 +253,8 @@ def _link(token: str, now: datetime) -> dict[str, str]:
     return {"token": token, "path": f"/staff/invitation#{token}", "ends_at": received_at(now + INVITATION_LASTS)}
 
 
-def _described(row: Any) -> dict[str, Any]:
+def described(row: Any) -> dict[str, Any]:
+    """Somebody as those who manage staff see them."""
     names = ("id", "name", "role", "partner", "position", "codes", "created_at", "disabled_at")
     return {**{name: getattr(row, name) for name in names}, "invited": row.password_hash is None}
 

@@ -7,11 +7,13 @@ is not missed while it does. What another report holds is never told: not whose 
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -20,20 +22,21 @@ import sqlalchemy as sa
 from tanzhang.core.action import INPUT_NAMES
 from tanzhang.core.claim import ACTION, CHILD, identity
 from tanzhang.core.errors import refuse
-from tanzhang.core.record import ERASED
+from tanzhang.core.record import ERASED, Record
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.screen import RAW_COLUMNS
 from tanzhang.service.cursors import cursor_of, place_after
+from tanzhang.service.file_rows import FROM_THE_START, rows_of_file, taken_file
 from tanzhang.service.guard import why_held
 from tanzhang.service.history import History
 from tanzhang.service.moments import received_at
+from tanzhang.service.reading import Reader
 from tanzhang.stores.book import plan
 from tanzhang.stores.events import read_carefully
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.deliveries import inflated
 from tanzhang.stores.register.guard import WITHHELD
 
-MOST_LISTED = 200
 _FIELDS = ("action_id", "child", "behaviour", "region", "plan", "ended", "day", "quantified_mg", "withdraws")
 
 REASONS: Mapping[str, str] = {
@@ -74,23 +77,36 @@ class Standing:
     withheld: str | None = None
 
 
-def standings(home: Home, actions: Iterable[uuid.UUID]) -> dict[uuid.UUID, Standing]:
-    """Where accepted reports stand, by action; those that nobody reported are left out."""
+def standings(home: Home, actions: Iterable[uuid.UUID], *, reader: Reader | None = None) -> dict[uuid.UUID, Standing]:
+    """Where accepted reports stand, by action; those that nobody reported are left out.
+
+    With a ``reader`` that is kept nothing is opened anew.
+    """
     wanted = set(actions)
     if not wanted:
         return {}
     names = sorted(each.bytes for each in wanted)
-    with home.book.snapshot():
+    if reader is not None:  # what is asked later is of later, so what moved on in between is met there
+        waiting = home.deliveries.waiting_reports(names).to_pylist()
+        provisional, settled = reader.reports(sorted(wanted))
         stages = [
-            ("waiting", home.deliveries.waiting_reports(names)),
-            ("provisional", _open_reports(home, names)),
+            ("waiting", waiting),
+            ("provisional", [_fields(each.record) | {"close_day": each.closes} for each in provisional]),
             *((state, _withheld(home, wanted, state)) for state in WITHHELD),
-            ("settled", History(home).catch_up(keep=False).about(names)),
+            ("settled", [_fields(each) | _decided(each) for each in settled]),
         ]
+    else:
+        with home.book.snapshot():
+            stages = [
+                ("waiting", home.deliveries.waiting_reports(names).to_pylist()),
+                ("provisional", _open_reports(home, names).to_pylist()),
+                *((state, _withheld(home, wanted, state)) for state in WITHHELD),
+                ("settled", History(home).catch_up(keep=False).about(names).to_pylist()),
+            ]
     found: dict[uuid.UUID, Standing] = {}
     takers: dict[uuid.UUID, tuple[uuid.UUID, int]] = {}
-    for state, table in stages:
-        for row in table.to_pylist():
+    for state, rows in stages:
+        for row in rows:
             action, target = _uuid(row["action_id"]), _uuid(row.get("withdraws"))
             if action in wanted and action is not None:
                 found[action] = _standing(action, state, row)
@@ -100,6 +116,15 @@ def standings(home: Home, actions: Iterable[uuid.UUID]) -> dict[uuid.UUID, Stand
         action: standing if action not in takers else _taken_back(standing, *takers[action])
         for action, standing in found.items()
     }
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    ended = datetime(1970, 1, 1) + timedelta(microseconds=record.ended)  # noqa: DTZ001 - as tables have it, in UTC
+    return {name: getattr(record, name) for name in _FIELDS} | {"ended": ended}
+
+
+def _decided(record: Record) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in ("outcome", "kind", "granted_mg", "reversed_mg")}
 
 
 def _open_reports(home: Home, names: Sequence[bytes]) -> pa.Table:
@@ -115,25 +140,23 @@ def _open_reports(home: Home, names: Sequence[bytes]) -> pa.Table:
     ).to_arrow_table()
 
 
-def _withheld(home: Home, actions: Iterable[uuid.UUID], state: str) -> pa.Table:
+def _withheld(home: Home, actions: Iterable[uuid.UUID], state: str) -> list[dict[str, Any]]:
     """The acts that the guard holds, or that the operator refused."""
-    return pa.Table.from_pylist(
-        [
-            {
-                "action_id": uuid.UUID(row.action).bytes,
-                "child": uuid.UUID(row.child).bytes,
-                "behaviour": row.behaviour,
-                "region": row.region,
-                "plan": row.plan,
-                "ended": datetime.fromisoformat(row.ended).replace(tzinfo=None),
-                "day": date.fromisoformat(row.day),
-                "close_day": date.fromisoformat(row.close_day),
-                "quantified_mg": row.quantified_mg,
-                "withheld": why_held(row),
-            }
-            for row in home.guard.of_actions(map(str, actions), (state,))
-        ]
-    )
+    return [
+        {
+            "action_id": uuid.UUID(row.action).bytes,
+            "child": uuid.UUID(row.child).bytes,
+            "behaviour": row.behaviour,
+            "region": row.region,
+            "plan": row.plan,
+            "ended": datetime.fromisoformat(row.ended).replace(tzinfo=None),
+            "day": date.fromisoformat(row.day),
+            "close_day": date.fromisoformat(row.close_day),
+            "quantified_mg": row.quantified_mg,
+            "withheld": why_held(row),
+        }
+        for row in home.guard.of_actions(map(str, actions), (state,))
+    ]
 
 
 def _standing(action: uuid.UUID, state: str, row: Mapping[str, Any]) -> Standing:
@@ -173,15 +196,15 @@ def _uuid(value: Any) -> uuid.UUID | None:
 # -- what a partner is told --------------------------------------------------------------------------------------
 
 
-def report_of(home: Home, partner: str, reference: str) -> dict[str, Any]:
+def report_of(home: Home, partner: str, reference: str, *, reader: Reader | None = None) -> dict[str, Any]:
     """Where a partner's report stands; ``unknown-report``."""
-    return {"id": reference, "verdict": "accepted", **told(home, found_report(home, partner, reference))}
+    return {"id": reference, "verdict": "accepted", **told(home, found_report(home, partner, reference, reader=reader))}
 
 
-def found_report(home: Home, partner: str, reference: str) -> Standing:
+def found_report(home: Home, partner: str, reference: str, *, reader: Reader | None = None) -> Standing:
     """A partner's accepted report; ``unknown-report`` if there is none of this reference."""
     action = identity(home.identity_key, ACTION, partner, reference)
-    found = standings(home, [action]).get(action)
+    found = standings(home, [action], reader=reader).get(action)
     if found is None:
         raise refuse(
             "unknown-report",
@@ -235,45 +258,72 @@ def own_rows(
     since: datetime | None = None,
     cursor: str | None = None,
     limit: int = 50,
+    reader: Reader | None = None,
 ) -> dict[str, Any]:
-    """Rows that a partner reported by request, in the order they came, with verdict and, if accepted, their state.
+    """Rows that a partner reported by request or in uploaded files, in the order they came, and where each stands.
 
-    ``next`` is the cursor of what follows, None at the end. Rows of requests whose answers the programme no longer
-    keeps, and rows of files, are not among them. Raises ``cursor-malformed``.
+    Rows of a file have ``upload``, and if accepted no ``id``, since of them no reference is kept. ``next`` is the
+    cursor of what follows, None at the end. What the programme no longer keeps (answers, files) is not among them.
+    Raises ``cursor-malformed``.
     """
-    first, position = (0, 0) if cursor is None else place_after(cursor, int, int)
-    refused = None if verdict is None else verdict == "refused"
+    place = _Place() if cursor is None else _Place(*place_after(cursor, int, int, int, int, str))
     moment = None if since is None else received_at(since)
-    most = max(1, min(limit, MOST_LISTED))
-    found: list[dict[str, Any]] = []
-    place: tuple[int, int] | None = (first, position)
-    while place is not None and len(found) < most:
-        deliveries = home.deliveries.of_partner(partner, after=first, since=moment, refused=refused, limit=_AT_ONCE)
-        place = None
-        for row in deliveries:
-            for each in json.loads(inflated(row.answer))["verdicts"]:
-                if (row.id == first and each["position"] <= position) or verdict not in (None, each["verdict"]):
-                    continue
-                if len(found) == most:
-                    place = row.id, each["position"] - 1
-                    break
-                found.append({"received_at": row.received_at, **each})
-            if place is not None:
-                break
-        else:
-            if len(deliveries) == _AT_ONCE:
-                first, position = deliveries[-1].id + 1, 0
-                place = first, position
-    _add_states(home, found)
-    return {"items": found, "next": None if place is None else cursor_of(*place)}
+    streams = (_of_requests(home, partner, place, verdict, moment), _of_files(home, partner, place, verdict, moment))
+    taken = list(itertools.islice(heapq.merge(*streams, key=lambda each: each[0]), limit + 1))
+    for _, _, behind in taken[:limit]:
+        place = replace(place, **behind)
+    items = [{"received_at": at, **row} for at, row, _ in taken[:limit]]
+    _add_states(home, items, reader)
+    return {"items": items, "next": cursor_of(*astuple(place)) if len(taken) > limit else None}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Behind which rows a list goes on: of which request, and of which file (its submission, and a mark in it)."""
+
+    delivery: int = 0
+    position: int = 0
+    file: int = 0
+    row: int = 0
+    mark: str = FROM_THE_START
 
 
 _AT_ONCE = 10  # an answer may hold as many verdicts as a request rows
+_Rows = Iterator[tuple[str, dict[str, Any], dict[str, Any]]]
 
 
-def _add_states(home: Home, rows: Sequence[dict[str, Any]]) -> None:
+def _of_requests(home: Home, partner: str, place: _Place, verdict: str | None, since: str | None) -> _Rows:
+    """When each row came, what is told of it, and what of the place it moves."""
+    refused = None if verdict is None else verdict == "refused"
+    first = place.delivery
+    while True:
+        deliveries = home.deliveries.of_partner(partner, after=first, since=since, refused=refused, limit=_AT_ONCE)
+        for row in deliveries:
+            for each in json.loads(inflated(row.answer))["verdicts"]:
+                passed = row.id == place.delivery and each["position"] <= place.position
+                if not passed and verdict in (None, each["verdict"]):
+                    yield row.received_at, each, {"delivery": row.id, "position": each["position"]}
+        if len(deliveries) < _AT_ONCE:
+            return
+        first = deliveries[-1].id + 1
+
+
+def _of_files(home: Home, partner: str, place: _Place, verdict: str | None, since: str | None) -> _Rows:
+    """The same of the rows of files; one that was sent twice is there once."""
+    for number, upload in home.uploads.taken_in(partner, place.file):
+        file = taken_file(home, number)
+        if since is not None and file.received_at < since:
+            continue
+        begun = number == place.file
+        after, mark = (place.row, place.mark) if begun else (0, FROM_THE_START)
+        for row, behind in rows_of_file(home, file, after=after, mark=mark, verdict=verdict):
+            moved = {"file": number, "row": row["position"], "mark": behind}
+            yield file.received_at, {"upload": upload, **row}, moved
+
+
+def _add_states(home: Home, rows: Sequence[dict[str, Any]], reader: Reader | None) -> None:
     accepted = {uuid.UUID(row["action"]): row for row in rows if row["verdict"] == "accepted"}
-    stand = standings(home, accepted)
+    stand = standings(home, accepted, reader=reader)
     for row in rows:
         if row["verdict"] == "accepted" and (found := stand.get(uuid.UUID(row["action"]))) is not None:
             row |= _became(found)

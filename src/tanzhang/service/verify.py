@@ -7,10 +7,9 @@ changed is named once and left out of the checks that would read it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context
-from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,16 +27,13 @@ from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.parallel import in_order
 from tanzhang.engine.records import RECORD_COLUMNS
 from tanzhang.service.by_account import differing
-from tanzhang.service.check_benefits import check_benefits
-from tanzhang.service.check_certificates import check_certificates
-from tanzhang.service.check_donations import check_donations
-from tanzhang.service.check_guard import check_guard, check_unsettled, held_table
-from tanzhang.service.check_mall import check_mall
+from tanzhang.service.check_guard import check_guard
 from tanzhang.service.check_points import check_points
 from tanzhang.service.check_records import check_grants, check_once, check_quantities
+from tanzhang.service.check_registers import REGISTER_CHECKS
 from tanzhang.service.check_totals import Recounted, check_boards, check_epochs, check_tallies
 from tanzhang.service.check_transfers import check_transfers
-from tanzhang.service.findings import RESTORE, SHOWN
+from tanzhang.service.findings import RESTORE, SHOWN, Check
 from tanzhang.service.history import History
 from tanzhang.service.progress import Progress, silent
 from tanzhang.service.recount import (
@@ -50,12 +46,14 @@ from tanzhang.service.recount import (
     totals_by_batch,
 )
 from tanzhang.stores.book import (
+    EMPTY_HEAD,
     consumption,
     erasure,
     genesis,
     manifest_of,
     plan,
     posting,
+    unsettled,
 )
 from tanzhang.stores.book.chains import check_chains
 from tanzhang.stores.erased import ErasedLeaves
@@ -112,27 +110,6 @@ def _subtrees(erased: ErasedLeaves, group: tuple[int, pa.Table]) -> tuple[int, B
     return table.num_rows, subtree_roots(leaves, cores=1), fits
 
 
-@dataclass(slots=True)
-class Check:
-    """One check: what was compared, how many times, what was wrong, and what can no longer be checked (``notes``)."""
-
-    name: str
-    what: str
-    count: int = 0
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON members."""
-        return {
-            "check": self.name,
-            "what": self.what,
-            "count": self.count,
-            "problems": [problem.as_dict() for problem in self.problems],
-            "notes": self.notes,
-        }
-
-
 def verify(home: Home, *, progress: Progress = silent) -> dict[str, Any]:
     """All checks of a home, in the order of the way of an action. ``status`` is ``verified`` or ``failed``."""
     checks: list[Check] = []
@@ -179,10 +156,8 @@ class _Verification:
             self._totals,
             self._postings,
             self._transfers,
-            self._donations,
-            self._benefits,
             self._points,
-            self._mall,
+            *map(self._of_register, REGISTER_CHECKS),
             self._tallies,
             self._boards,
             self._quantities,
@@ -191,7 +166,6 @@ class _Verification:
             self._conservation,
             self._guard,
             self._epochs,
-            self._certificates,
             self._log,
         )
 
@@ -207,6 +181,9 @@ class _Verification:
                 reason = f"{type(error).__name__}: {error}".splitlines()[0]
                 problem = _wrong("check-impossible", f"the check stopped at {reason}", name)
                 yield Check(name, "could not be completed", 0, [problem])
+
+    def _of_register(self, check: Callable[[Home], Check]) -> Callable[[], Check]:
+        return wraps(check)(lambda: check(self.home))
 
     def _pages(self) -> Check:
         return Check("book file", self.book.integrity_check, 1, self.book.check_pages())
@@ -442,26 +419,11 @@ class _Verification:
         what = "transfers between a person's accounts against their links; the log's word for them"
         return Check("transfers", what, *check_transfers(self.home, self.heads))
 
-    def _donations(self) -> Check:
-        """What was given to projects."""
-        what = "gifts against what was moved for them; the log's word for what projects were given"
-        return Check("donations", what, *check_donations(self.home))
-
-    def _benefits(self) -> Check:
-        """What was bought with points besides goods."""
-        what = "uses of benefits against the points that were moved for them; pay-outs against their files"
-        return Check("benefits", what, *check_benefits(self.home))
-
     def _points(self) -> Check:
         """What was awarded, and what accounts hold of it."""
         found = check_points(self.home, self.batches, [row.seq for row in self.sound], self.heads)
         what = "awards computed again from records and rules; lots against runs and moves; the log's word"
         return Check("points", what, found.count, found.problems, found.notes)
-
-    def _mall(self) -> Check:
-        """What was ordered for points."""
-        what = "orders of the mall against stock, codes, moves of points, payments and their own changes"
-        return Check("mall", what, *check_mall(self.home))
 
     def _tallies(self) -> Check:
         """Counts and amounts by day, behaviour, region and partner, on which pages of totals rest."""
@@ -586,8 +548,10 @@ class _Verification:
                 )
         through = self.book.settled_through()
         held = self.home.guard.held_rows()
-        check.problems += check_unsettled(self.home, self.submissions, consumed, held)
-        self.con.register("held", held_table(held))
+        self._unsettled(check, consumed, held)
+        rows_held = [(number, row) for number, own in held.items() for row in own]
+        numbers, places = (list(each) for each in zip(*rows_held, strict=True)) if rows_held else ([], [])
+        self.con.register("held", pa.table({"n": pa.array(numbers, pa.int32()), "row": pa.array(places, pa.int64())}))
         sound = {row.seq for row in self.sound}
         complete = len(sound) == len(self.batches)
         sound_files: list[tuple[str, str | None, int]] = []
@@ -635,20 +599,31 @@ class _Verification:
             check.notes.append(f"{disposed:,} settled reports were disposed of: records are not held against reports")
         return check
 
+    def _unsettled(self, check: Check, consumed: dict[int, int], held: Mapping[int, tuple[int, ...]]) -> None:
+        """What the book keeps of open submissions against what it says was accepted and settled."""
+        done = {row.seq: consumed.get(row.seq, 0) + len(held.get(row.seq, ())) for row in self.submissions}
+        counted = {row.seq: row.accepted - done[row.seq] for row in self.submissions if row.accepted != done[row.seq]}
+        kept = {row.submission: row.reports for row in self.book.query(sa.select(unsettled))}
+        for number in sorted(counted.items() ^ kept.items()):
+            check.problems.append(
+                _wrong(
+                    "unsettled-changed",
+                    f"submission {number[0]} has {counted.get(number[0], 0)} reports to settle, "
+                    f"the book keeps {kept.get(number[0], 0)}",
+                    f"{self.book.name}: unsettled",
+                )
+            )
+
     def _guard(self) -> Check:
         """What was held against what the operator decided, and against what batches say was held before them."""
-        found = check_guard(self.home, [_manifest(row) for row in self.batches])
-        return Check("held acts", "holds, decisions and cases; what each batch left out", *found)
+        said = [_manifest(row).get("book", {}).get("guard_move", EMPTY_HEAD)["rows"] for row in self.batches]
+        return Check("held acts", "holds, decisions and cases; what each batch left out", *check_guard(self.home, said))
 
     def _epochs(self) -> Check:
         """Root, total and cells of every epoch, computed again from postings, secrets and tallies."""
         return Check(
             "epochs", "leaves of every epoch's sum trees, its roots, totals and cells", *check_epochs(self.home)
         )
-
-    def _certificates(self) -> Check:
-        """Certificates: what was signed and by which key, their places, and what was revoked."""
-        return Check("certificates", "keys in the log, signatures, places, revocations", *check_certificates(self.home))
 
     def _log(self) -> Check:
         """The log's own files, and its entries against the book."""
@@ -682,7 +657,11 @@ class _Verification:
             message = f"the book has {len(wanted)} entries, the log {len(published)}"
             check.problems.append(
                 _wrong(
-                    "log-behind-book", message, "log/checkpoint", "run 'tanzhang settle' once; it publishes the rest"
+                    "log-behind-book",
+                    message,
+                    "log/checkpoint",
+                    "run 'tanzhang log publish', or let a worker do it; of a home that was restored, make sure first "
+                    "that nobody has a larger checkpoint (docs/operations.md)",
                 )
             )
         return check

@@ -25,6 +25,7 @@ from tanzhang.engine.account_rows import COLUMNS, ROW, Rows, Words, json_of, pla
 from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, date32_of, fixed_bytes
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.reference import Link, settle
+from tanzhang.engine.settle import SAME_REPORT
 from tanzhang.service.by_account import chains, hidden_of, in_memory
 from tanzhang.service.consent_index import ConsentIndex
 from tanzhang.service.history import History, recipes_of
@@ -299,9 +300,14 @@ class View:
         found = [
             each
             for each in self._matches(meeting.reference_keys(column).key, {"action_id": {action.bytes}})
-            if each.outcome not in ("repeat", "conflict")
+            if each.outcome not in SAME_REPORT
         ]
         return min(found, key=lambda each: each.place, default=None)
+
+    def about(self, actions: Sequence[uuid.UUID]) -> list[Record]:
+        """The records of references, and of what takes these back, in order; without second reports of a reference."""
+        found = self._with_keys(actions, actions, [])
+        return [record for _, record in sorted(found.items()) if record.outcome not in SAME_REPORT]
 
     def record(self, found: Found) -> Record:
         """The record at a place; not an erased one."""

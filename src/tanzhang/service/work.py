@@ -48,10 +48,12 @@ from tanzhang.stores.register.chores import is_due
 AT_ONCE_EVERY_S = 2.0
 """By default, after how many seconds at the least what waits for nothing is settled again."""
 POLL_S = 0.2
-_MOST_BACK_OFF = timedelta(minutes=5)
+_MOST_BACK_OFF, _MOST_OF_AN_OUTAGE = timedelta(minutes=5), timedelta(seconds=30)
 _SOON, _LATER = timedelta(seconds=1), timedelta(minutes=1)
 _WAITS = {"home-busy": _SOON, "book-moved": _SOON, "epoch-unsettled": _LATER}
 """Refusals that are no failures: somebody else is at it, or it is not its turn yet."""
+_OUTAGES = frozenset({"book-unusable", "storage-unusable", "file-system"})
+"""Failures that are nothing of the chore's: whoever ends them expects it to go on soon."""
 _log = logging.getLogger("tanzhang.work")
 
 Said = Mapping[str, Any] | None
@@ -112,10 +114,10 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
         ),
         # A minute after midnight: whoever was answered before it is in the inbox by then.
         Chore("settle", Daily(timedelta(minutes=1)), _settle, final=True),
-        Chore("guard", Every(timedelta(hours=1)), _look, wanted=_is_guarded),
         Chore("award", Every(timedelta(seconds=at_once_every_s)), _award, wanted=is_award_due),
         # Five minutes after midnight: what ended on the day before is counted by nobody any more.
         Chore("points", Daily(timedelta(minutes=5)), _expire_points, final=True),
+        Chore("guard", Every(timedelta(hours=1)), _look, wanted=_is_guarded),
         Chore("epoch", Daily(timedelta(minutes=10)), _close_epoch, final=True),
         Chore("publish", Every(timedelta(minutes=1)), _publish),
         Chore("tidy", Daily(timedelta(hours=3, minutes=30)), _tidy, final=True),
@@ -132,7 +134,11 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
             outside=True,
         ),
         Chore(
-            "benefit_tokens", Every(timedelta(minutes=1)), _expire_tokens, wanted=lambda home: home.benefits.has(ISSUED)
+            "benefit_tokens",
+            Every(timedelta(minutes=1)),
+            _expire_tokens,
+            wanted=lambda home: home.benefits.has(ISSUED),
+            final=True,
         ),
         Chore(
             "bank_transfers",
@@ -170,6 +176,15 @@ def _settled(answer: Mapping[str, Any]) -> Said:
     return None if answer["batch"] is None else {name: answer[name] for name in ("batch", "through", "records")}
 
 
+def _award(home: Home, now: datetime) -> Said:
+    done = award_due(home, now=now)
+    return done if done["batches"] else None
+
+
+def _expire_points(home: Home, now: datetime) -> Said:
+    return expire_due(home, now=now) or None
+
+
 def _is_guarded(home: Home) -> bool:
     return home.programme.guard is not None
 
@@ -178,15 +193,6 @@ def _look(home: Home, now: datetime) -> Said:
     """Hold what looks wrong before its window closes, so that people are told early; settlement looks again."""
     said = look(home, now=now)
     return said if said["looked_at"] else None
-
-
-def _award(home: Home, now: datetime) -> Said:
-    done = award_due(home, now=now)
-    return done if done["batches"] else None
-
-
-def _expire_points(home: Home, now: datetime) -> Said:
-    return expire_due(home, now=now) or None
 
 
 def _close_epoch(home: Home, now: datetime) -> Said:
@@ -411,7 +417,8 @@ class Worker:
             result, said = ("busy" if waits is not None else "failed"), problem
             if waits is None:
                 failures += 1
-                waits = min(timedelta(seconds=2.0 ** min(failures, 16)), _MOST_BACK_OFF)
+                most = _MOST_OF_AN_OUTAGE if problem["code"] in _OUTAGES else _MOST_BACK_OFF
+                waits = min(timedelta(seconds=2.0 ** min(failures, 16)), most)
                 _say(chore.name, problem, error)
         now = self._clock.read()[0]
         zone = ZoneInfo(home.programme.time_zone)

@@ -124,10 +124,10 @@ def read_programme(document: Document, known: Iterable[str]) -> Programme:
         grading=tuple(data.get("grading", ())),
         retention=Retention(**data.get("retention", {})),
         at_once=frozenset(data.get("at_once", ())),
-        guard=data.get("guard"),
         badges=tuple(data.get("badges", ())),
         friends=Friends(**data.get("friends", {})),
         points=tuple(data.get("points", ())),
+        guard=data.get("guard"),
     )
 
 

@@ -322,11 +322,6 @@ class Home:
         return Points(self.book)
 
     @cached_property
-    def guard(self) -> GuardRegister:
-        """What the guard holds, and what was decided of it."""
-        return GuardRegister(self.book)
-
-    @cached_property
     def donations(self) -> Donations:
         """Projects that can be given to, and what was given to each."""
         return Donations(self.book)
@@ -355,6 +350,11 @@ class Home:
     def mall(self) -> Mall:
         """What points can be spent on, and what was ordered."""
         return Mall(self.book)
+
+    @cached_property
+    def guard(self) -> GuardRegister:
+        """What the guard holds, and what was decided of it."""
+        return GuardRegister(self.book)
 
     @cached_property
     def chores(self) -> Chores:

@@ -10,9 +10,10 @@ from litestar import Litestar
 from tanzhang.api.app import create_app as create_api
 from tanzhang.api.app import home_served
 from tanzhang.stores.home import Home
+from tanzhang.web.till import route as till
 from tanzhang.web.verify import route as verify
 
-HANDLERS = [*verify.handlers]
+HANDLERS = [*verify.handlers, *till.handlers]
 
 
 def create_app(home: Home, *, now: Callable[[], datetime] | None = None, sorts: bool = False) -> Litestar:

@@ -9,9 +9,12 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from tanzhang.core.claim import CHILD, identity
+from tanzhang.core.claim import ACTION, CHILD, identity
 from tanzhang.service.erase import erase
 from tanzhang.service.gather import gather
+from tanzhang.service.links import link_child
+from tanzhang.service.reading import Reader
+from tanzhang.service.standing import standings
 from tanzhang.stores.home import Home
 
 from ...homes import BOX_MG, DAY, METRO_MG_PER_M, Event, assert_verified, balance, box, on, outcome, ride, settle_on
@@ -238,3 +241,56 @@ def test_an_answer_that_did_not_change_is_not_sent_again(client: Client, home: H
     settle_on(home, 8)
     changed = client.get("/v1/actions/b1", headers=known)
     assert (changed.status_code, changed.json()["state"]) == (200, "settled")
+
+
+def test_a_kept_reader_tells_what_the_files_tell(client: Client, home: Home) -> None:
+    """Of every report in every state: waiting, provisional, settled, taken back on either side of that, erased."""
+    reader = Reader(home)
+    events = [box(f"b{n}", who) for n, who in enumerate(["anna", "bo", "anna", "anna"])]
+    events += [ride("r1"), ride("r2", hour=11), {**box("dup", number="YT-b0"), "source": "alipay"}]
+    for name in ("cainiao", "amap", "alipay"):
+        report(client, home, *(each for each in events if each["source"] == name), name=name)
+    report(client, home, box("b1", "bo"))  # a repeat
+
+    def check(*states: str) -> None:
+        named = [*((each["source"], each["id"]) for each in events), ("cainiao", "b0~withdrawn"), ("amap", "x")]
+        actions = [identity(home.identity_key, ACTION, *each) for each in named]
+        expected = standings(home, actions)
+        assert standings(home, actions, reader=reader) == expected
+        assert {each.state for each in expected.values()} == set(states)
+
+    check("waiting")
+    assert withdraw(client, home, "b0").status_code == 202
+    check("waiting", "withdrawn")
+    with home.settling():
+        gather(home, now=NOW)
+    check("provisional", "withdrawn")
+    settle_on(home, 8)
+    check("settled", "withdrawn")
+    assert withdraw(client, home, "b2").status_code == 202
+    check("settled", "withdrawn")
+    settle_on(home, 9)
+    check("settled", "withdrawn")
+    erase(home, [identity(home.identity_key, CHILD, "cainiao", "bo")], now=on(9))
+    check("settled", "withdrawn", "erased")
+
+
+def test_an_act_that_overlaps_with_another_partners_is_told_without_a_word_about_it(client: Client, home: Home) -> None:
+    own, secret = ride("mine"), ride("secret-reference", "somebody", source="yikatong", distance_m=12_345)
+    report(client, home, own)
+    report(client, home, secret)
+    with home.settling():
+        gather(home, now=NOW)
+    persons = [identity(home.identity_key, CHILD, *each) for each in (("amap", "anna"), ("yikatong", "somebody"))]
+    link_child(home, persons[1], persons[0], valid_from=DAY, valid_until=None, now=NOW)
+    settle_on(home, 12)
+    outcomes = {name: outcome(home, each)[0] for name, each in (("amap", own), ("yikatong", secret))}
+    assert sorted(outcomes.values()) == ["granted", "overlap_of"]
+    (loser,) = (name for name, said in outcomes.items() if said == "overlap_of")
+    answer = standing(client, home, "mine" if loser == "amap" else "secret-reference", loser).json()
+    assert (answer["outcome"], answer["reason"]) == ("overlap_of", "another report holds the time of this act")
+    winner = (
+        ("yikatong", "secret", "somebody", "12345", "888840") if loser == "amap" else ("amap", "mine", "anna", "10000")
+    )
+    text = json.dumps([answer, listed(client, home, loser)])
+    assert not [word for word in winner if word in text]

@@ -7,7 +7,8 @@ import hashlib
 import json
 import threading
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import date, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,14 @@ from litestar.testing import TestClient
 from tanzhang.api import taking_in
 from tanzhang.api.app import create_app
 from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.service import file_rows
 from tanzhang.service import upload as service
+from tanzhang.service.cursors import cursor_of, place_after
+from tanzhang.service.erase import erase
+from tanzhang.service.intake import intake
 from tanzhang.stores.home import Home
 
-from ...homes import BOX_MG, Event, assert_verified, balance, box, settle_on
+from ...homes import BOX_MG, Event, account, assert_verified, balance, box, on, settle_on
 from .conftest import NOW, partner
 
 Client = TestClient[Litestar]
@@ -292,3 +297,122 @@ def test_an_upload_whose_file_two_processes_take_in_lands_once(client: Client, h
     service.take_in(home, upload, now=NOW)
     assert ask(client, home, f"/{upload}").json()["state"] == "done"
     assert len(home.book.submissions()) == 1
+
+
+def pages(client: Client, home: Home, limit: int, **asked: Any) -> list[Any]:
+    """All rows of the list, page by page."""
+    found, cursor = [], None
+    while True:
+        query = {"limit": limit, **asked, **({} if cursor is None else {"cursor": cursor})}
+        page = client.get("/v1/actions", params=query, headers=partner(home)).json()
+        assert len(page["items"]) <= limit
+        found += page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            return found
+
+
+def finished(client: Client, home: Home, data: bytes, **changes: Any) -> str:
+    upload = uploaded(client, home, data, **changes)
+    assert complete(client, home, upload).json()["state"] == "done"
+    return upload
+
+
+def test_rows_of_files_are_listed_with_all_others_in_the_order_they_came(client: Client, home: Home) -> None:
+    clock = client.app.state.clock
+    odd = {**box('odd\n"line"'), "time": "x", "subject": ""}
+    june = [box("f1"), odd, box("f3"), {**box("f4"), "time": "y"}, box("f5", day=date(2025, 6, 7)), box("f6")]
+    ndjson = {"content-type": "application/x-ndjson", **partner(home)}
+    client.post("/v1/actions:batch", content=file_of([box("first"), {**box("bad"), "time": "x"}]), headers=ndjson)
+    one = finished(client, home, file_of(june))
+    client.post("/v1/actions:batch", content=file_of([box("between")]), headers=ndjson)
+    two = finished(client, home, file_of([{**box("g1"), "time": "x"}, box("g2")]))
+    assert finished(client, home, file_of(june)) not in (one, two)  # the same once more brings nothing
+    settle_on(home, 8)
+    everything = pages(client, home, 200)
+    assert clock() == NOW  # all came at one moment, so requests are before files
+    said = [(row.get("upload"), row["position"], row["verdict"], row["id"]) for row in everything]
+    assert said == [
+        (None, 1, "accepted", "first"),
+        (None, 2, "refused", "bad"),
+        (None, 1, "accepted", "between"),
+        (one, 1, "accepted", None),
+        (one, 2, "refused", 'odd\n"line"'),
+        (one, 3, "accepted", None),
+        (one, 4, "refused", "f4"),
+        (one, 5, "accepted", None),
+        (one, 6, "accepted", None),
+        (two, 1, "refused", "g1"),
+        (two, 2, "accepted", None),
+    ]
+    assert [problem["code"] for problem in everything[4]["problems"]] == ["bad-time", "missing-field"]
+    first, of_file = everything[0], everything[3]
+    same = ("kind", "quantified_mg", "methodology", "closes_on", "state", "outcome", "granted_mg")
+    assert {name: of_file[name] for name in same} == {name: first[name] for name in same}
+    assert of_file["granted_mg"] == str(BOX_MG)
+    for limit in (1, 2, 3):
+        assert pages(client, home, limit) == everything
+    for verdict in ("accepted", "refused"):
+        wanted = [row for row in everything if row["verdict"] == verdict]
+        assert pages(client, home, 2, verdict=verdict) == wanted
+    assert client.get("/v1/actions", headers=partner(home, "amap")).json() == {"items": [], "next": None}
+    assert pages(client, home, 5, since="2025-06-08T10:00:01+08:00") == []
+
+
+def test_a_list_goes_on_though_its_file_was_written_anew_in_between(client: Client, home: Home) -> None:
+    events = [box("f1"), {**box("f2"), "time": "x"}, box("f3", "bo"), {**box("f4", "bo"), "time": "x"}]
+    again = [{**box("f5", "bo"), "time": "x"}, box("f6")]
+    finished(client, home, file_of([*events, *again]))
+    settle_on(home, 8)
+    first = client.get("/v1/actions", params={"limit": 2}, headers=partner(home)).json()
+    client.post(
+        "/v1/actions:batch",
+        content=file_of([box("f5", "bo", day=date(2025, 6, 7))]),
+        headers={"content-type": "application/x-ndjson", **partner(home)},
+    )
+    settle_on(home, 9)
+    erase(home, [account(home, "cainiao", "bo")], now=on(9))
+    rest = client.get("/v1/actions", params={"cursor": first["next"]}, headers=partner(home)).json()["items"]
+    own = [row for row in rest if "upload" in row]
+    assert [(row["position"], row["verdict"], row["id"]) for row in own] == [
+        (4, "refused", "f4"),
+        (5, "refused", None),
+        (6, "accepted", None),
+    ]
+
+
+def test_a_cursor_that_was_made_up_is_refused(client: Client, home: Home) -> None:
+    finished(client, home, file_of([box("f1"), {**box("f2"), "time": "x"}, {**box("f3"), "time": "x"}]))
+    asked = {"limit": 2, "verdict": "refused"}
+    whole = client.get("/v1/actions", params=asked, headers=partner(home)).json()["items"]
+    first = client.get("/v1/actions", params={**asked, "limit": 1}, headers=partner(home)).json()
+    *place, mark = place_after(first["next"], int, int, int, int, str)
+    state, _, start = mark.partition(":")
+    for other, codes in (
+        (f"{state}:{int(start) + 3}", "cursor-malformed"),
+        (f"{state}:{'9' * 40}", None),
+        ("x:1", None),
+    ):
+        answer = client.get("/v1/actions", params={**asked, "cursor": cursor_of(*place, other)}, headers=partner(home))
+        assert answer.json().get("code") == codes, other
+        assert codes is not None or answer.json()["items"] == whole[1:]
+
+
+def test_a_page_of_a_large_file_reads_little_of_it(home: Home, quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [json.dumps({**box(f"r{n}"), **({"time": "x"} if n % 3 == 0 else {})}) for n in range(12_000)]
+    path = quick / "large.ndjson"
+    path.write_text("\n".join(lines))
+    number = intake(home, path, partner="cainiao", now=NOW)["submission"]
+    file = file_rows.taken_file(home, number)
+    read = []
+    lines_of = file_rows._Lines.__next__
+    monkeypatch.setattr(file_rows._Lines, "__next__", lambda lines: (read.append(1), lines_of(lines))[1])
+    after, mark, seen = 0, file_rows.FROM_THE_START, []
+    for _ in range(40):
+        page = list(islice(file_rows.rows_of_file(home, file, after=after, mark=mark, verdict=None), 50))
+        seen += [(row["position"], row["verdict"], row["id"]) for row, _ in page]
+        after, mark = page[-1][0]["position"], page[-1][1]
+    assert [position for position, *_ in seen] == list(range(1, 2_001))
+    assert all((verdict == "refused") == ((position - 1) % 3 == 0) for position, verdict, _ in seen)
+    assert seen[0][2] == "r0"
+    assert len(read) < 2 * len(seen) / 3 + 3 * 40  # each line about once, not from the beginning for each page

@@ -350,3 +350,19 @@ def test_answers_hold_no_binary_fractions() -> None:
     catalogue = Catalogue(GOOD)
     answers = [listing(catalogue), *(show(catalogue, name) for name in ("demo.bicycle", "demo_city.travel.bicycle"))]
     assert {name for answer in answers for name in every_text(answer)} <= {"str", "int", "bool", "NoneType"}
+
+
+def test_a_points_programme_is_shown_with_what_it_pays_and_limits() -> None:
+    answer = show(Catalogue(), "ant_forest_energy@1")
+    (energy,) = answer["points"]
+    assert energy["rules"][0]["points"] == "granted_mg from 0: 0 + 1 for each 1000"
+    assert energy["caps"][0] == {
+        "id": "walking",
+        "limit": "296",
+        "counts": "points",
+        "per": "day",
+        "rules": ["walking"],
+    }
+    assert len(energy["digest"]) == 64
+    with pytest.raises(TanzhangError, match="unknown-id"):
+        show(Catalogue(), "ant_forest_energy@7")

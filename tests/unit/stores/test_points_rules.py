@@ -20,7 +20,7 @@ from tanzhang.stores.yaml_text import load_yaml
 def test_the_schemes_are_there() -> None:
     assert points_ids(Catalogue()) == [
         "ant_forest_energy", "beijing_carbon_energy", "cainiao_energy", "fuzhou_coin", "korea_net_zero",
-        "luzhou_sprouts", "wuhan_planet",
+        "luzhou_sprouts", "miotech_points", "wuhan_planet",
     ]  # fmt: skip
 
 

@@ -10,9 +10,9 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, HeaderParameter
 
 from tanzhang.api.access import allow
-from tanzhang.api.conditional import private_json
+from tanzhang.api.conditional import check_if_match, private_json
 from tanzhang.api.documented import BINARY, EVENT, EVENTS, LINES, ROWS, WITHDRAWAL, answered, operation_with, refused
-from tanzhang.api.given import TheCaller, TheHome
+from tanzhang.api.given import TheCaller, TheHome, TheReader
 from tanzhang.api.paging import Cursor, Limit, size_of, with_offset
 from tanzhang.api.partner_requests import signature_of
 from tanzhang.api.problems import UNPROCESSABLE, problem_response
@@ -233,9 +233,13 @@ class Report(msgspec.Struct):
 
 
 class Listed(Verdict, omit_defaults=True):
-    """A row that was reported by request: its verdict and, if accepted, where it stands now."""
+    """A row: its verdict and, if accepted, where it stands now. One of a file has the id of its ``upload``.
+
+    Of an accepted row of a file no reference is kept, so its ``id`` is null; ``position`` is its place in the file.
+    """
 
     received_at: str = ""
+    upload: str | None = None
     state: str | None = None
     outcome: str | None = None
     reason: str | None = None
@@ -283,6 +287,7 @@ async def withdraw(
     partner, key = partner_of(caller), given_key(idempotency_key)
 
     def read(data: bytes) -> Reports:
+        check_if_match(request, lambda: report_of(home, partner, reference))
         asked = form_of(data, Withdrawal)
         event = withdrawal_of(home, partner, reference, subject=asked.subject, own=asked.id, time=asked.time)
         return Reports(partner, [event], key, event, signature=signature_of(request))
@@ -319,6 +324,7 @@ async def correct(
     partner, kind, key = partner_of(caller), media_type(request), given_key(idempotency_key)
 
     def read(data: bytes) -> Reports:
+        check_if_match(request, lambda: report_of(home, partner, reference))
         event = correction_of(home, partner, reference, read_event(data, kind))
         return Reports(partner, [event], key, event, signature=signature_of(request))
 
@@ -336,18 +342,21 @@ async def correct(
 def list_rows(
     request: Request[Any, Any, Any],
     home: TheHome,
+    reader: TheReader,
     caller: TheCaller,
     verdict: FromQuery[Literal["accepted", "refused"] | None] = None,
     since: FromQuery[datetime | None] = None,
     cursor: Cursor = None,
     limit: Limit = None,
 ) -> Response[bytes]:
-    """Rows that were reported by request, with their verdicts and, if accepted, where they stand; 200 at most.
+    """Rows that were reported by request or in uploaded files, with their verdicts and, if accepted, where they stand.
 
-    `since` is a moment with offset. Rows of uploaded files have their verdicts with the upload.
+    200 at most. `since` is a moment with offset.
     """
     moment = with_offset(since, "since")
-    page = own_rows(home, partner_of(caller), verdict=verdict, since=moment, cursor=cursor, limit=size_of(limit))
+    page = own_rows(
+        home, partner_of(caller), verdict=verdict, since=moment, cursor=cursor, limit=size_of(limit), reader=reader
+    )
     return private_json(request, page)
 
 
@@ -360,10 +369,10 @@ def list_rows(
 )
 @in_thread
 def read_report(
-    request: Request[Any, Any, Any], home: TheHome, caller: TheCaller, reference: FromPath[str]
+    request: Request[Any, Any, Any], home: TheHome, reader: TheReader, caller: TheCaller, reference: FromPath[str]
 ) -> Response[bytes]:
     """Where an accepted report stands, by the partner's reference."""
-    return private_json(request, report_of(home, partner_of(caller), reference))
+    return private_json(request, report_of(home, partner_of(caller), reference, reader=reader))
 
 
 def form_of(data: bytes, kind: type[_Form]) -> _Form:

@@ -45,15 +45,17 @@ class CertificateAsked(msgspec.Struct, forbid_unknown_fields=True):
     """A certificate that a person wants: ``{"kind": "statement", "month": "2025-06"}``.
 
     ``statement`` needs ``month``. ``green_credit`` needs ``since`` and ``until`` (local days, both included),
-    ``members`` (what it is to say, and nothing else) and ``addressed_to`` (who is to read it).
+    ``members`` (what it is to say, and nothing else) and ``addressed_to`` (who is to read it). ``donation`` needs
+    ``gift``, the id of one's own that an entry of the log commits to.
     """
 
-    kind: Annotated[Literal["statement", "green_credit"], msgspec.Meta(examples=["statement"])]
+    kind: Annotated[Literal["statement", "green_credit", "donation"], msgspec.Meta(examples=["statement"])]
     month: Annotated[str, msgspec.Meta(pattern="^[0-9]{4}-(0[1-9]|1[0-2])$", examples=["2025-06"])] | None = None
     since: date | None = None
     until: date | None = None
     members: Annotated[list[Member], msgspec.Meta(max_length=6, examples=[["reduction", "grades"]])] | None = None
     addressed_to: Annotated[str, msgspec.Meta(max_length=200, examples=["Example Bank"])] | None = None
+    gift: Annotated[str, msgspec.Meta(max_length=100)] | None = None
     name: Name | None = None
 
 
@@ -65,12 +67,15 @@ class Revocation(msgspec.Struct, forbid_unknown_fields=True):
 
 @post("/v1/me/certificates", opt=OWN, sync_to_thread=True, tags=_TAGS)
 def issue(reader: TheReader, now: Now, caller: TheCaller, data: JSONBody[CertificateAsked]) -> Response[dict[str, Any]]:
-    """Have a certificate made: of a month, or for a bank of what one picks; with the signed ``credential``."""
+    """Have a certificate made: of a month, for a bank of what one picks, of a gift; with the signed ``credential``."""
     account = UUID(caller.subject)
     if data.kind == "statement":
         _check_given(data, "month")
         month = _month(str(data.month))
         made = service.issue_statement(reader, account, month, name=data.name, now=now)
+    elif data.kind == "donation":
+        _check_given(data, "gift")
+        made = service.issue_gift(reader.home, account, str(data.gift), name=data.name, now=now)
     else:
         _check_given(data, "since", "until", "members", "addressed_to")
         made = service.issue_green_credit(

@@ -10,13 +10,14 @@ from litestar import Response, delete, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from tanzhang.api.access import COOKIE, allow
-from tanzhang.api.conditional import private_json
+from tanzhang.api.conditional import check_if_match, private_json
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.routes.me import OWN, AnyRequest
 from tanzhang.api.routes.sign_in import Text, sent_to
 from tanzhang.core.access import Role, Scope
 from tanzhang.service.consents import (
     begin_link,
+    consent_of,
     consents,
     finish_link,
     link_by_token,
@@ -161,6 +162,12 @@ def my_consents(home: TheHome, caller: TheCaller, request: AnyRequest) -> Respon
     return private_json(request, {"items": consents(home, caller.subject), "next": None})
 
 
+@get("/v1/me/consents/{name:str}", opt=OWN, sync_to_thread=True, tags=_TAGS)
+def my_consent(home: TheHome, caller: TheCaller, request: AnyRequest, name: FromPath[str]) -> Response[Any]:
+    """One consent, given or taken back."""
+    return private_json(request, consent_of(home, caller.subject, name))
+
+
 @post("/v1/me/consents", opt=OWN, sync_to_thread=True, tags=_TAGS)
 def agree(home: TheHome, now: Now, caller: TheCaller, data: JSONBody[NameAgreed]) -> dict[str, Any]:
     """Agree to something. To link a platform account, POST /v1/me/links."""
@@ -168,8 +175,9 @@ def agree(home: TheHome, now: Now, caller: TheCaller, data: JSONBody[NameAgreed]
 
 
 @delete("/v1/me/consents/{name:str}", opt=OWN, sync_to_thread=True, tags=_TAGS, status_code=200)
-def take_back(home: TheHome, now: Now, caller: TheCaller, name: FromPath[str]) -> dict[str, Any]:
+def take_back(home: TheHome, now: Now, caller: TheCaller, request: AnyRequest, name: FromPath[str]) -> dict[str, Any]:
     """Take a consent back, as easily as it was given (PIPL, article 15); what rests on it ends."""
+    check_if_match(request, lambda: consent_of(home, caller.subject, name))
     return revoke(home, caller.subject, name, now=now)
 
 
@@ -185,6 +193,7 @@ handlers = [
     merge,
     end_merge,
     my_consents,
+    my_consent,
     agree,
     take_back,
 ]

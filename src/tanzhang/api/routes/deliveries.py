@@ -9,7 +9,7 @@ from litestar import Request, delete, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from tanzhang.api.access import allow
-from tanzhang.api.actors import OF_A_PARTNER, actor_of, check_own, check_owner, partner_meant
+from tanzhang.api.actors import OF_A_PARTNER, actor_of, check_managing, partner_meant
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.paging import Cursor, Limit, Page, number_after, number_named, page_of, size_of
 from tanzhang.core.access import Role, Scope
@@ -65,8 +65,7 @@ def add_key(
     data: JSONBody[NewSigningKey],
 ) -> dict[str, Any]:
     """Add a key to sign requests by; ``id`` is its keyid. A shared secret is shown this once."""
-    check_own(caller, partner)
-    check_owner(home, caller)
+    check_managing(home, caller, partner)
     actor = actor_of(request, caller)
     return signatures.add_signing_key(home, partner, data.algorithm, data.public_key, actor=actor, now=now)
 
@@ -74,8 +73,7 @@ def add_key(
 @get(_KEYS, opt=_MANAGING, sync_to_thread=True, tags=["keys"])
 def list_keys(home: TheHome, caller: TheCaller, partner: FromPath[str]) -> dict[str, Any]:
     """A partner's signing keys, the newest first; all on one page."""
-    check_own(caller, partner)
-    check_owner(home, caller)
+    check_managing(home, caller, partner)
     return {"items": signatures.signing_keys(home, partner), "next": None}
 
 
@@ -89,8 +87,7 @@ def revoke_key(
     key: FromPath[str],
 ) -> dict[str, Any]:
     """Let a key sign nothing from now on; what it signed stays proved."""
-    check_own(caller, partner)
-    check_owner(home, caller)
+    check_managing(home, caller, partner)
     return signatures.revoke_signing_key(home, partner, key, actor=actor_of(request, caller), now=now)
 
 

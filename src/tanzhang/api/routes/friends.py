@@ -9,10 +9,19 @@ import msgspec
 from litestar import Response, delete, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from tanzhang.api.conditional import private_json
+from tanzhang.api.conditional import check_if_match, private_json
 from tanzhang.api.given import Now, TheCaller, TheHome, TheReader
 from tanzhang.api.routes.me import OWN, AnyRequest
-from tanzhang.service.friends import form_group, group_ranking, groups_of, join_group, leave_group, new_code, rename
+from tanzhang.service.friends import (
+    form_group,
+    group_of,
+    group_ranking,
+    groups_of,
+    join_group,
+    leave_group,
+    new_code,
+    rename,
+)
 from tanzhang.service.moments import received_day
 from tanzhang.service.ranking import Scope
 
@@ -63,21 +72,34 @@ def join(home: TheHome, now: Now, caller: TheCaller, data: JSONBody[GroupJoined]
     return join_group(home, caller.subject, data.code, name=data.name, now=now)
 
 
+@get("/v1/me/groups/{group:str}", opt=OWN, sync_to_thread=True, tags=_TAGS)
+def my_group(home: TheHome, caller: TheCaller, request: AnyRequest, group: FromPath[str]) -> Response[Any]:
+    """One group that one is in."""
+    return private_json(request, group_of(home, caller.subject, group))
+
+
 @post("/v1/me/groups/{group:str}/code", opt=OWN, sync_to_thread=True, tags=_TAGS)
-def invite(home: TheHome, now: Now, caller: TheCaller, group: FromPath[str]) -> Response[dict[str, Any]]:
+def invite(
+    home: TheHome, now: Now, caller: TheCaller, request: AnyRequest, group: FromPath[str]
+) -> Response[dict[str, Any]]:
     """A new code for a group one is in, shown this once; the code before it invites to nothing any more."""
+    check_if_match(request, lambda: group_of(home, caller.subject, group))
     return Response(new_code(home, caller.subject, group, now=now), status_code=201, headers=_NO_STORE)
 
 
 @patch("/v1/me/groups/{group:str}", opt=OWN, sync_to_thread=True, tags=_TAGS)
-def name(home: TheHome, caller: TheCaller, group: FromPath[str], data: JSONBody[MemberNamed]) -> dict[str, Any]:
+def name(
+    home: TheHome, caller: TheCaller, request: AnyRequest, group: FromPath[str], data: JSONBody[MemberNamed]
+) -> dict[str, Any]:
     """Be shown under a name in a group, or under a pseudonym again."""
+    check_if_match(request, lambda: group_of(home, caller.subject, group))
     return rename(home, caller.subject, group, data.name)
 
 
 @delete("/v1/me/groups/{group:str}", opt=OWN, sync_to_thread=True, status_code=200, tags=_TAGS)
-def leave(home: TheHome, now: Now, caller: TheCaller, group: FromPath[str]) -> dict[str, Any]:
+def leave(home: TheHome, now: Now, caller: TheCaller, request: AnyRequest, group: FromPath[str]) -> dict[str, Any]:
     """Leave a group at once; nobody in it sees anything of one any more."""
+    check_if_match(request, lambda: group_of(home, caller.subject, group))
     return leave_group(home, caller.subject, group, now=now)
 
 
@@ -96,4 +118,4 @@ def ranking(
     return private_json(request, group_ranking(reader, caller.subject, group, scope))
 
 
-handlers = [my_groups, form, join, invite, name, leave, ranking]
+handlers = [my_groups, form, join, my_group, invite, name, leave, ranking]

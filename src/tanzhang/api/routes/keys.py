@@ -10,7 +10,7 @@ from litestar import Request, delete, get, post
 from litestar.params import FromPath, JSONBody
 
 from tanzhang.api.access import Recogniser, allow
-from tanzhang.api.actors import actor_of, check_own, check_owner
+from tanzhang.api.actors import actor_of, check_managing
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.core.access import Caller, Role
 from tanzhang.core.errors import refuse
@@ -92,8 +92,7 @@ def revoke(
 
 
 def _check(home: Any, caller: Caller, partner: str, key: str | None = None) -> None:
-    check_own(caller, partner)
-    check_owner(home, caller)
+    check_managing(home, caller, partner)
     if key is not None and service.key_named(home, key).partner != partner:
         raise refuse("not-found", f"{partner} has no such key", where="key", remedy="list the keys of the partner")
 

@@ -10,6 +10,7 @@ from litestar.params import FromPath, JSONBody
 
 from tanzhang.api.access import COOKIE, EVERYBODY, Recogniser, allow
 from tanzhang.api.actors import actor_of, check_own, check_owner
+from tanzhang.api.conditional import check_if_match, private_json
 from tanzhang.api.cookies import no_cookie, session_cookie
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.paging import Cursor, Limit, Page, page_of, size_of, text_after
@@ -80,12 +81,20 @@ def list_(home: TheHome, caller: TheCaller, cursor: Cursor = None, limit: Limit 
     return page_of(service.listed(home, caller.partner, text_after(cursor), size + 1), size, "name")
 
 
+@get("/v1/staff/{member:str}", opt=_INVITING, sync_to_thread=True, tags=_TAGS)
+def show(home: TheHome, caller: TheCaller, request: Request[Any, Any, Any], member: FromPath[str]) -> Response[Any]:
+    """One of the staff; an owner sees that of the own enterprise."""
+    _check_staff(home, caller, member)
+    return private_json(request, service.described(service.member(home, member)))
+
+
 @delete("/v1/staff/{member:str}", opt=_INVITING, sync_to_thread=True, status_code=200, tags=_TAGS)
 def disable(
     home: TheHome, now: Now, caller: TheCaller, request: Request[Any, Any, Any], member: FromPath[str]
 ) -> dict[str, Any]:
     """Let somebody sign in no more; their sessions end."""
     _check_staff(home, caller, member)
+    check_if_match(request, lambda: service.described(service.member(home, member)))
     found = service.disable(home, member, actor=actor_of(request, caller), now=now)
     _forget(request)
     return found
@@ -97,6 +106,7 @@ def invite_again(
 ) -> dict[str, Any]:
     """A new one-time link for somebody who lost theirs, or the password."""
     _check_staff(home, caller, member)
+    check_if_match(request, lambda: service.described(service.member(home, member)))
     return service.invite_again(home, member, actor=actor_of(request, caller), now=now)
 
 
@@ -172,5 +182,5 @@ def _forget(request: Request[Any, Any, Any]) -> None:
 
 
 handlers = [
-    invite, list_, disable, invite_again, accept, sign_in, sign_out, new_codes, codes_on, codes_off
+    invite, list_, show, disable, invite_again, accept, sign_in, sign_out, new_codes, codes_on, codes_off
 ]  # fmt: skip

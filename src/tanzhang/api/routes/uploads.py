@@ -9,12 +9,13 @@ import anyio
 import anyio.to_thread
 import msgspec
 from litestar import Request, Response, delete, get, head, patch, post
-from litestar.params import FromPath, FromQuery, HeaderParameter
+from litestar.params import FromPath, HeaderParameter
 from litestar.response import Stream
 
-from tanzhang.api.conditional import NOT_MODIFIED, names_tag, private_json
+from tanzhang.api.conditional import NOT_MODIFIED, check_if_match, names_tag, private_json
 from tanzhang.api.documented import BINARY, UPLOAD, answered, operation_with, refused
 from tanzhang.api.given import Now, TheCaller, TheHome
+from tanzhang.api.paging import Cursor, Limit, size_of
 from tanzhang.api.problems import problem_response
 from tanzhang.api.routes.actions import FOR_REPORTS, form_of, partner_of
 from tanzhang.api.taking_in import TakingIn
@@ -29,7 +30,6 @@ OFFSET_HEADER = "Upload-Offset"
 PIECE_TYPE = "application/offset+octet-stream"
 _AT_ONCE = 1 << 20  # bytes that are written in one go
 _QUICK_S = 2.0  # for so long a finished upload is waited for
-_MOST_LISTED = 100
 Offset = Annotated[int, HeaderParameter(name=OFFSET_HEADER, ge=0, description="Where the piece begins.")]
 
 
@@ -182,6 +182,7 @@ def complete(
 
     Repeat the request or read the upload to see how it ended.
     """
+    check_if_match(request, lambda: service.state_of(home, partner_of(caller), upload))
     service.finish(home, partner_of(caller), upload, now=now)
     return _state(request, home, partner_of(caller), upload, wait_s=_QUICK_S)
 
@@ -226,11 +227,11 @@ def list_uploads(
     request: Request[Any, Any, Any],
     home: TheHome,
     caller: TheCaller,
-    cursor: FromQuery[str | None] = None,
-    limit: FromQuery[int] = 50,
+    cursor: Cursor = None,
+    limit: Limit = None,
 ) -> Response[bytes]:
-    """The partner's uploads; 100 at most."""
-    most = max(1, min(limit, _MOST_LISTED))
+    """The partner's uploads; 200 at most."""
+    most = size_of(limit)
     after = ("", "") if cursor is None else place_after(cursor, str, str)
     found = service.list_of(home, partner_of(caller), after=after, limit=most + 1)
     following = None
@@ -248,8 +249,9 @@ def list_uploads(
     responses=refused(404, 409),
 )
 @in_thread
-def cancel(home: TheHome, caller: TheCaller, upload: FromPath[str]) -> None:
+def cancel(request: Request[Any, Any, Any], home: TheHome, caller: TheCaller, upload: FromPath[str]) -> None:
     """Forget an upload that is not finished, with what came of it."""
+    check_if_match(request, lambda: service.state_of(home, partner_of(caller), upload))
     service.cancel(home, partner_of(caller), upload)
 
 

@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, delete, get, post
+from litestar import Request, Response, delete, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from tanzhang.api.access import allow
 from tanzhang.api.actors import OF_A_PARTNER, actor_of, check_owner, partner_meant
+from tanzhang.api.conditional import check_if_match, private_json
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.paging import Cursor, Limit, Page, number_after, number_named, page_of, size_of, text_after
 from tanzhang.core.access import Caller, Role, Scope
@@ -59,12 +60,20 @@ def list_(home: TheHome, caller: TheCaller, of: Of = None) -> dict[str, Any]:
     return {"items": [service.described(row) for row in home.webhooks.of(partner_meant(caller, of))], "next": None}
 
 
+@get(_ONE, opt=_OWN, sync_to_thread=True, tags=_TAGS)
+def show(home: TheHome, caller: TheCaller, request: Request[Any, Any, Any], webhook: FromPath[str]) -> Response[Any]:
+    """One webhook, without its secret."""
+    _check(home, caller, webhook, changing=False)
+    return private_json(request, service.described(service.webhook_named(home, webhook)))
+
+
 @delete(_ONE, opt=_OWN, sync_to_thread=True, status_code=200, tags=_TAGS)
 def disable(
     home: TheHome, now: Now, caller: TheCaller, request: Request[Any, Any, Any], webhook: FromPath[str]
 ) -> dict[str, Any]:
     """Send nothing there from now on; what waits is given up."""
     _check(home, caller, webhook, changing=True)
+    check_if_match(request, lambda: service.described(service.webhook_named(home, webhook)))
     return service.disable(home, webhook, actor=actor_of(request, caller), now=now)
 
 
@@ -74,6 +83,7 @@ def secret(
 ) -> dict[str, Any]:
     """Another secret, shown this once; for a day messages are signed with the former one too."""
     _check(home, caller, webhook, changing=True)
+    check_if_match(request, lambda: service.described(service.webhook_named(home, webhook)))
     return service.new_secret(home, webhook, actor=actor_of(request, caller), now=now)
 
 
@@ -137,4 +147,4 @@ def _check(home: Any, caller: Caller, webhook: str, *, changing: bool) -> None:
     service.webhook_named(home, webhook, caller.partner if caller.role in OF_A_PARTNER else None)
 
 
-handlers = [register, list_, disable, secret, test, replay, deliveries, rows]
+handlers = [register, list_, show, disable, secret, test, replay, deliveries, rows]

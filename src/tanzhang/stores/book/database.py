@@ -118,6 +118,8 @@ def listen_for_errors(database: Database) -> None:
     """A database that cannot be used is said in our words; a broken constraint is a bug and stays as it is."""
 
     def refuse_unusable(context: sa.ExceptionContext) -> None:
+        if context.is_pre_ping and context.is_disconnect:
+            return  # one of the pool that was lost while nobody used it; there will be another
         if database.is_unusable(context.original_exception):
             raise unusable(database.place, context.original_exception) from None
 

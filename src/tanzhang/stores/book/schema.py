@@ -200,20 +200,6 @@ points_move = _chained(
     sa.Index("points_move_account", "account", "seq"),
     sa.Index("points_move_reference", "unit", "kind", "reference", unique=True),
 )
-# What the guard and the operator decided of accepted reports (stores/register/guard.py): ``kind`` hold, release or
-# refuse. ``rows`` are those of the ``submission`` (JSON), ``reports`` how many; ``batches`` how many were settled
-# before. A held report is never settled from its own submission; a released one is, from submission ``released_as``.
-guard_move = _chained(
-    "guard_move",
-    sa.Column("kind", TEXT, nullable=False),
-    sa.Column("submission", sa.Integer, nullable=False),
-    sa.Column("rows", TEXT, nullable=False),
-    sa.Column("reports", sa.BigInteger, nullable=False),
-    sa.Column("batches", sa.Integer, nullable=False),
-    sa.Column("released_as", sa.Integer),
-    sa.Column("made_at", TEXT, nullable=False),
-    sa.Index("guard_move_submission", "submission"),
-)
 # The rules by which points were awarded, by digest: what every award can be recomputed from.
 points_rules = _chained(
     "points_rules",
@@ -242,6 +228,20 @@ points_run = _chained(
     sa.Column("file_digest", TEXT),
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("points_run_once", "unit", "kind", "batch", unique=True),
+)
+# What the guard and the operator decided of accepted reports (stores/register/guard.py): ``kind`` hold, release or
+# refuse. ``rows`` are those of the ``submission`` (JSON), ``reports`` how many; ``batches`` how many were settled
+# before. A held report is never settled from its own submission; a released one is, from submission ``released_as``.
+guard_move = _chained(
+    "guard_move",
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("submission", sa.Integer, nullable=False),
+    sa.Column("rows", TEXT, nullable=False),
+    sa.Column("reports", sa.BigInteger, nullable=False),
+    sa.Column("batches", sa.Integer, nullable=False),
+    sa.Column("released_as", sa.Integer),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("guard_move_submission", "submission"),
 )
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
@@ -295,9 +295,9 @@ CHAINED: tuple[sa.Table, ...] = (
     replacement,
     transfer,
     points_move,
-    guard_move,
     points_rules,
     points_run,
+    guard_move,
 )
 APPEND_ONLY = (home, posting, tally, *CHAINED)
 ONLY_ADDED = "append_only"

@@ -137,13 +137,13 @@ _OF_ACCOUNT = (person, person_identity, consent, access_log, link_begun)
 SEALED: tuple[tuple[sa.Table, str, str], ...] = (
     (person, "account", "display_name"),
     (person_identity, "hash", "sealed"),
-    (guard_case, "id", "appeal"),
     (benefit_use, "id", "payee"),
     (certificate, "id", "sealed"),
     (friends_group, "id", "title"),
     (friends_member, "id", "name"),
     (mall_order, "id", "address"),
     (mall_code, "hash", "sealed"),
+    (guard_case, "id", "appeal"),
 )
 """Where sealed texts stand: table, key and column."""
 _SEALED_AT_ONCE = 500

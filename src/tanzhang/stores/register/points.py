@@ -130,9 +130,10 @@ class Points:
         with self._book.reading() as con:
             return _units(con, account.bytes)
 
-    def moves(self, unit: str, account: uuid.UUID, *, before: int | None = None, limit: int = 50) -> list[Any]:
-        """Moves of an account, the latest first, those before number ``before``."""
-        own = sa.select(points_move).where((points_move.c.account == str(account)) & (points_move.c.unit == unit))
+    def moves(self, unit: str, *accounts: uuid.UUID, before: int | None = None, limit: int = 50) -> list[Any]:
+        """Moves of some accounts, the latest first, those before number ``before``."""
+        named = points_move.c.account.in_([str(account) for account in accounts])
+        own = sa.select(points_move).where(named & (points_move.c.unit == unit))
         if before is not None:
             own = own.where(points_move.c.seq < before)
         return self._book.query(own.order_by(points_move.c.seq.desc()).limit(limit))

@@ -81,6 +81,15 @@ class Uploads:
         own = sa.select(upload).where(upload.c.partner == partner, later).order_by(upload.c.created_at, upload.c.id)
         return self._book.query(own if limit < 0 else own.limit(limit))
 
+    def taken_in(self, partner: str, first: int) -> list[tuple[int, str]]:
+        """Submissions from number ``first`` on that a partner's uploads became, each with the upload it first was."""
+        done = (upload.c.partner == partner) & (upload.c.state == DONE) & (upload.c.submission >= first)
+        rows = self._book.query(sa.select(upload).where(done).order_by(upload.c.submission, upload.c.created_at))
+        found: dict[int, str] = {}
+        for row in rows:
+            found.setdefault(row.submission, row.id)
+        return list(found.items())
+
     def unfinished(self, partner: str) -> tuple[int, int]:
         """How many uploads of a partner are not taken in yet, and what they come to in bytes."""
         count, size = sa.func.count().label("n"), sa.func.coalesce(sa.func.sum(upload.c.size), 0).label("size")

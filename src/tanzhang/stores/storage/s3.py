@@ -254,6 +254,13 @@ class _Download(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, place: int, whence: int = 0, /) -> int:
+        with _said(self._place):
+            return int(self._source.seek(place, whence))
+
     def readinto(self, buffer: Any) -> int:
         with _said(self._place):
             return int(self._source.readinto(buffer))

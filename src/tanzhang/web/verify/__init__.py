@@ -7,14 +7,13 @@ The layout of records is put in from :mod:`tanzhang.core.record` when the page i
 from __future__ import annotations
 
 import json
-from base64 import b64encode
-from hashlib import sha256
 from importlib.resources import files
 
 from tanzhang.core import credential, recipe, record, status_list
 from tanzhang.core.action import INPUT_NAMES
 from tanzhang.core.merkle import EMPTY_ROOT
 from tanzhang.core.receipt import FORMAT, MANIFEST_FORMAT
+from tanzhang.web.inline import filled
 
 NOBLE = "3.2.0"
 """Version of the vendored noble-ed25519; its digest is in vendor/SHA256SUMS."""
@@ -25,20 +24,7 @@ _HERE = files(__package__)
 def page() -> str:
     """The page, the same bytes each time. Its policy lets nothing run, load or connect but what is in it."""
     script, style = _script(), _read("page.css")
-    policy = "; ".join(
-        [
-            "default-src 'none'",
-            f"script-src {_allowed(script)}",
-            f"style-src {_allowed(style)}",
-            "base-uri 'none'",
-            "form-action 'none'",
-        ]
-    )
-    parts = {"policy": policy, "style": style, "script": script, "version": NOBLE}
-    html = _read("page.html")
-    for name, text in parts.items():
-        html = html.replace(f"{{{name}}}", text, 1)
-    return html
+    return filled(_read("page.html"), style=style, script=script, version=NOBLE)
 
 
 def fixed() -> dict[str, object]:
@@ -76,10 +62,6 @@ def _script() -> str:
         _read("page.js"),
     ]
     return "\n".join(parts)
-
-
-def _allowed(text: str) -> str:
-    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
 def _read(*names: str) -> str:

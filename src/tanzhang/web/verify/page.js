@@ -16,7 +16,7 @@ const SAY = {
     statusFile: "从文件读入状态列表",
     statusAt: "状态列表地址",
     other: "这不是二维码所指的那份证书。",
-    kinds_of_certificate: { statement: "个人碳账户月度账单", green_credit: "绿色信用证明", donation: "碳积分捐赠证书" },
+    kinds_of_certificate: { statement: "个人碳账户月度账单", green_credit: "绿色信用证明", donation: "捐赠证书" },
     checked: "逐项核验",
     more: "全部字段",
     offline: "本页不连接任何网络：可以断网使用，也可以保存到本地。",

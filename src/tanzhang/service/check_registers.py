@@ -1,0 +1,38 @@
+"""What verification asks of registers beside the way of an action: gifts, benefits, the mall, certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tanzhang.service.check_benefits import check_benefits
+from tanzhang.service.check_certificates import check_certificates
+from tanzhang.service.check_donations import check_donations
+from tanzhang.service.check_mall import check_mall
+from tanzhang.service.findings import Check
+from tanzhang.stores.home import Home
+
+
+def donations(home: Home) -> Check:
+    """What was given to projects."""
+    what = "gifts against what was moved for them; the log's word for what projects were given"
+    return Check("donations", what, *check_donations(home))
+
+
+def benefits(home: Home) -> Check:
+    """What was bought with points besides goods."""
+    what = "uses of benefits against the points that were moved for them; pay-outs against their files"
+    return Check("benefits", what, *check_benefits(home))
+
+
+def mall(home: Home) -> Check:
+    """What was ordered for points."""
+    what = "orders of the mall against stock, codes, moves of points, payments and their own changes"
+    return Check("mall", what, *check_mall(home))
+
+
+def certificates(home: Home) -> Check:
+    """Certificates: what was signed and by which key, their places, and what was revoked."""
+    return Check("certificates", "keys in the log, signatures, places, revocations", *check_certificates(home))
+
+
+REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (donations, benefits, mall, certificates)
