@@ -337,6 +337,11 @@ class Registers:
                 remedy = f"add the file at points/{points}/v1.yaml{or_near(points, known)}"
                 where = document.where("points", index)
                 self._note("unknown-points-programme", f"no points programme {points}", where, remedy)
+        guard = document.data.get("guard")
+        if guard is not None and f"guard/{guard}.yaml" not in self.files:
+            known = [Path(each).stem for each in self.files if kind_of(each) == "guard"]
+            remedy = f"add the file at guard/{guard}.yaml{or_near(guard, known)}"
+            self._note("unknown-guard", f"there is no guard {guard}", document.where("guard"), remedy)
 
     # -- badges
 
@@ -350,12 +355,6 @@ class Registers:
             self._behaviour(data["rule"]["behaviour"], document.where("rule", "behaviour"))
         for index, behaviour in enumerate(data["rule"].get("among", ())):
             self._behaviour(behaviour, document.where("rule", "among", index))
-
-        guard = document.data.get("guard")
-        if guard is not None and f"guard/{guard}.yaml" not in self.files:
-            known = [Path(each).stem for each in self.files if kind_of(each) == "guard"]
-            remedy = f"add the file at guard/{guard}.yaml{or_near(guard, known)}"
-            self._note("unknown-guard", f"there is no guard {guard}", document.where("guard"), remedy)
 
     # -- guards
 
