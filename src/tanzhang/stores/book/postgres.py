@@ -41,6 +41,7 @@ _LOCK_WAIT_S = 1.0
 # What holds for every connection, whatever the server or the role is set to. A machine that vanished is noticed within
 # about a minute, so that its lock does not stay. The temporary schema comes last, so that nothing can hide our tables.
 _SETTINGS = (
+    "plan_cache_mode = force_custom_plan",  # a plan made while a table was empty would be kept when it is large
     "lock_timeout = '10s'",
     "statement_timeout = 0",
     "idle_in_transaction_session_timeout = 0",
