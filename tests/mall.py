@@ -14,7 +14,8 @@ from tanzhang.stores.home import Home
 
 from .homes import grant_points, on
 
-POINTS, UNIT = "test", "points:test"
+POINTS = "beijing_carbon_energy"
+UNIT = f"points:{POINTS}"
 OPERATOR = Actor(Role.OPERATOR, "op", "test")
 MERCHANT = "cainiao"
 NOW = on(8)

@@ -45,9 +45,9 @@ from tanzhang.stores.yaml_text import Document, load_yaml
 if TYPE_CHECKING:
     import duckdb
 
-SLICE_ROWS = 1_000_000
+SLICE_ROWS = 250_000
 """About so many records are in memory at once, unless a sponsor's budget needs a batch as a whole."""
-_FEW_USED = 1_000_000
+_FEW_USED = 8_000_000
 _ALWAYS = Period(date.min, None)
 _COLUMNS = (*READ, "started", "variant", "quantified_mg")
 
