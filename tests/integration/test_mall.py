@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -28,8 +29,10 @@ from tanzhang.service.merchants import settlement_csv, settlement_report
 from tanzhang.service.offers import add_codes, add_offer, change_offer, described_offer, end_offer, offer_of
 from tanzhang.service.privacy import rotate_keys
 from tanzhang.service.vouchers import check_voucher, redeem, what_it_brings
+from tanzhang.service.webhooks import register
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.mall import mall_code, mall_order, mall_order_event
+from tanzhang.stores.register.webhooks import message
 
 from ..mall import (
     ADDRESS,
@@ -87,6 +90,19 @@ def test_a_voucher_is_paid_for_in_points_and_taken_once_by_its_merchant(home: Ho
     assert what_it_brings(home, own_order(home, [ANNA], order)) == {}
     assert [each["state"] for each in own_orders(home, [ANNA])[0]["events"]] == ["issued", "redeemed"]
     assert check_mall(home) == (1, [])
+
+
+def test_a_merchants_system_is_told_of_a_voucher_that_was_taken(home: Home) -> None:
+    register(home, MERCHANT, "https://shop.example/hooks", ["redeemed"], actor=OPERATOR, now=NOW)
+    offer(home, stock=1)
+    order = number(buy(home, ANNA))
+    text = what_it_brings(home, own_order(home, [ANNA], order))["voucher"]
+    redeem(home, MERCHANT, text, by="enterprise x", now=NOW)
+    assert refused(redeem, home, MERCHANT, text, by="enterprise x", now=NOW) == "voucher-redeemed"
+    (told,) = home.book.query(sa.select(message.c.type, message.c.body))
+    assert told.type == "redeemed"
+    assert {"order": order, "offer": "coffee"}.items() <= json.loads(told.body)["data"].items()
+    assert str(ANNA) not in told.body
 
 
 def test_no_other_text_opens_a_voucher_and_no_copy_of_the_book_shows_one(home: Home) -> None:

@@ -18,6 +18,7 @@ from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.order import SECRET_LENGTH, Kind, State, crockford, read_voucher, voucher_text
 from tanzhang.service.mall import change
 from tanzhang.service.moments import received_at
+from tanzhang.service.outbox import telling
 from tanzhang.service.secrets import derived_secret
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.mall import mall_code
@@ -58,7 +59,7 @@ def check_voucher(home: Home, merchant: str, text: str, *, now: datetime) -> dic
 
 
 def redeem(home: Home, merchant: str, text: str, *, by: str, now: datetime) -> dict[str, Any]:
-    """Take a voucher, once: its merchant has to deliver now.
+    """Take a voucher, once: its merchant has to deliver now, and is told so.
 
     ``voucher-malformed``, ``voucher-unknown`` (also another merchant's), ``voucher-redeemed`` with when,
     ``voucher-expired``, ``voucher-cancelled``.
@@ -66,6 +67,7 @@ def redeem(home: Home, merchant: str, text: str, *, by: str, now: datetime) -> d
     with home.book.transaction() as con:
         row = _good(home, con, merchant, text, now)
         change(home, con, row, State.REDEEMED, by=by, now=now)
+        telling(home, "redeemed", merchant, {"order": row.id, "offer": row.offer}, now=now)(con)
     return {**_described(home, row), "state": State.REDEEMED.value, "redeemed_at": received_at(now)}
 
 
