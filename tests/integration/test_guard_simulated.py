@@ -32,7 +32,7 @@ def found() -> dict[str, Any]:
 
 def test_most_cheats_are_held_and_hardly_an_honest_act(found: dict[str, Any]) -> None:
     cheats = found["cheats"]
-    assert {kind for kind, of in cheats.items() if of["accepted"] >= 5} == {
+    assert {kind for kind, of in cheats.items() if of["accepted"] >= 4} == {
         "cheat_farm", "cheat_picture", "cheat_script", "cheat_speed"
     }  # fmt: skip
     assert cheats["cheat_farm"]["share_found"] >= 0.9

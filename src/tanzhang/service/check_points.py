@@ -164,7 +164,14 @@ class _Unit:
             self.spent[sponsor] = self.spent.get(sponsor, 0) + amount
 
     def _known(self, run: Any) -> bool:
-        return all(digest in self.documents for digest in json.loads(run.rules or "[]"))
+        """Whether the rules of a run are there; what is not is told of."""
+        missing = [digest for digest in json.loads(run.rules or "[]") if digest not in self.documents]
+        for digest in missing:
+            self.wrong(
+                f"a run of {self.unit} names rules {digest}, which are not there",
+                f"{self.home.book.name}: points_rules",
+            )
+        return not missing
 
     def _totals(self, run: Any, rows: pa.Table, where: str) -> None:
         """What a run says of its rows; what it takes back is what was given, and that once."""
