@@ -106,7 +106,11 @@ _REFUSED = refused(400, 413, 415, 422, 429, 503)
     tags=["reports"],
     status_code=202,
     summary="Report one act",
-    responses={**answered(202, Verdict, "Accepted, and durable"), **_REFUSED},
+    responses={
+        **answered(200, Verdict, "A dry run: nothing is kept"),
+        **answered(202, Verdict, "Accepted, and durable"),
+        **_REFUSED,
+    },
     operation_class=operation_with(
         {
             "application/cloudevents+json": (EVENT, {"a ride": (RIDE, 202), "a ride with mistakes": (_WRONG, 422)}),
@@ -135,7 +139,11 @@ async def report_one(
     tags=["reports"],
     status_code=202,
     summary="Report many acts",
-    responses={**answered(202, Verdicts, "Taken in; each row has its verdict"), **_REFUSED},
+    responses={
+        **answered(200, Verdicts, "A dry run: nothing is kept"),
+        **answered(202, Verdicts, "Taken in; each row has its verdict"),
+        **_REFUSED,
+    },
     operation_class=operation_with(
         {
             "application/cloudevents-batch+json": (EVENTS, {"two acts, one of them wrong": ([RIDE, _WRONG], 202)}),
@@ -262,7 +270,12 @@ _CORRECTED = {**RIDE, "id": "trip-20250605-0042-a", "data": {**RIDE["data"], "di
     tags=["reports"],
     status_code=202,
     summary="Take a report back",
-    responses={**answered(202, Verdict, "The withdrawal is accepted, and durable"), **refused(404, 409), **_REFUSED},
+    responses={
+        **answered(200, Verdict, "A dry run: nothing is kept"),
+        **answered(202, Verdict, "The withdrawal is accepted, and durable"),
+        **refused(404, 409),
+        **_REFUSED,
+    },
     operation_class=operation_with(
         {
             "application/json": (
@@ -301,7 +314,12 @@ async def withdraw(
     tags=["reports"],
     status_code=202,
     summary="Correct a report",
-    responses={**answered(202, Verdict, "The correction is accepted, and durable"), **refused(404, 409), **_REFUSED},
+    responses={
+        **answered(200, Verdict, "A dry run: nothing is kept"),
+        **answered(202, Verdict, "The correction is accepted, and durable"),
+        **refused(404, 409),
+        **_REFUSED,
+    },
     operation_class=operation_with(
         {
             "application/cloudevents+json": (
