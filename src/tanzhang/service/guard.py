@@ -60,7 +60,6 @@ def look(home: Home, *, now: datetime) -> dict[str, Any]:
         return look_at(home, None, now=now)
 
 
-@stepped("guard")
 def look_at(home: Home, through: date | None, *, now: datetime, at_once: bool = False) -> dict[str, Any]:
     """Hold what the guard holds of the open reports that close by a day (None: all), under the home's lock.
 
@@ -68,15 +67,18 @@ def look_at(home: Home, through: date | None, *, now: datetime, at_once: bool = 
     itself: reading the days before would take longer than these may wait. Returns how many acts were looked at, held
     and noted, and the drifts found.
     """
-    nothing: dict[str, Any] = {"looked_at": 0, "held": 0, "noted": 0, "drifts": 0}
     guard = guard_of(home)
-    if guard is None:
-        return nothing
+    nothing: dict[str, Any] = {"looked_at": 0, "held": 0, "noted": 0, "drifts": 0}
+    return nothing if guard is None else _look(home, guard, through, now, at_once) or nothing
+
+
+@stepped("guard")
+def _look(home: Home, guard: Guard, through: date | None, now: datetime, at_once: bool) -> dict[str, Any] | None:
     open_rows = home.book.open_submissions(None if through is None else through.isoformat(), at_once=at_once)
     passed = home.guard.released_as()
     asked = {row.seq: row for row in open_rows if row.seq not in passed}
     if not asked:
-        return nothing
+        return None
     con = home.kept_engine if at_once else home.connect()
     _read(home, con, guard, asked, through, now, alone=at_once)
     acts = _without_repeats(con)
