@@ -186,11 +186,12 @@ def over_http(home: Home, accounts: Sequence[uuid.UUID]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def serving(home: Home) -> Iterator[int]:
-    """One process of ``tanzhang serve``; its port."""
+    """One process of ``tanzhang serve``, no worker beside it: what that has to catch up with is another figure."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tanzhang", "serve", "--home", str(home.folder), "--port", str(port)]
+    command = [sys.executable, "-m", "tanzhang", "serve", "--no-work", "--home", str(home.folder)]
+    command += ["--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(600):
