@@ -7,15 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tanzhang.cli.common import (
-    AsJson,
-    HomeOption,
-    answer,
-    answering,
-    day_of,
-    home_of,
-    now,
-)
+from tanzhang.cli.common import AccountArgument, AsJson, HomeOption, answer, answering, day_of, home_of, looked_at, now
 from tanzhang.core.errors import refuse
 
 account_app = typer.Typer(help="Accounts of persons.")
@@ -51,25 +43,23 @@ def account_list(
 
 @account_app.command("show")
 def account_show(
-    account: Annotated[str, typer.Argument(metavar="ID", help="Account id, or PARTNER:SUBJECT.")],
+    account: AccountArgument,
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
     """One account: balances, behaviours, latest records and why each is what it is."""
     with answering(as_json):
         from tanzhang.cli import show
-        from tanzhang.service.accounts import account_named, statement
-        from tanzhang.service.privacy import note_operator
+        from tanzhang.service.accounts import statement
 
         opened = home_of(home)
-        own = account_named(opened, account)
-        note_operator(opened, own, "account show", now=now())
+        own = looked_at(opened, account, "account show")
         answer(as_json, statement(opened, own), show.statement)
 
 
 @account_app.command("grade")
 def account_grade(
-    account: Annotated[str, typer.Argument(metavar="ID", help="Account id, or PARTNER:SUBJECT.")],
+    account: AccountArgument,
     month: Annotated[str, typer.Option("--month", help="Calendar month of the acts, YYYY-MM.")],
     scheme: Annotated[
         str | None, typer.Option("--scheme", help="Grading scheme of the catalogue (default: the programme's).")
@@ -80,33 +70,27 @@ def account_grade(
     """The grade of a person for a month, by a scheme whose thresholds and source are data."""
     with answering(as_json):
         from tanzhang.cli import show
-        from tanzhang.service.accounts import account_named
         from tanzhang.service.grading import grade_account
-        from tanzhang.service.privacy import note_operator
 
         opened = home_of(home)
-        own = account_named(opened, account)
-        note_operator(opened, own, "account grade", now=now())
+        own = looked_at(opened, account, "account grade")
         answer(as_json, grade_account(opened, own, day_of(f"{month}-01", "--month"), scheme_id=scheme), show.tree)
 
 
 @account_app.command("badges")
 def account_badges(
-    account: Annotated[str, typer.Argument(metavar="ID", help="Account id, or PARTNER:SUBJECT.")],
+    account: AccountArgument,
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
     """The badges of a person: what each needs, how far they are, since when they have it."""
     with answering(as_json):
         from tanzhang.cli import show
-        from tanzhang.service.accounts import account_named
         from tanzhang.service.badges import badges_of
-        from tanzhang.service.privacy import note_operator
         from tanzhang.service.reading import Reader
 
         opened = home_of(home)
-        own = account_named(opened, account)
-        note_operator(opened, own, "account badges", now=now())
+        own = looked_at(opened, account, "account badges")
         answer(as_json, badges_of(Reader(opened), own), show.tree)
 
 
@@ -189,7 +173,7 @@ def account_links(
 
 @account_app.command("export")
 def account_export(
-    account: Annotated[str, typer.Argument(metavar="ID", help="Account id, or PARTNER:SUBJECT.")],
+    account: AccountArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="New ZIP file.")],
     receipts: Annotated[bool, typer.Option("--receipts", help="With the receipt of each record.")] = False,
     home: HomeOption = None,
@@ -198,13 +182,10 @@ def account_export(
     """Everything about one person as JSON and CSV, with a page that explains it in Chinese and English."""
     with answering(as_json):
         from tanzhang.cli import show
-        from tanzhang.service.accounts import account_named
         from tanzhang.service.export import export_account as service
-        from tanzhang.service.privacy import note_operator
 
         opened = home_of(home)
-        own = account_named(opened, account)
-        note_operator(opened, own, "account export", now=now())
+        own = looked_at(opened, account, "account export")
         result = service(opened, own, out, now=now(), receipts=receipts)
         answer(as_json, result, show.tree)
 

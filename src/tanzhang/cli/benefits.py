@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from tanzhang.cli.common import AsJson, HomeOption, answer, answering, day_of, home_of, now
+from tanzhang.cli.common import AccountArgument, AsJson, HomeOption, answer, answering, day_of, home_of, looked_at, now
 from tanzhang.cli.partner import operator
 
 benefits_app = typer.Typer(help="What points buy besides goods: tokens, bank points.")
 
-Account = Annotated[str, typer.Argument(metavar="ID", help="Account id, or PARTNER:SUBJECT.")]
 Adapter = Annotated[str, typer.Option("--adapter", help="Form of the file.")]
 
 
@@ -43,7 +42,7 @@ def list_(home: HomeOption = None, as_json: AsJson = False) -> None:
 
 @benefits_app.command("buy")
 def buy_(
-    account: Account,
+    account: AccountArgument,
     benefit: Annotated[str, typer.Argument(metavar="BENEFIT", help="Id of the benefit.")],
     points: Annotated[int | None, typer.Option("--points", min=1, help="How many, where a rate holds.")] = None,
     payee: Annotated[str | None, typer.Option("--payee", help="Whom the bank or the wallet knows.")] = None,
@@ -56,30 +55,25 @@ def buy_(
     """Get a benefit for an account's points."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.service.accounts import account_named
         from tanzhang.service.benefits import buy, described
-        from tanzhang.service.privacy import note_operator
 
         opened = home_of(home)
-        own, moment = account_named(opened, account), now()
-        note_operator(opened, own, "benefits buy", now=moment)
+        moment = now()
+        own = looked_at(opened, account, "benefits buy", moment=moment)
         named = reference or secrets.token_hex(16)
         row = buy(opened, own, benefit, named, points=points, payee=payee, now=moment)
         answer(as_json, described(row), tree)
 
 
 @benefits_app.command("uses")
-def uses_(account: Account, home: HomeOption = None, as_json: AsJson = False) -> None:
+def uses_(account: AccountArgument, home: HomeOption = None, as_json: AsJson = False) -> None:
     """The uses of an account and their states."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.service.accounts import account_named
         from tanzhang.service.benefits import uses
-        from tanzhang.service.privacy import note_operator
 
         opened = home_of(home)
-        own = account_named(opened, account)
-        note_operator(opened, own, "benefits uses", now=now())
+        own = looked_at(opened, account, "benefits uses")
         answer(as_json, {"uses": uses(opened, own)}, tree)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tanzhang.stores.home import Home
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
+AccountArgument = Annotated[str, typer.Argument(metavar="ID", help="Account id, or PARTNER:SUBJECT.")]
 HomeOption = Annotated[Path | None, typer.Option("--home", envvar="TANZHANG_HOME", help="Folder of the programme.")]
 Overlays = Annotated[
     list[Path] | None, typer.Option("--catalogue", help="Folder of your own catalogue files over the shipped ones.")
@@ -78,6 +80,16 @@ def folder_of(home: Path | None) -> Path:
     if home is None:
         raise refuse("home-unnamed", "no home is named", where="--home", remedy="give --home DIR, or set TANZHANG_HOME")
     return home
+
+
+def looked_at(home: Home, account: str, what: str, *, moment: datetime | None = None) -> uuid.UUID:
+    """The account that was named, once it is kept that the operator looks at it; ``unknown-account`` and its like."""
+    from tanzhang.service.accounts import account_named
+    from tanzhang.service.privacy import note_operator
+
+    own = account_named(home, account)
+    note_operator(home, own, what, now=moment or now())
+    return own
 
 
 def home_of(home: Path | None) -> Home:

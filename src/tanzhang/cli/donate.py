@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from tanzhang.cli.common import AsJson, HomeOption, answer, answering, home_of, now, vkey_of
+from tanzhang.cli.common import AccountArgument, AsJson, HomeOption, answer, answering, home_of, looked_at, now, vkey_of
 from tanzhang.cli.partner import operator
 
 donate_app = typer.Typer(help="Give grams or points to a project; prove it.")
 
-Account = Annotated[str, typer.Argument(metavar="ID", help="Account id, or PARTNER:SUBJECT.")]
 Gift = Annotated[str, typer.Argument(metavar="GIFT", help="Id of the gift.")]
 
 
@@ -57,7 +56,7 @@ def show(
 
 @donate_app.command("give")
 def give(
-    account: Account,
+    account: AccountArgument,
     project: Annotated[str, typer.Argument(metavar="PROJECT", help="Id of the project.")],
     grams_mg: Annotated[int | None, typer.Option("--grams-mg", min=1, help="Milligrams to give.")] = None,
     points: Annotated[int | None, typer.Option("--points", min=1, help="Points to give.")] = None,
@@ -70,36 +69,30 @@ def give(
     """Give grams or points of an account to a project, for good."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.service.accounts import account_named
         from tanzhang.service.donations import donate
-        from tanzhang.service.privacy import note_operator
 
         opened = home_of(home)
-        own = account_named(opened, account)
-        note_operator(opened, own, "donate give", now=now())
+        own = looked_at(opened, account, "donate give")
         named = reference or secrets.token_hex(16)
         answer(as_json, donate(opened, own, project, named, grams_mg=grams_mg, points=points, now=now()), tree)
 
 
 @donate_app.command("list")
-def list_(account: Account, home: HomeOption = None, as_json: AsJson = False) -> None:
+def list_(account: AccountArgument, home: HomeOption = None, as_json: AsJson = False) -> None:
     """The gifts of an account, and of which records given grams are."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.service.accounts import account_named
         from tanzhang.service.donations import allocation, gifts
-        from tanzhang.service.privacy import note_operator
         from tanzhang.service.reading import Reader
 
         opened = home_of(home)
-        own = account_named(opened, account)
-        note_operator(opened, own, "donate list", now=now())
+        own = looked_at(opened, account, "donate list")
         answer(as_json, {"gifts": gifts(opened, own), "allocation": allocation(Reader(opened), own)}, tree)
 
 
 @donate_app.command("receipt")
 def receipt_(
-    account: Account,
+    account: AccountArgument,
     gift: Gift,
     out: Annotated[Path, typer.Option("--out", help="New file for the proof.")],
     home: HomeOption = None,

@@ -6,33 +6,39 @@ from typing import Annotated
 
 import typer
 
-from tanzhang.cli.common import AsJson, HomeOption, answer, answering, home_of, home_to_close, now
+from tanzhang.cli.common import (
+    AccountArgument,
+    AsJson,
+    HomeOption,
+    answer,
+    answering,
+    home_of,
+    home_to_close,
+    looked_at,
+    now,
+)
 
 points_app = typer.Typer(help="Points: awards by batch, what accounts hold and why, budgets.")
 
-_Account = Annotated[str, typer.Argument(metavar="ID", help="Account id, or PARTNER:SUBJECT.")]
 _Programme = Annotated[str, typer.Argument(metavar="PROGRAMME", help="Id of the points programme.")]
 
 
 @points_app.command("show")
-def show_(account: _Account, home: HomeOption = None, as_json: AsJson = False) -> None:
+def show_(account: AccountArgument, home: HomeOption = None, as_json: AsJson = False) -> None:
     """What an account has: usable, expected, waiting to be collected, ending soon."""
     with answering(as_json):
         from tanzhang.cli import show
-        from tanzhang.service.accounts import account_named
         from tanzhang.service.points import points_of
-        from tanzhang.service.privacy import note_operator
         from tanzhang.service.reading import Reader
 
         opened, moment = home_of(home), now()
-        named = account_named(opened, account)
-        note_operator(opened, named, "points", now=moment)
+        named = looked_at(opened, account, "points", moment=moment)
         answer(as_json, points_of(Reader(opened), named, now=moment), show.tree)
 
 
 @points_app.command("statement")
 def statement(
-    account: _Account,
+    account: AccountArgument,
     programme: Annotated[str, typer.Option("--programme", help="Id of the points programme.")],
     limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="How many of the latest.")] = 50,
     cursor: Annotated[str | None, typer.Option("--cursor", help="'next' of the page before.")] = None,
@@ -42,14 +48,11 @@ def statement(
     """What made an account's points what they are, with rule and reason, the latest first."""
     with answering(as_json):
         from tanzhang.cli import show
-        from tanzhang.service.accounts import account_named
         from tanzhang.service.points import statement_of
-        from tanzhang.service.privacy import note_operator
         from tanzhang.service.reading import Reader
 
         opened = home_of(home)
-        named = account_named(opened, account)
-        note_operator(opened, named, "points", now=now())
+        named = looked_at(opened, account, "points")
         answer(as_json, statement_of(Reader(opened), programme, named, cursor=cursor, limit=limit), show.tree)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tanzhang.cli.common import answer, answering, day_of, home_of, home_to_close, now, vkey_of
+from tanzhang.cli.common import AccountArgument, answer, answering, day_of, home_of, home_to_close, now, vkey_of
 
 if TYPE_CHECKING:
     from datetime import date
@@ -56,7 +56,7 @@ def list_(home: _Home = None, as_json: _AsJson = False) -> None:
 
 @epoch_app.command("prove")
 def prove(
-    account: Annotated[str, typer.Argument(metavar="ID", help="Account id, or PARTNER:SUBJECT.")],
+    account: AccountArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="Where to write the proof.")],
     day: Annotated[str | None, typer.Option("--day", help="Day of the epoch (default: the latest).")] = None,
     home: _Home = None,
