@@ -281,7 +281,7 @@ def test_what_was_used_by_somebody_who_is_erased_says_no_more_whose_it_was(home:
 def test_no_sequence_of_buying_taking_and_ending_makes_points_from_nothing(
     home: Home, tmp_path: Path, steps: list[tuple[str, int]]
 ) -> None:
-    if not home.benefits.all():
+    if not home.benefits.said.all():
         load(home, tmp_path, QUEUE.replace("per_person_day: 2, per_day: 3", ""))
     own = uuid.uuid4()  # the home is the same for all examples
     grant(home, own, 60)

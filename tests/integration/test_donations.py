@@ -282,7 +282,7 @@ def test_a_gift_that_was_changed_is_found(home: Home, tmp_path: Path) -> None:
 def test_whatever_is_given_and_taken_back_each_gram_is_given_at_most_once(
     home: Home, tmp_path: Path, steps: list[tuple[str, int]]
 ) -> None:
-    if home.donations.project("forest") is None:
+    if home.donations.said.one("forest") is None:
         set_up(home, tmp_path, 0)
     name = uuid.uuid4().hex  # the home is the same for all examples
     own, acts, given_mg = account(home, "cainiao", name), list[str](), 0

@@ -186,7 +186,7 @@ def test_a_file_that_says_other_than_its_rows_is_found(home: Home, tmp_path: Pat
 def test_no_sequence_pays_what_no_points_were_spent_for(
     home: Home, tmp_path: Path, steps: list[tuple[str, int]]
 ) -> None:
-    if not home.benefits.all():
+    if not home.benefits.said.all():
         set_up(home, tmp_path, "{}")
     own, paid_fen, asked_fen, in_files = uuid.uuid4(), 0, 0, dict[str, int]()
     grant(home, own, 1_000)

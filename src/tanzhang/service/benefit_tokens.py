@@ -119,7 +119,7 @@ def _worth(offer: Offer) -> dict[str, Any]:
 
 def public_keys(home: Home) -> dict[str, Any]:
     """The public keys of tokens as a JWK set (RFC 7517): one for each partner that there ever was a benefit of."""
-    offers = (read_offer(row) for row in home.benefits.versions())
+    offers = (read_offer(row) for row in home.benefits.said.versions())
     partners = sorted({partner_of(each) or "" for each in offers if isinstance(each, QueuePriority | Discount)})
     keys = []
     for partner in partners:

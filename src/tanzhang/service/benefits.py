@@ -161,7 +161,7 @@ def load_benefits(home: Home, path: Path, *, actor: Actor, now: datetime) -> dic
     with home.book.transaction() as con:
         for name, said in found.items():
             text = canonical_json(msgspec.to_builtins(said))
-            versions[name], changed = home.benefits.say(con, name, text, at)
+            versions[name], changed = home.benefits.said.say(con, name, text, at)
             if changed:
                 detail = {"version": versions[name]}
                 home.audit.write(con, actor, "benefit said", f"benefit {name}", at=at, detail=detail)
@@ -230,7 +230,7 @@ def _wrong_rates(rates: list[Rate]) -> list[str]:
 
 def offer_named(home: Home, name: str, version: int | None = None) -> tuple[int, Offer]:
     """Version and document of a benefit, the last one by default; ``unknown-benefit``."""
-    row = home.benefits.offered(name, version)
+    row = home.benefits.said.one(name, version)
     if row is None:
         remedy = "see the list of benefits"
         raise refuse("unknown-benefit", f"there is no benefit {name[:80]!r}", where="benefit", remedy=remedy)
@@ -245,7 +245,7 @@ def read_offer(row: Any) -> Offer:
 
 def offers(home: Home, after: str = "", limit: int | None = None) -> list[dict[str, Any]]:
     """Every benefit whose id comes after another, by id, as everybody sees it: not how a bank is reached."""
-    return [_shown(row) for row in home.benefits.all(after, limit)]
+    return [_shown(row) for row in home.benefits.said.all(after, limit)]
 
 
 def _shown(row: Any) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def check_benefits(home: Home) -> tuple[int, list[Problem]]:
         problems.append(Problem("benefit-mismatch", message, f"{home.book.name}: {place}", RESTORE))
 
     spent, back = _moves(home, BENEFIT), _moves(home, REFUND)
-    versions = {(row.id, row.version) for row in home.benefits.versions()}
+    versions = {(row.id, row.version) for row in home.benefits.said.versions()}
     uses = home.benefits.uses()
     for number, row in enumerate(uses):
         right = spent.pop(row.id, None) == (row.account, row.counter, -row.points)

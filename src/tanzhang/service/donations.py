@@ -141,10 +141,8 @@ def put_project(home: Home, name: str, said: ProjectSaid, *, actor: Actor, now: 
 
 
 def _say(home: Home, con: sa.Connection, name: str, said: ProjectSaid, actor: Actor, at: str) -> int:
-    before = home.donations.project(name)
-    text = canonical_json(msgspec.to_builtins(said))
-    version = home.donations.say(con, name, text, at)
-    if before is None or before.version != version:
+    version, is_new = home.donations.said.say(con, name, canonical_json(msgspec.to_builtins(said)), at)
+    if is_new:
         detail = {"version": version}
         home.audit.write(con, actor, "donation project said", f"donation project {name}", at=at, detail=detail)
     return version
@@ -152,7 +150,7 @@ def _say(home: Home, con: sa.Connection, name: str, said: ProjectSaid, actor: Ac
 
 def project_named(home: Home, name: str) -> tuple[int, ProjectSaid]:
     """Version and document of a project; ``unknown-project``."""
-    row = home.donations.project(name)
+    row = home.donations.said.one(name)
     if row is None:
         remedy = "see the list of projects"
         raise refuse("unknown-project", f"there is no project {name[:80]!r}", where="project", remedy=remedy)
@@ -161,7 +159,7 @@ def project_named(home: Home, name: str) -> tuple[int, ProjectSaid]:
 
 def projects(home: Home, after: str = "", limit: int | None = None) -> list[dict[str, Any]]:
     """Every project whose id comes after another, by id: what is said of it, and what it was given."""
-    return [_shown(home, row) for row in home.donations.projects(after, limit)]
+    return [_shown(home, row) for row in home.donations.said.all(after, limit)]
 
 
 def project_page(home: Home, name: str) -> dict[str, Any]:
@@ -176,7 +174,7 @@ def project_page(home: Home, name: str) -> dict[str, Any]:
         sealed = Sealed.parse(text)
         said = _amounts(project, sealed.totals.get(name, {}))
         entries.append({"entry": index, "gifts": str(sealed.rows), "root": sealed.root.hex(), **said})
-    shown = _shown(home, home.donations.project(name))
+    shown = _shown(home, home.donations.said.one(name))
     return {**shown, "log": home.values["origin"], "sealed": entries[::-1]}
 
 

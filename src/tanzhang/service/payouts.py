@@ -33,7 +33,7 @@ def new_file(home: Home, adapter: str, *, actor: Actor, now: datetime, most: int
     """
     _adapter(adapter)
     at, name = received_at(now), f"pay-{file_moment(now)}-{secrets.token_hex(4)}"
-    offered = sorted({row.id for row in home.benefits.versions() if _adapter_of(row) == adapter})
+    offered = sorted({row.id for row in home.benefits.said.versions() if _adapter_of(row) == adapter})
     with home.book.transaction() as con:
         rows = home.benefits.uses(benefit_use.c.state == ASKED, benefit_use.c.benefit.in_(offered), limit=most)
         if not rows:

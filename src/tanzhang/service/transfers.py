@@ -111,7 +111,7 @@ def key_id(home: Home, bank: Bank) -> str:
 
 def bank_keys(home: Home) -> list[dict[str, str]]:
     """What each bank verifies requests by: the public key, or the shared secret, which is for that bank alone."""
-    banks = {bank.id: bank for row in home.benefits.all() if (bank := _bank_of(row)) is not None}
+    banks = {bank.id: bank for row in home.benefits.said.all() if (bank := _bank_of(row)) is not None}
     found = []
     for _, bank in sorted(banks.items()):
         secret = derived_secret(home, "bank", f"{bank.id} {bank.signature}")

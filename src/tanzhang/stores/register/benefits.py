@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from tanzhang.stores.book import Book
 from tanzhang.stores.book.schema import TEXT, metadata
+from tanzhang.stores.register.said import Said, said_table
 
 BENEFIT, REFUND = "benefit", "benefit_refund"
 """Kinds of the moves of points that buy a benefit, and that give points back."""
@@ -28,15 +29,7 @@ REFUNDED, ERASED = "refunded", "erased"
 STATES = (ISSUED, USED, EXPIRED, PENDING, CONFIRMED, ASKED, IN_FILE, PAID, REFUNDED, ERASED)
 _AT_ONCE = 500
 
-benefit = sa.Table(
-    "benefit",
-    metadata,
-    sa.Column("id", TEXT, nullable=False),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("document", TEXT, nullable=False),  # canonical JSON
-    sa.Column("recorded_at", TEXT, nullable=False),
-    sa.PrimaryKeyConstraint("id", "version"),
-)
+benefit = said_table("benefit")
 benefit_use = sa.Table(
     "benefit_use",
     metadata,
@@ -80,37 +73,8 @@ class Benefits:
 
     def __init__(self, book: Book) -> None:
         self._book = book
-
-    # -- what is offered --------------------------------------------------------------------------------------
-
-    def offered(self, name: str, version: int | None = None) -> Any | None:
-        """A version of a benefit, the last one by default."""
-        own = sa.select(benefit).where(benefit.c.id == name)
-        if version is not None:
-            own = own.where(benefit.c.version == version)
-        rows = self._book.query(own.order_by(benefit.c.version.desc()).limit(1))
-        return rows[0] if rows else None
-
-    def all(self, after: str = "", limit: int | None = None) -> list[Any]:
-        """The last version of every benefit whose id comes after another, by id."""
-        last = sa.select(sa.func.max(benefit.c.version).label("version"), benefit.c.id)
-        latest = last.where(benefit.c.id > after).group_by(benefit.c.id).subquery()
-        same = (benefit.c.id == latest.c.id) & (benefit.c.version == latest.c.version)
-        return self._book.query(sa.select(benefit).join(latest, same).order_by(benefit.c.id).limit(limit))
-
-    def versions(self) -> list[Any]:
-        """Every version of every benefit there ever was."""
-        return self._book.query(sa.select(benefit).order_by(benefit.c.id, benefit.c.version))
-
-    def say(self, con: sa.Connection, name: str, document: str, at: str) -> tuple[int, bool]:
-        """In somebody's transaction: what is said of a benefit from now on; its version, and whether it is new."""
-        own = sa.select(benefit).where(benefit.c.id == name)
-        last = con.execute(own.order_by(benefit.c.version.desc()).limit(1)).first()
-        if last is not None and last.document == document:
-            return int(last.version), False
-        version = 1 if last is None else last.version + 1
-        con.execute(benefit.insert(), {"id": name, "version": version, "document": document, "recorded_at": at})
-        return version, True
+        self.said = Said(book, benefit)
+        """What is offered."""
 
     # -- uses -------------------------------------------------------------------------------------------------
 

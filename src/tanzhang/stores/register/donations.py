@@ -18,20 +18,13 @@ import sqlalchemy as sa
 from tanzhang.core.donation import KIND, Gift, Sealed
 from tanzhang.stores.book import Book, entry, system_account
 from tanzhang.stores.book.schema import TEXT, append, metadata
+from tanzhang.stores.register.said import Said, said_table
 
 DONATE = "donate"
 """The kind of the transfers and of the moves of points that are gifts."""
 _AT_ONCE = 500
 
-donation_project = sa.Table(
-    "donation_project",
-    metadata,
-    sa.Column("id", TEXT, nullable=False),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("document", TEXT, nullable=False),  # canonical JSON
-    sa.Column("recorded_at", TEXT, nullable=False),
-    sa.PrimaryKeyConstraint("id", "version"),
-)
+donation_project = said_table("donation_project")
 donation = sa.Table(
     "donation",
     metadata,
@@ -72,33 +65,8 @@ class Donations:
 
     def __init__(self, book: Book) -> None:
         self._book = book
-
-    # -- projects ---------------------------------------------------------------------------------------------
-
-    def project(self, name: str) -> Any | None:
-        """The last version of a project."""
-        own = sa.select(donation_project).where(donation_project.c.id == name)
-        rows = self._book.query(own.order_by(donation_project.c.version.desc()).limit(1))
-        return rows[0] if rows else None
-
-    def projects(self, after: str = "", limit: int | None = None) -> list[Any]:
-        """The last version of every project whose id comes after another, by id."""
-        last = sa.select(sa.func.max(donation_project.c.version).label("version"), donation_project.c.id)
-        latest = last.where(donation_project.c.id > after).group_by(donation_project.c.id).subquery()
-        same = (donation_project.c.id == latest.c.id) & (donation_project.c.version == latest.c.version)
-        found = sa.select(donation_project).join(latest, same).order_by(donation_project.c.id)
-        return self._book.query(found if limit is None else found.limit(limit))
-
-    def say(self, con: sa.Connection, name: str, document: str, at: str) -> int:
-        """In somebody's transaction: what is said of a project from now on; returns its version, the same if equal."""
-        own = sa.select(donation_project).where(donation_project.c.id == name)
-        last = con.execute(own.order_by(donation_project.c.version.desc()).limit(1)).first()
-        if last is not None and last.document == document:
-            return int(last.version)
-        version = 1 if last is None else last.version + 1
-        row = {"id": name, "version": version, "document": document, "recorded_at": at}
-        con.execute(donation_project.insert(), row)
-        return version
+        self.said = Said(book, donation_project)
+        """The projects."""
 
     # -- gifts ------------------------------------------------------------------------------------------------
 
