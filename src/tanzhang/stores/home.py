@@ -67,6 +67,7 @@ from tanzhang.stores.register.points import Points
 from tanzhang.stores.register.points_runs import PointsRuns
 from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
+from tanzhang.stores.register.units import Units
 from tanzhang.stores.register.uploads import Uploads
 from tanzhang.stores.register.webhooks import Webhooks
 from tanzhang.stores.storage import Place, StorageAddress, let_read, open_storage
@@ -335,6 +336,11 @@ class Home:
     def certificates(self) -> Certificates:
         """Certificates that were issued, and the keys for them."""
         return Certificates(self.book)
+
+    @cached_property
+    def units(self) -> Units:
+        """Carbon units in blocks, and every event that made them so."""
+        return Units(self.book)
 
     @cached_property
     def groups(self) -> Groups:

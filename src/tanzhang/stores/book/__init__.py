@@ -41,6 +41,9 @@ from tanzhang.stores.book.schema import (
     system_account,
     tally,
     transfer,
+    unit_event,
+    unit_label,
+    unit_lot,
     unsettled,
 )
 
@@ -75,5 +78,8 @@ __all__ = [
     "system_account",
     "tally",
     "transfer",
+    "unit_event",
+    "unit_label",
+    "unit_lot",
     "unsettled",
 ]
