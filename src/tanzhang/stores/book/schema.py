@@ -244,6 +244,16 @@ guard_move = _chained(
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("guard_move_submission", "submission"),
 )
+# What became of a lot, from its draft on (stores/register/lots.py): ``kind`` is the state that it came to; ``detail``
+# JSON.
+lot_event = _chained(
+    "lot_event",
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("detail", TEXT, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("lot_event_lot", "lot", "seq"),
+)
 # How the units of a lot began (stores/register/units.py): ``kind`` issue, of the programme's own lot of this number, or
 # import, of what left another ``registry`` under ``foreign`` (its own serial number there).
 unit_lot = _chained(
@@ -348,6 +358,7 @@ CHAINED: tuple[sa.Table, ...] = (
     points_rules,
     points_run,
     guard_move,
+    lot_event,
     unit_lot,
     unit_event,
     unit_label,

@@ -1,4 +1,4 @@
-"""Carbon units for tests of the market."""
+"""Carbon units for tests, made by the register alone."""
 
 from __future__ import annotations
 
