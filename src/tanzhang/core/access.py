@@ -25,6 +25,8 @@ class Role(StrEnum):
     """Staff of a partner, signed in."""
     CITY = "city"
     AUDITOR = "auditor"
+    VERIFIER = "verifier"
+    """Staff of an organisation that verifies lots (核查机构); ``partner`` is its id, and it sees its own lots alone."""
     OPERATOR = "operator"
 
 
@@ -47,7 +49,8 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. ``subject`` is the id of the key, account or member of staff; ``partner`` whose key or staff it is.
+    """Who asks. ``subject`` is the id of the key, account or member of staff; ``partner`` whose key or staff it is:
+    a partner, or with role ``verifier`` an organisation of the register of verifiers.
 
     ``by_cookie`` if a browser may have sent it without its user's will, so that changes need a CSRF token.
     """

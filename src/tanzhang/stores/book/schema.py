@@ -243,6 +243,18 @@ guard_move = _chained(
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("guard_move_submission", "submission"),
 )
+# What was done to verify a lot, one row an act (stores/register/verifications.py); ``detail`` is canonical JSON. Rows
+# name records by batch and place, and never a person.
+verification_event = _chained(
+    "verification_event",
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("reference", TEXT, nullable=False),
+    sa.Column("detail", TEXT, nullable=False),
+    sa.Column("actor", TEXT, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("verification_event_reference", "lot", "kind", "reference", unique=True),
+)
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
     "seal_key",
@@ -298,6 +310,7 @@ CHAINED: tuple[sa.Table, ...] = (
     points_rules,
     points_run,
     guard_move,
+    verification_event,
 )
 APPEND_ONLY = (home, posting, tally, *CHAINED)
 ONLY_ADDED = "append_only"
