@@ -49,9 +49,9 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. ``subject`` is the id of the key, account or member of staff; ``partner`` whose key or staff it is:
-    a partner, or with role ``verifier`` an organisation of the register of verifiers.
+    """Who asks. ``subject`` is the id of the key, account or member of staff; ``partner`` whose key or staff it is.
 
+    With role ``verifier`` that is an organisation of the register of verifiers, with other roles a partner.
     ``by_cookie`` if a browser may have sent it without its user's will, so that changes need a CSRF token.
     """
 

@@ -1,9 +1,9 @@
 """A sample of a lot that nobody chose: which milligrams a verifier looks at, reproducible by everybody.
 
-The seed is a digest of the lot's root and of the text of a checkpoint of the log that covers it, and the n-th pick is a
-digest of the seed and n, so that a longer sample begins with the shorter one. Picks are milligrams ``0 .. total - 1`` of
-the lot in its order (monetary unit sampling): a record is picked as often as it is large, and its path in the sum tree
-proves that a pick falls on it.
+The seed is a digest of the lot's root and of the text of a checkpoint of the log that covers it, and the n-th pick is
+a digest of the seed and n, so that a longer sample begins with the shorter one. Picks are milligrams ``0 .. total - 1``
+of the lot in its order (monetary unit sampling): a record is picked as often as it is large, and its path in the sum
+tree proves that a pick falls on it.
 
 A sample of :data:`LEAST_PICKS` in which nothing is wrong says, with :data:`CONFIDENCE` confidence, that less than
 :data:`TOLERABLE` of the milligrams are: (1 - 0.05)^59 < 0.05. The three are defaults of ours, no rule of the field.

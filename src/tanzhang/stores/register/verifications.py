@@ -1,8 +1,8 @@
 """Verifying lots (核查): who may verify, and every act of it, in a chain.
 
-What is said of a verifier is a whole document; each change is a new version. What was done for a lot is a row of table
-``verification_event``: handed over, sample drawn, findings, decision, attestation, registries looked up, registered. The
-rows say everything there is about a verification; nothing beside them is kept up to date.
+What is said of a verifier is a whole document; each change is a new version. What was done for a lot is a row of
+table ``verification_event``: handed over, sample drawn, findings, decision, attestation, registries looked up,
+registered. The rows say everything there is about a verification; nothing beside them is kept up to date.
 """
 
 from __future__ import annotations
