@@ -61,6 +61,7 @@ from tanzhang.stores.register.groups import Groups
 from tanzhang.stores.register.guard import GuardRegister
 from tanzhang.stores.register.joinings import Joinings
 from tanzhang.stores.register.mall import Mall
+from tanzhang.stores.register.market_terms import MarketTerms
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.points import Points
@@ -408,6 +409,11 @@ class Home:
     def keep_issuer_key(self, key: IssuerKey) -> None:
         """Write the key of certificates, whole or not at all."""
         _write_secret(self.folder / "keys" / ISSUER_KEY, key.to_text(), self.folder)
+
+    @cached_property
+    def market_terms(self) -> MarketTerms:
+        """Which terms of a market were published."""
+        return MarketTerms(self.book)
 
     @cached_property
     def joinings(self) -> Joinings:
