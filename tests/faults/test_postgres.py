@@ -58,6 +58,7 @@ GUARDED = ("home", "posting", "tally", *(table.name for table in CHAINED))
 TABLES = (*GUARDED, "seal_key")
 POINTS_TABLES = ("points_rules", "points_run", "points_move")
 NOT_LIVED = ("erasure", "replacement", "transfer", *POINTS_TABLES, "guard_move", "lot_event")
+NOT_LIVED = ("erasure", "replacement", "transfer", *POINTS_TABLES, "guard_move", "verification_event")
 COMMIT = ("before commit book.postgresql", "after commit book.postgresql")
 
 

@@ -107,6 +107,8 @@ STATUS: Mapping[str, int] = {
     "batch-unknown": 404,
     "unknown-id": 404,
     "unknown-project": 404,
+    "unknown-verifier": 404,
+    "verifier-suspended": 409,
     "project-closed": 409,
     "grams-short": 409,
     "points-short": 409,

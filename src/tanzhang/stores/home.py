@@ -72,6 +72,7 @@ from tanzhang.stores.register.points_runs import PointsRuns
 from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
 from tanzhang.stores.register.uploads import Uploads
+from tanzhang.stores.register.verifications import Verifications
 from tanzhang.stores.register.webhooks import Webhooks
 from tanzhang.stores.storage import Place, StorageAddress, let_read, open_storage
 from tanzhang.stores.storage.claim import check_free, claim
@@ -339,6 +340,11 @@ class Home:
     def certificates(self) -> Certificates:
         """Certificates that were issued, and the keys for them."""
         return Certificates(self.book)
+
+    @cached_property
+    def verifications(self) -> Verifications:
+        """Verifiers of lots, and what was done to verify each lot."""
+        return Verifications(self.book)
 
     @cached_property
     def groups(self) -> Groups:

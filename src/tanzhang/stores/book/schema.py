@@ -253,6 +253,18 @@ lot_event = _chained(
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("lot_event_lot", "lot", "seq"),
 )
+# What was done to verify a lot, one row an act (stores/register/verifications.py); ``detail`` is canonical JSON. Rows
+# name records by batch and place, and never a person.
+verification_event = _chained(
+    "verification_event",
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("reference", TEXT, nullable=False),
+    sa.Column("detail", TEXT, nullable=False),
+    sa.Column("actor", TEXT, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("verification_event_reference", "lot", "kind", "reference", unique=True),
+)
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
     "seal_key",
@@ -309,6 +321,7 @@ CHAINED: tuple[sa.Table, ...] = (
     points_run,
     guard_move,
     lot_event,
+    verification_event,
 )
 APPEND_ONLY = (home, posting, tally, *CHAINED)
 ONLY_ADDED = "append_only"
