@@ -61,6 +61,7 @@ from tanzhang.stores.register.groups import Groups
 from tanzhang.stores.register.guard import GuardRegister
 from tanzhang.stores.register.joinings import Joinings
 from tanzhang.stores.register.mall import Mall
+from tanzhang.stores.register.parties import Parties
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.points import Points
@@ -315,6 +316,11 @@ class Home:
     def audit(self) -> Audit:
         """The trail of dangerous acts."""
         return Audit(self.book)
+
+    @cached_property
+    def parties(self) -> Parties:
+        """Parties of the market, and the documents they are known by."""
+        return Parties(self.book)
 
     @cached_property
     def points(self) -> Points:
