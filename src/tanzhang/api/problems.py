@@ -151,6 +151,12 @@ STATUS: Mapping[str, int] = {
     "idempotency-key-missing": 400,
     "guard-case-unknown": 404,
     "guard-case-decided": 409,
+    "unknown-party": 404,
+    "party-exists": 409,
+    "party-state": 409,
+    "party-documents": 409,
+    "party-not-approved": 409,
+    "party-unnamed": 400,
     "internal-error": INTERNAL,
 }
 """HTTP status of a code; 422 for every other one: the request was understood and what it says cannot be done."""

@@ -19,6 +19,9 @@ def add(
     partner: Annotated[
         str | None, typer.Option("--partner", help="Whose staff, with role enterprise or verifier.")
     ] = None,
+    role: Annotated[str, typer.Option("--role", help="enterprise, buyer, city, auditor or operator.")],
+        str | None,
+        typer.Option("--partner", help="Whose staff: a partner with role enterprise, a party with role buyer."),
     position: Annotated[str | None, typer.Option("--position", help="owner or analyst, with role enterprise.")] = None,
     home: HomeOption = None,
     as_json: AsJson = False,

@@ -20,11 +20,13 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from tanzhang.core.access import Actor, Role, new_token, secret_hash
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.service.access import open_session
+from tanzhang.service.market.parties import party_named
 from tanzhang.service.moments import received_at
 from tanzhang.service.secrets import derived_secret
 from tanzhang.stores.home import Home
 
 STAFF_ROLES = (Role.ENTERPRISE, Role.CITY, Role.AUDITOR, Role.VERIFIER, Role.OPERATOR)
+STAFF_ROLES = (Role.ENTERPRISE, Role.BUYER, Role.CITY, Role.AUDITOR, Role.OPERATOR)
 OWNER, ANALYST, MERCHANT = "owner", "analyst", "merchant"
 POSITIONS = (OWNER, ANALYST, MERCHANT)
 """Of an enterprise: an owner also invites, issues keys and registers webhooks; an analyst reads; a merchant takes
@@ -50,7 +52,8 @@ def invite(
 ) -> dict[str, Any]:
     """Add somebody; ``token`` in the answer opens the door once, is shown this once, and ends after a week.
 
-    ``role-unknown``, ``position-unknown``, ``unknown-partner``, ``staff-malformed``, ``staff-exists``.
+    ``role-unknown``, ``position-unknown``, ``unknown-partner``, ``unknown-party``, ``staff-malformed``,
+    ``staff-exists``.
     """
     name = name.strip().lower()
     _check_place(home, role, partner, position)
@@ -225,6 +228,12 @@ def _check_place(home: Home, role: str, partner: str | None, position: str | Non
         )
     if role == Role.VERIFIER:
         _check_verifier(home, partner, position)
+        return
+    if role == Role.BUYER:
+        if partner is None or position is not None:
+            what = "staff of a party have the party as their partner, and no position"
+            raise refuse("position-unknown", what, where="partner", remedy="name the party, and no position")
+        party_named(home, partner)
         return
     if (role == Role.ENTERPRISE) != (partner is not None) or (position is not None and position not in POSITIONS):
         raise refuse(

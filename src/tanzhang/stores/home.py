@@ -65,6 +65,7 @@ from tanzhang.stores.register.joinings import Joinings
 from tanzhang.stores.register.lots import Lots
 from tanzhang.stores.register.mall import Mall
 from tanzhang.stores.register.market_terms import MarketTerms
+from tanzhang.stores.register.parties import Parties
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.points import Points
@@ -320,6 +321,11 @@ class Home:
     def audit(self) -> Audit:
         """The trail of dangerous acts."""
         return Audit(self.book)
+
+    @cached_property
+    def parties(self) -> Parties:
+        """Parties of the market, and the documents they are known by."""
+        return Parties(self.book)
 
     @cached_property
     def points(self) -> Points:
