@@ -61,6 +61,7 @@ from tanzhang.stores.register.groups import Groups
 from tanzhang.stores.register.guard import GuardRegister
 from tanzhang.stores.register.joinings import Joinings
 from tanzhang.stores.register.mall import Mall
+from tanzhang.stores.register.money import Money
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.points import Points
@@ -350,6 +351,11 @@ class Home:
     def mall(self) -> Mall:
         """What points can be spent on, and what was ordered."""
         return Mall(self.book)
+
+    @cached_property
+    def money(self) -> Money:
+        """Movements of money, in fen."""
+        return Money(self.book)
 
     @cached_property
     def guard(self) -> GuardRegister:
