@@ -66,6 +66,7 @@ from tanzhang.stores.register.lots import Lots
 from tanzhang.stores.register.mall import Mall
 from tanzhang.stores.register.market_terms import MarketTerms
 from tanzhang.stores.register.parties import Parties
+from tanzhang.stores.register.money import Money
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.points import Points
@@ -376,6 +377,13 @@ class Home:
     def lots(self) -> Lots:
         """Lots, and whose milligrams are in them."""
         return Lots(self.book)
+
+    @cached_property
+
+    @cached_property
+    def money(self) -> Money:
+        """Movements of money, in fen."""
+        return Money(self.book)
 
     @cached_property
     def guard(self) -> GuardRegister:

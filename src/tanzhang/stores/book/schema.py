@@ -265,6 +265,20 @@ verification_event = _chained(
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("verification_event_reference", "lot", "kind", "reference", unique=True),
 )
+# One leg of a movement of money, in fen: the legs of one ``number`` sum to zero, and ``kind`` and ``reference`` name it
+# once and for all (stores/register/money.py). Accounts are texts that name no person.
+money_move = _chained(
+    "money_move",
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("reference", TEXT, nullable=False),
+    sa.Column("account", TEXT, nullable=False),
+    sa.Column("amount_fen", sa.BigInteger, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("money_move_account", "account", "seq"),
+    sa.Index("money_move_number", "number"),
+    sa.Index("money_move_reference", "kind", "reference", "account", unique=True),
+)
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
     "seal_key",
@@ -322,6 +336,7 @@ CHAINED: tuple[sa.Table, ...] = (
     guard_move,
     lot_event,
     verification_event,
+    money_move,
 )
 APPEND_ONLY = (home, posting, tally, *CHAINED)
 ONLY_ADDED = "append_only"
