@@ -107,6 +107,8 @@ STATUS: Mapping[str, int] = {
     "batch-unknown": 404,
     "unknown-id": 404,
     "unknown-project": 404,
+    "unknown-verifier": 404,
+    "verifier-suspended": 409,
     "project-closed": 409,
     "grams-short": 409,
     "points-short": 409,
@@ -158,6 +160,12 @@ STATUS: Mapping[str, int] = {
     "idempotency-key-missing": 400,
     "guard-case-unknown": 404,
     "guard-case-decided": 409,
+    "unknown-party": 404,
+    "party-exists": 409,
+    "party-state": 409,
+    "party-documents": 409,
+    "party-not-approved": 409,
+    "party-unnamed": 400,
     "internal-error": INTERNAL,
 }
 """HTTP status of a code; 422 for every other one: the request was understood and what it says cannot be done."""

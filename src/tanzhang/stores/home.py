@@ -65,6 +65,8 @@ from tanzhang.stores.register.joinings import Joinings
 from tanzhang.stores.register.lots import Lots
 from tanzhang.stores.register.mall import Mall
 from tanzhang.stores.register.market_terms import MarketTerms
+from tanzhang.stores.register.money import Money
+from tanzhang.stores.register.parties import Parties
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.points import Points
@@ -73,6 +75,7 @@ from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
 from tanzhang.stores.register.units import Units
 from tanzhang.stores.register.uploads import Uploads
+from tanzhang.stores.register.verifications import Verifications
 from tanzhang.stores.register.webhooks import Webhooks
 from tanzhang.stores.storage import Place, StorageAddress, let_read, open_storage
 from tanzhang.stores.storage.claim import check_free, claim
@@ -322,6 +325,11 @@ class Home:
         return Audit(self.book)
 
     @cached_property
+    def parties(self) -> Parties:
+        """Parties of the market, and the documents they are known by."""
+        return Parties(self.book)
+
+    @cached_property
     def points(self) -> Points:
         """What accounts hold in points, and every movement of them."""
         return Points(self.book)
@@ -340,6 +348,11 @@ class Home:
     def certificates(self) -> Certificates:
         """Certificates that were issued, and the keys for them."""
         return Certificates(self.book)
+
+    @cached_property
+    def verifications(self) -> Verifications:
+        """Verifiers of lots, and what was done to verify each lot."""
+        return Verifications(self.book)
 
     @cached_property
     def units(self) -> Units:
@@ -370,6 +383,11 @@ class Home:
     def lots(self) -> Lots:
         """Lots, and whose milligrams are in them."""
         return Lots(self.book)
+
+    @cached_property
+    def money(self) -> Money:
+        """Movements of money, in fen."""
+        return Money(self.book)
 
     @cached_property
     def guard(self) -> GuardRegister:

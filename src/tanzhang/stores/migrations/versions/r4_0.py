@@ -497,6 +497,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("reference"),
     )
     op.create_table(
+        "lot_cells",
+        sa.Column("lot", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("lot"),
+    )
+    op.create_table(
         "lot_event",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("lot", sa.Integer(), nullable=False),
@@ -600,6 +607,37 @@ def upgrade() -> None:
         info={"append_only": True},
     )
     op.create_table(
+        "market_party",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("title", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("credit_code", TEXT, nullable=True),
+        sa.Column("contact", TEXT, nullable=True),
+        sa.Column("bank_account", TEXT, nullable=True),
+        sa.Column("request", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("note", TEXT, nullable=True),
+        sa.Column("applied_at", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("credit_code"),
+    )
+    op.create_table(
+        "money_move",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("money_move_account", "money_move", ["account", "seq"], unique=False)
+    op.create_index("money_move_number", "money_move", ["number"], unique=False)
+    op.create_index("money_move_reference", "money_move", ["kind", "reference", "account"], unique=True)
+    op.create_table(
         "partner_day",
         sa.Column("partner", TEXT, nullable=False),
         sa.Column("day", TEXT, nullable=False),
@@ -619,6 +657,21 @@ def upgrade() -> None:
         sa.UniqueConstraint("partner", "version"),
         info={"append_only": True},
     )
+    op.create_table(
+        "party_document",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("party", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("digest", TEXT, nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sealed", TEXT, nullable=True),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("note", TEXT, nullable=True),
+        sa.Column("received_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("party_document_party", "party_document", ["party", "received_at"], unique=False)
     op.create_table(
         "payout_file",
         sa.Column("id", TEXT, nullable=False),
@@ -973,6 +1026,7 @@ def upgrade() -> None:
         sa.Column("vintage", sa.Integer(), nullable=False),
         sa.Column("unit", TEXT, nullable=False),
         sa.Column("units", sa.BigInteger(), nullable=False),
+        sa.Column("tier", TEXT, nullable=False),
         sa.Column("registry", TEXT, nullable=True),
         sa.Column("foreign", TEXT, nullable=True),
         sa.Column("made_at", TEXT, nullable=False),
@@ -1009,6 +1063,27 @@ def upgrade() -> None:
     )
     op.create_index("upload_partner", "upload", ["partner", "created_at"], unique=False)
     op.create_index("upload_state", "upload", ["state"], unique=False)
+    op.create_table(
+        "verification_event",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
+        sa.Column("actor", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("verification_event_reference", "verification_event", ["lot", "kind", "reference"], unique=True)
+    op.create_table(
+        "verifier",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("recorded_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id", "version"),
+    )
     op.create_table(
         "webhook",
         sa.Column("id", TEXT, nullable=False),
