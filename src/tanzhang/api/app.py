@@ -47,6 +47,7 @@ from tanzhang.api.routes import (
     me,
     merchants,
     metrics,
+    parties,
     partners,
     points,
     privacy,
@@ -99,6 +100,7 @@ HANDLERS = [
     *donations.handlers,
     *benefits.handlers,
     *market.handlers,
+    *parties.handlers,
 ]
 
 
