@@ -43,6 +43,7 @@ from tanzhang.api.routes import (
     ledger,
     log,
     mall,
+    market,
     me,
     merchants,
     metrics,
@@ -98,6 +99,7 @@ HANDLERS = [
     *merchants.handlers,
     *donations.handlers,
     *benefits.handlers,
+    *market.handlers,
     *parties.handlers,
 ]
 
