@@ -65,8 +65,8 @@ from tanzhang.stores.register.joinings import Joinings
 from tanzhang.stores.register.lots import Lots
 from tanzhang.stores.register.mall import Mall
 from tanzhang.stores.register.market_terms import MarketTerms
-from tanzhang.stores.register.parties import Parties
 from tanzhang.stores.register.money import Money
+from tanzhang.stores.register.parties import Parties
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.points import Points
@@ -377,8 +377,6 @@ class Home:
     def lots(self) -> Lots:
         """Lots, and whose milligrams are in them."""
         return Lots(self.book)
-
-    @cached_property
 
     @cached_property
     def money(self) -> Money:

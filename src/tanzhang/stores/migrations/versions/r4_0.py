@@ -497,6 +497,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("reference"),
     )
     op.create_table(
+        "lot_cells",
+        sa.Column("lot", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("lot"),
+    )
+    op.create_table(
         "lot_event",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("lot", sa.Integer(), nullable=False),
@@ -615,6 +622,21 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("credit_code"),
     )
+    op.create_table(
+        "money_move",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("money_move_account", "money_move", ["account", "seq"], unique=False)
+    op.create_index("money_move_number", "money_move", ["number"], unique=False)
+    op.create_index("money_move_reference", "money_move", ["kind", "reference", "account"], unique=True)
     op.create_table(
         "partner_day",
         sa.Column("partner", TEXT, nullable=False),
@@ -953,6 +975,27 @@ def upgrade() -> None:
     )
     op.create_index("upload_partner", "upload", ["partner", "created_at"], unique=False)
     op.create_index("upload_state", "upload", ["state"], unique=False)
+    op.create_table(
+        "verification_event",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
+        sa.Column("actor", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("verification_event_reference", "verification_event", ["lot", "kind", "reference"], unique=True)
+    op.create_table(
+        "verifier",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("recorded_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id", "version"),
+    )
     op.create_table(
         "webhook",
         sa.Column("id", TEXT, nullable=False),
