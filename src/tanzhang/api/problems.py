@@ -114,6 +114,8 @@ STATUS: Mapping[str, int] = {
     "points-short": 409,
     "reference-taken": 409,
     "not-sealed": 409,
+    "unknown-lot": 404,
+    "lot-state": 409,
     "unknown-benefit": 404,
     "benefit-closed": 409,
     "benefit-limit": 409,

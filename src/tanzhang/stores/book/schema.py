@@ -255,6 +255,16 @@ verification_event = _chained(
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("verification_event_reference", "lot", "kind", "reference", unique=True),
 )
+# What became of a lot, from its draft on (stores/register/lots.py): ``kind`` is the state that it came to; ``detail``
+# JSON.
+lot_event = _chained(
+    "lot_event",
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("detail", TEXT, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("lot_event_lot", "lot", "seq"),
+)
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
     "seal_key",
@@ -311,6 +321,7 @@ CHAINED: tuple[sa.Table, ...] = (
     points_run,
     guard_move,
     verification_event,
+    lot_event,
 )
 APPEND_ONLY = (home, posting, tally, *CHAINED)
 ONLY_ADDED = "append_only"
