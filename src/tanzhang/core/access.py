@@ -23,6 +23,8 @@ class Role(StrEnum):
     """A program of a partner, by its key."""
     ENTERPRISE = "enterprise"
     """Staff of a partner, signed in."""
+    BUYER = "buyer"
+    """Staff of a party of the market, signed in; ``partner`` of the caller is the party's id."""
     CITY = "city"
     AUDITOR = "auditor"
     VERIFIER = "verifier"

@@ -65,6 +65,8 @@ from tanzhang.stores.register.joinings import Joinings
 from tanzhang.stores.register.lots import Lots
 from tanzhang.stores.register.mall import Mall
 from tanzhang.stores.register.market_terms import MarketTerms
+from tanzhang.stores.register.money import Money
+from tanzhang.stores.register.parties import Parties
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.points import Points
@@ -322,6 +324,11 @@ class Home:
         return Audit(self.book)
 
     @cached_property
+    def parties(self) -> Parties:
+        """Parties of the market, and the documents they are known by."""
+        return Parties(self.book)
+
+    @cached_property
     def points(self) -> Points:
         """What accounts hold in points, and every movement of them."""
         return Points(self.book)
@@ -370,6 +377,11 @@ class Home:
     def lots(self) -> Lots:
         """Lots, and whose milligrams are in them."""
         return Lots(self.book)
+
+    @cached_property
+    def money(self) -> Money:
+        """Movements of money, in fen."""
+        return Money(self.book)
 
     @cached_property
     def guard(self) -> GuardRegister:

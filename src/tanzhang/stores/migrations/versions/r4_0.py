@@ -607,6 +607,37 @@ def upgrade() -> None:
         info={"append_only": True},
     )
     op.create_table(
+        "market_party",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("title", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("credit_code", TEXT, nullable=True),
+        sa.Column("contact", TEXT, nullable=True),
+        sa.Column("bank_account", TEXT, nullable=True),
+        sa.Column("request", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("note", TEXT, nullable=True),
+        sa.Column("applied_at", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("credit_code"),
+    )
+    op.create_table(
+        "money_move",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("money_move_account", "money_move", ["account", "seq"], unique=False)
+    op.create_index("money_move_number", "money_move", ["number"], unique=False)
+    op.create_index("money_move_reference", "money_move", ["kind", "reference", "account"], unique=True)
+    op.create_table(
         "partner_day",
         sa.Column("partner", TEXT, nullable=False),
         sa.Column("day", TEXT, nullable=False),
@@ -626,6 +657,21 @@ def upgrade() -> None:
         sa.UniqueConstraint("partner", "version"),
         info={"append_only": True},
     )
+    op.create_table(
+        "party_document",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("party", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("digest", TEXT, nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sealed", TEXT, nullable=True),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("note", TEXT, nullable=True),
+        sa.Column("received_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("party_document_party", "party_document", ["party", "received_at"], unique=False)
     op.create_table(
         "payout_file",
         sa.Column("id", TEXT, nullable=False),
