@@ -3,8 +3,8 @@
 Each record's weight is its milligrams in the lot. **Method B, the running total**, is the one that is used: with ``C``
 the sum of the weights up to and with a record, it gets ``floor(R*C/G) - floor(R*(C - g)/G)`` fen of ``R``. All payments
 sum to ``R``, each differs from the exact share ``R*g/G`` by less than one fen, any part of the records can be worked
-out alone, and ``C - g`` is the sum of all left siblings on the record's path in the lot's sum tree (core/sum_tree.py): so a
-citizen computes the payment from the proof of the record's share in its lot, and from the log's word on ``R``.
+out alone, and ``C - g`` is the sum of all left siblings on the record's path in the lot's sum tree (core/sum_tree.py).
+So a citizen computes the payment from the proof of the record's share in its lot and from the log's word on ``R``.
 **Method A, the largest remainder**, is what payments would be if each were to be as near to its exact share as can be;
 it is here to be compared with. docs/adr/0037-payback.md.
 
