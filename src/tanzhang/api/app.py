@@ -47,6 +47,7 @@ from tanzhang.api.routes import (
     merchants,
     metrics,
     partners,
+    passings,
     points,
     privacy,
     public,
@@ -96,6 +97,7 @@ HANDLERS = [
     *mall.handlers,
     *merchants.handlers,
     *donations.handlers,
+    *passings.handlers,
     *benefits.handlers,
 ]
 

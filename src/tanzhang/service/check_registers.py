@@ -9,6 +9,7 @@ from tanzhang.service.check_certificates import check_certificates
 from tanzhang.service.check_donations import check_donations
 from tanzhang.service.check_mall import check_mall
 from tanzhang.service.findings import Check
+from tanzhang.service.market.check_passings import check_passings
 from tanzhang.stores.home import Home
 
 
@@ -16,6 +17,12 @@ def donations(home: Home) -> Check:
     """What was given to projects."""
     what = "gifts against what was moved for them; the log's word for what projects were given"
     return Check("donations", what, *check_donations(home))
+
+
+def passings(home: Home) -> Check:
+    """What was passed on to other schemes and taken in from them."""
+    what = "grams that went and came against their transfers, files and the log's word for them"
+    return Check("passings", what, *check_passings(home))
 
 
 def benefits(home: Home) -> Check:
@@ -35,4 +42,4 @@ def certificates(home: Home) -> Check:
     return Check("certificates", "keys in the log, signatures, places, revocations", *check_certificates(home))
 
 
-REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (donations, benefits, mall, certificates)
+REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (donations, passings, benefits, mall, certificates)

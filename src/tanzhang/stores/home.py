@@ -62,6 +62,7 @@ from tanzhang.stores.register.guard import GuardRegister
 from tanzhang.stores.register.joinings import Joinings
 from tanzhang.stores.register.mall import Mall
 from tanzhang.stores.register.partners import Partners
+from tanzhang.stores.register.passings import Passings
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.points import Points
 from tanzhang.stores.register.points_runs import PointsRuns
@@ -325,6 +326,11 @@ class Home:
     def donations(self) -> Donations:
         """Projects that can be given to, and what was given to each."""
         return Donations(self.book)
+
+    @cached_property
+    def passings(self) -> Passings:
+        """Schemes that grams go to and come from, and what went and came."""
+        return Passings(self.book)
 
     @cached_property
     def benefits(self) -> Benefits:
