@@ -83,8 +83,8 @@ def _check_accounts(home: Home, wrong: Callable[[str], None]) -> None:
     for unit, running in RunningTotals(home).through(home.book.batch_count(), home.joinings.end()[0]).items():
         holds = np.asarray(pc.is_in(fixed_column(running.accounts), value_set=sources)) & (running.amounts != 0)
         for place in np.flatnonzero(holds)[:SHOWN].tolist():
-            account = uuid.UUID(bytes=running.accounts[place].tobytes())
-            wrong(f"account {account} is carried on and still holds {running.amounts[place]} {unit}")
+            carried = uuid.UUID(bytes=running.accounts[place].tobytes())
+            wrong(f"account {carried} is carried on and still holds {running.amounts[place]} {unit}")
 
 
 def _given(home: Home) -> Iterator[tuple[Any, str, str]]:
