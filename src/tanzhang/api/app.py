@@ -46,6 +46,7 @@ from tanzhang.api.routes import (
     me,
     merchants,
     metrics,
+    parties,
     partners,
     passings,
     points,
@@ -99,6 +100,7 @@ HANDLERS = [
     *donations.handlers,
     *passings.handlers,
     *benefits.handlers,
+    *parties.handlers,
 ]
 
 
