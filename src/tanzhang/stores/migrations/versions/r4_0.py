@@ -497,6 +497,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("reference"),
     )
     op.create_table(
+        "lot_cells",
+        sa.Column("lot", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("lot"),
+    )
+    op.create_table(
         "lot_event",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("lot", sa.Integer(), nullable=False),
@@ -616,6 +623,21 @@ def upgrade() -> None:
         sa.UniqueConstraint("credit_code"),
     )
     op.create_table(
+        "money_move",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("money_move_account", "money_move", ["account", "seq"], unique=False)
+    op.create_index("money_move_number", "money_move", ["number"], unique=False)
+    op.create_index("money_move_reference", "money_move", ["kind", "reference", "account"], unique=True)
+    op.create_table(
         "partner_day",
         sa.Column("partner", TEXT, nullable=False),
         sa.Column("day", TEXT, nullable=False),
@@ -650,6 +672,34 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("party_document_party", "party_document", ["party", "received_at"], unique=False)
+    op.create_table(
+        "passing",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("scheme", TEXT, nullable=False),
+        sa.Column("log", TEXT, nullable=False),
+        sa.Column("to", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("rehearsal", sa.Boolean(), nullable=False),
+        sa.Column("transfer", sa.Integer(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("file", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("passing_account", "passing", ["account", "seq"], unique=False)
+    op.create_index("passing_once", "passing", ["id", "log", "unit"], unique=True)
+    op.create_index("passing_scheme_unit", "passing", ["scheme", "unit"], unique=False)
+    op.create_table(
+        "passing_scheme",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("recorded_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id", "version"),
+    )
     op.create_table(
         "payout_file",
         sa.Column("id", TEXT, nullable=False),
@@ -953,6 +1003,27 @@ def upgrade() -> None:
     )
     op.create_index("upload_partner", "upload", ["partner", "created_at"], unique=False)
     op.create_index("upload_state", "upload", ["state"], unique=False)
+    op.create_table(
+        "verification_event",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
+        sa.Column("actor", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("verification_event_reference", "verification_event", ["lot", "kind", "reference"], unique=True)
+    op.create_table(
+        "verifier",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("recorded_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id", "version"),
+    )
     op.create_table(
         "webhook",
         sa.Column("id", TEXT, nullable=False),
