@@ -74,6 +74,7 @@ from tanzhang.stores.register.points import Points
 from tanzhang.stores.register.points_runs import PointsRuns
 from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
+from tanzhang.stores.register.units import Units
 from tanzhang.stores.register.uploads import Uploads
 from tanzhang.stores.register.verifications import Verifications
 from tanzhang.stores.register.webhooks import Webhooks
@@ -358,6 +359,9 @@ class Home:
     def verifications(self) -> Verifications:
         """Verifiers of lots, and what was done to verify each lot."""
         return Verifications(self.book)
+    def units(self) -> Units:
+        """Carbon units in blocks, and every event that made them so."""
+        return Units(self.book)
 
     @cached_property
     def groups(self) -> Groups:
