@@ -68,6 +68,7 @@ from tanzhang.stores.register.market_terms import MarketTerms
 from tanzhang.stores.register.money import Money
 from tanzhang.stores.register.parties import Parties
 from tanzhang.stores.register.partners import Partners
+from tanzhang.stores.register.passings import Passings
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.points import Points
 from tanzhang.stores.register.points_runs import PointsRuns
@@ -340,6 +341,11 @@ class Home:
         return Donations(self.book)
 
     @cached_property
+    def passings(self) -> Passings:
+        """Schemes that grams go to and come from, and what went and came."""
+        return Passings(self.book)
+
+    @cached_property
     def benefits(self) -> Benefits:
         """What points buy besides goods, and every use of it."""
         return Benefits(self.book)
@@ -355,6 +361,7 @@ class Home:
         return Verifications(self.book)
 
     @cached_property
+=======
     def units(self) -> Units:
         """Carbon units in blocks, and every event that made them so."""
         return Units(self.book)

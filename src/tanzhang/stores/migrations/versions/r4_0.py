@@ -673,6 +673,34 @@ def upgrade() -> None:
     )
     op.create_index("party_document_party", "party_document", ["party", "received_at"], unique=False)
     op.create_table(
+        "passing",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("scheme", TEXT, nullable=False),
+        sa.Column("log", TEXT, nullable=False),
+        sa.Column("to", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("rehearsal", sa.Boolean(), nullable=False),
+        sa.Column("transfer", sa.Integer(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("file", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("passing_account", "passing", ["account", "seq"], unique=False)
+    op.create_index("passing_once", "passing", ["id", "log", "unit"], unique=True)
+    op.create_index("passing_scheme_unit", "passing", ["scheme", "unit"], unique=False)
+    op.create_table(
+        "passing_scheme",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("recorded_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id", "version"),
+    )
+    op.create_table(
         "payout_file",
         sa.Column("id", TEXT, nullable=False),
         sa.Column("adapter", TEXT, nullable=False),
