@@ -25,6 +25,7 @@ from tanzhang.service.moments import received_at
 from tanzhang.service.secrets import derived_secret
 from tanzhang.stores.home import Home
 
+STAFF_ROLES = (Role.ENTERPRISE, Role.CITY, Role.AUDITOR, Role.VERIFIER, Role.OPERATOR)
 STAFF_ROLES = (Role.ENTERPRISE, Role.BUYER, Role.CITY, Role.AUDITOR, Role.OPERATOR)
 OWNER, ANALYST, MERCHANT = "owner", "analyst", "merchant"
 POSITIONS = (OWNER, ANALYST, MERCHANT)
@@ -208,7 +209,7 @@ def disable(home: Home, number: str, *, actor: Actor, now: datetime) -> dict[str
 
 
 def listed(home: Home, partner: str | None, after: str, limit: int) -> list[dict[str, Any]]:
-    """Staff by name after one, of one partner or all."""
+    """Staff by name after one, of one partner (an enterprise) or all."""
     return [described(row) for row in home.staff.page(partner, after, limit)]
 
 
@@ -225,6 +226,9 @@ def _check_place(home: Home, role: str, partner: str | None, position: str | Non
         raise refuse(
             "role-unknown", f"{role} is no role of staff", where="role", remedy=f"use one of {', '.join(STAFF_ROLES)}"
         )
+    if role == Role.VERIFIER:
+        _check_verifier(home, partner, position)
+        return
     if role == Role.BUYER:
         if partner is None or position is not None:
             what = "staff of a party have the party as their partner, and no position"
@@ -245,6 +249,23 @@ def _check_place(home: Home, role: str, partner: str | None, position: str | Non
     home.partners.look_again()
     if partner is not None:
         home.programme.check_partner(partner)
+
+
+def _check_verifier(home: Home, verifier: str | None, position: str | None) -> None:
+    if verifier is None or position is not None:
+        raise refuse(
+            "position-unknown",
+            "staff of a verifier have its id as their partner, and no position",
+            where="partner",
+            remedy="give the id of a verifier of the register as the partner",
+        )
+    if home.verifications.said.one(verifier) is None:
+        raise refuse(
+            "unknown-verifier",
+            f"there is no verifier {verifier[:80]!r}",
+            where="partner",
+            remedy="register the verifier first, or see the list of verifiers",
+        )
 
 
 def _invitation(number: str, token: str, now: datetime) -> dict[str, Any]:

@@ -21,6 +21,7 @@ staff = sa.Table(
     sa.Column("id", TEXT, primary_key=True),
     sa.Column("name", TEXT, nullable=False, unique=True),  # to sign in by, in small letters
     sa.Column("role", TEXT, nullable=False),
+    sa.Column("partner", TEXT),  # the organisation: a partner, or a verifier of that register
     sa.Column("partner", TEXT),  # or, of a buyer's, the party of the market
     sa.Column("position", TEXT),  # of an enterprise's: owner or analyst
     sa.Column("password_hash", TEXT),  # NULL until the invitation is used
@@ -93,6 +94,7 @@ class Staff:
         return rows[0] if rows else None
 
     def page(self, partner: str | None, after: str, limit: int) -> list[Any]:
+        """Staff by name after one, of one enterprise or all; other organisations may have an id that it has too."""
         """Staff by name after one, of one partner or all; a party of the same id as a partner has other staff."""
         statement = sa.select(staff).where(staff.c.name > after).order_by(staff.c.name).limit(limit)
         own = (staff.c.partner == partner) & (staff.c.role == Role.ENTERPRISE.value)
