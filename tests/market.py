@@ -1,21 +1,33 @@
-"""Carbon units for tests of the market."""
+"""What tests of the market share: parties that are approved, and what is said of them."""
 
 from __future__ import annotations
 
-from tanzhang.core.serial import lot_name
-from tanzhang.core.units import PROGRAMME, Block, Kind, State
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from tanzhang.core.access import Actor, Role
+from tanzhang.service.market.parties import PartySaid, add_document, apply, judge_document, set_state
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.units import Begun
 
-AT = "2026-07-01T04:00:00+00:00"
-TIER = "inclusion"
+from .homes import on
+
+OPERATOR = Actor(Role.OPERATOR, "root", "command line")
+ACCOUNT = "6222 0000 0001"
 
 
-def begin(
-    home: Home, lot: int, units: int, *, holder: str = PROGRAMME, vintage: int = 2025, reference: str | None = None
-) -> list[Block]:
-    """Let a lot begin as one block, through the register alone."""
-    begun = Begun(lot, Kind.ISSUE, "CN-110000", "BEIJING", vintage, "T", units)
-    with home.book.transaction() as con:
-        blocks = [Block(lot, 0, units, vintage, holder, State.HELD, TIER)]
-        return home.units.begin(con, begun, blocks, reference or lot_name(lot), AT, actor="olga")
+def party_said(**more: Any) -> PartySaid:
+    """What a party says of itself."""
+    said = {"title": "Example Steel", "kind": "enterprise", "contact": {"name": "Li Na"}, "bank_account": ACCOUNT}
+    return msgspec.convert({**said, **more}, PartySaid)
+
+
+def approved(home: Home, name: str, *, now: datetime | None = None, **more: Any) -> str:
+    """A party that may act; its id."""
+    moment = now or on(2)
+    apply(home, name, party_said(**more), actor=OPERATOR, now=moment)
+    kept = add_document(home, name, "business_licence", "licence.pdf", name.encode(), actor=OPERATOR, now=moment)
+    judge_document(home, name, kept["digest"], accepted=True, note=None, actor=OPERATOR, now=moment)
+    set_state(home, name, "approved", note=None, actor=OPERATOR, now=moment)
+    return name

@@ -13,7 +13,7 @@ from tanzhang.stores.book.chains import check_chains
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.units import unit_block
 
-from ..market import AT, begin
+from ..units import AT, begin
 
 
 def test_units_begin_once_and_the_same_asked_again_answers_the_same(home: Home) -> None:

@@ -46,6 +46,7 @@ from tanzhang.api.routes import (
     me,
     merchants,
     metrics,
+    parties,
     partners,
     points,
     privacy,
@@ -97,6 +98,7 @@ HANDLERS = [
     *merchants.handlers,
     *donations.handlers,
     *benefits.handlers,
+    *parties.handlers,
 ]
 
 

@@ -46,6 +46,7 @@ from tanzhang.cli.log import log_app
 from tanzhang.cli.mall import mall_app
 from tanzhang.cli.operations import backup, migrate, restore
 from tanzhang.cli.partner import partner_app
+from tanzhang.cli.party import party_app
 from tanzhang.cli.people import people_app
 from tanzhang.cli.points import points_app
 from tanzhang.cli.receipts import receipt_app
@@ -78,6 +79,7 @@ app.add_typer(log_app, name="log")
 app.add_typer(witness_app, name="witness")
 app.add_typer(partner_app, name="partner")
 app.add_typer(mall_app, name="mall")
+app.add_typer(party_app, name="party")
 app.add_typer(key_app, name="key")
 app.add_typer(staff_app, name="staff")
 app.add_typer(donate_app, name="donate")

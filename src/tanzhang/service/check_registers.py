@@ -9,6 +9,7 @@ from tanzhang.service.check_certificates import check_certificates
 from tanzhang.service.check_donations import check_donations
 from tanzhang.service.check_mall import check_mall
 from tanzhang.service.findings import Check
+from tanzhang.service.market.check_money import check_money
 from tanzhang.stores.home import Home
 
 
@@ -35,4 +36,9 @@ def certificates(home: Home) -> Check:
     return Check("certificates", "keys in the log, signatures, places, revocations", *check_certificates(home))
 
 
-REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (donations, benefits, mall, certificates)
+def money(home: Home) -> Check:
+    """Movements of money."""
+    return Check("money", "every movement of money sums to zero, and is numbered once", *check_money(home))
+
+
+REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (donations, benefits, mall, certificates, money)

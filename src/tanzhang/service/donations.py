@@ -12,6 +12,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,25 +21,23 @@ import sqlalchemy as sa
 
 from tanzhang.core.access import Actor
 from tanzhang.core.allocation import RULE, Allocation, Counted, Taking, allocate
-from tanzhang.core.donation import DONATED, Evidence, Sealed, verify_donation_proof
-from tanzhang.core.errors import Problem, TanzhangError, refuse
-from tanzhang.core.merkle import inclusion_proof
-from tanzhang.core.methodology import canonical_json
+from tanzhang.core.donation import DONATED, DONATIONS
+from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.engine.signing import verifier_of
 from tanzhang.service.joining import own_accounts
+from tanzhang.service.log_rows import described_proof, proof_of
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.points import rules_named
 from tanzhang.service.reading import MOST, Reader
+from tanzhang.service.said import Id, Say, check_id, read_documents, say_documents
 from tanzhang.service.secrets import derived_secret
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.donations import DONATE, account_of, counter_of, gift_of
+from tanzhang.stores.register.donations import DONATE, account_of, counter_of
 from tanzhang.stores.register.points import UNIT, Spending
-from tanzhang.stores.yaml_text import Document, load_yaml
 
 FORMAT = "tanzhang.donation-projects/1"
 GRAMS, POINTS = "grams", "points"
 _ENTRIES = 50  # a project's page shows the last ones
-Id = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9_.-]{0,63}$", examples=["forest_2026"])]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)]
 Amount = Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]{0,17}$", examples=["500000"])]
 
@@ -85,33 +84,9 @@ def load_projects(home: Home, path: Path, *, actor: Actor, now: datetime) -> dic
 
     ``file-missing``, ``project-malformed`` and what reading YAML refuses, all mistakes together.
     """
-    if not path.is_file():
-        raise refuse("file-missing", f"{path} is not there", where=str(path), remedy="name an existing file")
-    document = load_yaml(path.read_text(encoding="utf-8"), path.name)
-    found = _projects_in(home, document)
-    at = received_at(now)
-    with home.book.transaction() as con:
-        versions = {name: _say(home, con, name, said, actor, at) for name, said in found.items()}
-    return {"status": "loaded", "projects": versions}
-
-
-def _projects_in(home: Home, document: Document) -> dict[str, ProjectSaid]:
-    data = document.data if isinstance(document.data, dict) else {}
-    items = data.get("projects")
-    if data.get("format") != FORMAT or not isinstance(items, dict) or set(data) != {"format", "projects"}:
-        raise _malformed(f"it is not 'format: {FORMAT}' and 'projects:' by id", document.where())
-    found: dict[str, ProjectSaid] = {}
-    problems: list[Problem] = []
-    for name, said in items.items():
-        try:
-            found[msgspec.convert(name, Id)] = checked(home, said, document.where("projects", name))
-        except msgspec.ValidationError:
-            problems += _malformed(f"{name[:80]!r} is no id", document.where("projects", name)).problems
-        except TanzhangError as error:
-            problems += error.problems
-    if problems:
-        raise TanzhangError(problems)
-    return found
+    read = partial(checked, home)
+    found = read_documents(path, form=FORMAT, member="projects", checked=read, malformed=_malformed)
+    return {"status": "loaded", "projects": say_documents(home.book, found, _saying(home, actor), now=now)}
 
 
 def checked(home: Home, said: Any, where: str) -> ProjectSaid:
@@ -131,21 +106,20 @@ def checked(home: Home, said: Any, where: str) -> ProjectSaid:
 
 def put_project(home: Home, name: str, said: ProjectSaid, *, actor: Actor, now: datetime) -> dict[str, Any]:
     """Say a project anew, as a whole; ``project-malformed``."""
-    try:
-        msgspec.convert(name, Id)
-    except msgspec.ValidationError:
-        raise _malformed(f"{name[:80]!r} is no id", "path: project") from None
-    with home.book.transaction() as con:
-        _say(home, con, name, checked(home, said, "#"), actor, received_at(now))
+    check_id(name, "path: project", _malformed)
+    say_documents(home.book, {name: checked(home, said, "#")}, _saying(home, actor), now=now)
     return project_page(home, name)
 
 
-def _say(home: Home, con: sa.Connection, name: str, said: ProjectSaid, actor: Actor, at: str) -> int:
-    version, is_new = home.donations.said.say(con, name, canonical_json(msgspec.to_builtins(said)), at)
-    if is_new:
-        detail = {"version": version}
-        home.audit.write(con, actor, "donation project said", f"donation project {name}", at=at, detail=detail)
-    return version
+def _saying(home: Home, actor: Actor) -> Say:
+    def say(con: sa.Connection, name: str, document: str, at: str) -> int:
+        version, is_new = home.donations.said.say(con, name, document, at)
+        if is_new:
+            detail = {"version": version}
+            home.audit.write(con, actor, "donation project said", f"donation project {name}", at=at, detail=detail)
+        return version
+
+    return say
 
 
 def project_named(home: Home, name: str) -> tuple[int, ProjectSaid]:
@@ -171,7 +145,7 @@ def project_page(home: Home, name: str) -> dict[str, Any]:
     _, project = project_named(home, name)
     entries = []
     for index, text in home.donations.sealed()[-_ENTRIES:]:
-        sealed = Sealed.parse(text)
+        sealed = DONATIONS.parse(text)
         said = _amounts(project, sealed.totals.get(name, {}))
         entries.append({"entry": index, "gifts": str(sealed.rows), "root": sealed.root.hex(), **said})
     shown = _shown(home, home.donations.said.one(name))
@@ -295,38 +269,12 @@ def _own_gift(home: Home, account: uuid.UUID, name: str) -> Any:
 
 def receipt(home: Home, account: uuid.UUID, name: str) -> bytes:
     """The proof file of a gift of an account; ``not-found``, ``not-sealed`` until the next batch or epoch."""
-    row = _own_gift(home, account, name)
-    entries = ((index, text, Sealed.parse(text)) for index, text in home.donations.sealed())
-    found = next((each for each in entries if row.seq < each[2].rows), None)
-    if found is None:
-        raise refuse(
-            "not-sealed",
-            f"the gift {name} is booked, and no entry of the log commits to it yet",
-            where="gift",
-            remedy="ask again after the next batch is settled or the next day is closed",
-        )
-    index, text, sealed = found
-    leaves = [gift_of(each).leaf for each in home.donations.rows(sealed.first, sealed.rows)]
-    place = row.seq - sealed.first
-    evidence = Evidence(gift_of(row), place, tuple(inclusion_proof(place, leaves)), text)
-    if home.log.size <= index:  # a crash came between the book and the log
-        with home.settling():
-            home.publish()
-    return home.log.prove(index, evidence.to_bytes())
+    return proof_of(home, home.donations, _own_gift(home, account, name))
 
 
 def check_receipt(data: bytes, vkey: str) -> dict[str, Any]:
     """Verify a proof file without a home; what it proves, as JSON members. Raises at the first thing that is wrong."""
-    verified = verify_donation_proof(data, verifier_of(vkey))
-    return {
-        "status": "verified",
-        **verified.gift.as_dict(),
-        "programme": verified.sealed.programme,
-        "log": verified.origin,
-        "entry": verified.index,
-        "log_size": verified.log_size,
-        "checks": list(verified.checks),
-    }
+    return described_proof(DONATIONS.verify(data, verifier_of(vkey)))
 
 
 # -- which milligrams ------------------------------------------------------------------------------------------

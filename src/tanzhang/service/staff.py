@@ -20,11 +20,13 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from tanzhang.core.access import Actor, Role, new_token, secret_hash
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.service.access import open_session
+from tanzhang.service.market.parties import party_named
 from tanzhang.service.moments import received_at
 from tanzhang.service.secrets import derived_secret
 from tanzhang.stores.home import Home
 
-STAFF_ROLES = (Role.ENTERPRISE, Role.CITY, Role.AUDITOR, Role.OPERATOR)
+STAFF_ROLES = (Role.ENTERPRISE, Role.CITY, Role.AUDITOR, Role.VERIFIER, Role.OPERATOR)
+STAFF_ROLES = (Role.ENTERPRISE, Role.BUYER, Role.CITY, Role.AUDITOR, Role.OPERATOR)
 OWNER, ANALYST, MERCHANT = "owner", "analyst", "merchant"
 POSITIONS = (OWNER, ANALYST, MERCHANT)
 """Of an enterprise: an owner also invites, issues keys and registers webhooks; an analyst reads; a merchant takes
@@ -50,7 +52,8 @@ def invite(
 ) -> dict[str, Any]:
     """Add somebody; ``token`` in the answer opens the door once, is shown this once, and ends after a week.
 
-    ``role-unknown``, ``position-unknown``, ``unknown-partner``, ``staff-malformed``, ``staff-exists``.
+    ``role-unknown``, ``position-unknown``, ``unknown-partner``, ``unknown-party``, ``staff-malformed``,
+    ``staff-exists``.
     """
     name = name.strip().lower()
     _check_place(home, role, partner, position)
@@ -206,7 +209,7 @@ def disable(home: Home, number: str, *, actor: Actor, now: datetime) -> dict[str
 
 
 def listed(home: Home, partner: str | None, after: str, limit: int) -> list[dict[str, Any]]:
-    """Staff by name after one, of one partner or all."""
+    """Staff by name after one, of one partner (an enterprise) or all."""
     return [described(row) for row in home.staff.page(partner, after, limit)]
 
 
@@ -223,6 +226,15 @@ def _check_place(home: Home, role: str, partner: str | None, position: str | Non
         raise refuse(
             "role-unknown", f"{role} is no role of staff", where="role", remedy=f"use one of {', '.join(STAFF_ROLES)}"
         )
+    if role == Role.VERIFIER:
+        _check_verifier(home, partner, position)
+        return
+    if role == Role.BUYER:
+        if partner is None or position is not None:
+            what = "staff of a party have the party as their partner, and no position"
+            raise refuse("position-unknown", what, where="partner", remedy="name the party, and no position")
+        party_named(home, partner)
+        return
     if (role == Role.ENTERPRISE) != (partner is not None) or (position is not None and position not in POSITIONS):
         raise refuse(
             "position-unknown",
@@ -237,6 +249,23 @@ def _check_place(home: Home, role: str, partner: str | None, position: str | Non
     home.partners.look_again()
     if partner is not None:
         home.programme.check_partner(partner)
+
+
+def _check_verifier(home: Home, verifier: str | None, position: str | None) -> None:
+    if verifier is None or position is not None:
+        raise refuse(
+            "position-unknown",
+            "staff of a verifier have its id as their partner, and no position",
+            where="partner",
+            remedy="give the id of a verifier of the register as the partner",
+        )
+    if home.verifications.said.one(verifier) is None:
+        raise refuse(
+            "unknown-verifier",
+            f"there is no verifier {verifier[:80]!r}",
+            where="partner",
+            remedy="register the verifier first, or see the list of verifiers",
+        )
 
 
 def _invitation(number: str, token: str, now: datetime) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.paging import Cursor, Limit, Page, page_of, size_of, text_after
 from tanzhang.api.proxies import client_address
 from tanzhang.core.access import Role, secret_hash
+from tanzhang.core.errors import refuse
 from tanzhang.service import staff as service
 from tanzhang.service.access import STAFF_SESSION_LASTS, csrf_token
 
@@ -30,7 +31,9 @@ class Invitation(msgspec.Struct, forbid_unknown_fields=True):
 
     name: Annotated[str, msgspec.Meta(description="To sign in by.", max_length=200, examples=["li.na@metro.example"])]
     role: Annotated[str, msgspec.Meta(examples=["enterprise"])]
-    partner: Annotated[str | None, msgspec.Meta(examples=["metro_co"])] = None
+    partner: Annotated[
+        str | None, msgspec.Meta(description="With role verifier the verifier's id.", examples=["metro_co"])
+    ] = None
     position: Annotated[str | None, msgspec.Meta(description="owner or analyst", examples=["analyst"])] = None
 
 
@@ -62,7 +65,8 @@ def invite(
     """Invite somebody; ``path`` with its token is the one-time link, shown this once, good for a week."""
     if caller.role is Role.ENTERPRISE:
         check_owner(home, caller)
-        check_own(caller, data.partner or "")
+        check_own(caller, (data.partner if data.role == Role.ENTERPRISE else None) or "")
+        _check_enterprise(data.role)
     return service.invite(
         home,
         data.role,
@@ -173,7 +177,15 @@ def _check_staff(home: Any, caller: Any, member: str) -> None:
     row = service.member(home, member)
     if caller.role is Role.ENTERPRISE:
         check_owner(home, caller)
-        check_own(caller, row.partner or "")
+        check_own(caller, (row.partner if row.role == Role.ENTERPRISE else None) or "")
+        _check_enterprise(row.role)
+
+
+def _check_enterprise(role: str) -> None:
+    """Staff of another kind of organisation may have the same id as theirs, and is not an owner's to manage."""
+    if role != Role.ENTERPRISE:
+        what = f"owners manage staff of role {Role.ENTERPRISE.value}, not of role {role[:40]}"
+        raise refuse("not-allowed", what, where="role", remedy="ask the operator")
 
 
 def _forget(request: Request[Any, Any, Any]) -> None:

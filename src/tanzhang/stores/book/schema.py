@@ -244,6 +244,42 @@ guard_move = _chained(
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("guard_move_submission", "submission"),
 )
+# What became of a lot, from its draft on (stores/register/lots.py): ``kind`` is the state that it came to; ``detail``
+# JSON.
+lot_event = _chained(
+    "lot_event",
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("detail", TEXT, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("lot_event_lot", "lot", "seq"),
+)
+# What was done to verify a lot, one row an act (stores/register/verifications.py); ``detail`` is canonical JSON. Rows
+# name records by batch and place, and never a person.
+verification_event = _chained(
+    "verification_event",
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("reference", TEXT, nullable=False),
+    sa.Column("detail", TEXT, nullable=False),
+    sa.Column("actor", TEXT, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("verification_event_reference", "lot", "kind", "reference", unique=True),
+)
+# One leg of a movement of money, in fen: the legs of one ``number`` sum to zero, and ``kind`` and ``reference`` name it
+# once and for all (stores/register/money.py). Accounts are texts that name no person.
+money_move = _chained(
+    "money_move",
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("reference", TEXT, nullable=False),
+    sa.Column("account", TEXT, nullable=False),
+    sa.Column("amount_fen", sa.BigInteger, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("money_move_account", "account", "seq"),
+    sa.Index("money_move_number", "number"),
+    sa.Index("money_move_reference", "kind", "reference", "account", unique=True),
+)
 # How the units of a lot began (stores/register/units.py): ``kind`` issue, of the programme's own lot of this number, or
 # import, of what left another ``registry`` under ``foreign`` (its own serial number there).
 unit_lot = _chained(
@@ -348,6 +384,9 @@ CHAINED: tuple[sa.Table, ...] = (
     points_rules,
     points_run,
     guard_move,
+    lot_event,
+    verification_event,
+    money_move,
     unit_lot,
     unit_event,
     unit_label,

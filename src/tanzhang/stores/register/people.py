@@ -22,6 +22,7 @@ from tanzhang.stores.register.certificates import certificate
 from tanzhang.stores.register.groups import forget_members, friends_group, friends_member
 from tanzhang.stores.register.guard import guard_case
 from tanzhang.stores.register.mall import mall_code, mall_order
+from tanzhang.stores.register.parties import market_party, party_document
 
 person = sa.Table(
     "person",
@@ -144,6 +145,9 @@ SEALED: tuple[tuple[sa.Table, str, str], ...] = (
     (mall_order, "id", "address"),
     (mall_code, "hash", "sealed"),
     (guard_case, "id", "appeal"),
+    (market_party, "id", "contact"),
+    (market_party, "id", "bank_account"),
+    (party_document, "id", "sealed"),
 )
 """Where sealed texts stand: table, key and column."""
 _SEALED_AT_ONCE = 500

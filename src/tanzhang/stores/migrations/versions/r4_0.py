@@ -65,6 +65,31 @@ def upgrade() -> None:
         info={"append_only": True},
     )
     op.create_table(
+        "authorisation",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("account", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("from_day", TEXT, nullable=False),
+        sa.Column("until_day", TEXT, nullable=True),
+        sa.Column("behaviours", TEXT, nullable=True),
+        sa.Column("terms", TEXT, nullable=False),
+        sa.Column("source", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("revoked_at", TEXT, nullable=True),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("authorisation_account", "authorisation", ["account"], unique=False)
+    op.create_index("authorisation_revision", "authorisation", ["revision"], unique=False)
+    op.create_table(
+        "authorisation_file",
+        sa.Column("fingerprint", TEXT, nullable=False),
+        sa.Column("partner", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("answer", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("fingerprint"),
+    )
+    op.create_table(
         "batch",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("entry", sa.Integer(), nullable=False),
@@ -439,6 +464,65 @@ def upgrade() -> None:
         sa.UniqueConstraint("fingerprint"),
     )
     op.create_table(
+        "lot",
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("vintage", sa.Integer(), nullable=False),
+        sa.Column("region", TEXT, nullable=False),
+        sa.Column("behaviours", TEXT, nullable=True),
+        sa.Column("wanted", sa.BigInteger(), nullable=True),
+        sa.Column("early", TEXT, nullable=True),
+        sa.Column("drafted_at", TEXT, nullable=False),
+        sa.Column("frozen_at", TEXT, nullable=True),
+        sa.Column("market", TEXT, nullable=True),
+        sa.Column("terms", TEXT, nullable=True),
+        sa.Column("methodologies", TEXT, nullable=True),
+        sa.Column("unit_mass_mg", sa.BigInteger(), nullable=True),
+        sa.Column("units", sa.BigInteger(), nullable=True),
+        sa.Column("total_mg", sa.BigInteger(), nullable=True),
+        sa.Column("members", sa.BigInteger(), nullable=True),
+        sa.Column("accounts", sa.BigInteger(), nullable=True),
+        sa.Column("leaves", sa.BigInteger(), nullable=True),
+        sa.Column("root", TEXT, nullable=True),
+        sa.Column("batches", sa.Integer(), nullable=True),
+        sa.Column("first_batch", sa.Integer(), nullable=True),
+        sa.Column("last_batch", sa.Integer(), nullable=True),
+        sa.Column("entry", sa.Integer(), nullable=True),
+        sa.Column("file", TEXT, nullable=True),
+        sa.Column("file_digest", TEXT, nullable=True),
+        sa.Column("subtrees", TEXT, nullable=True),
+        sa.Column("subtrees_digest", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("number"),
+        sa.UniqueConstraint("reference"),
+    )
+    op.create_table(
+        "lot_event",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("lot_event_lot", "lot_event", ["lot", "seq"], unique=False)
+    op.create_table(
+        "lot_share",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("first", sa.LargeBinary(), nullable=False),
+        sa.Column("last", sa.LargeBinary(), nullable=False),
+        sa.Column("accounts", sa.Integer(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("lot", "kind", "number", "first"),
+        info={"append_only": True},
+    )
+    op.create_table(
         "mall_code",
         sa.Column("hash", TEXT, nullable=False),
         sa.Column("offer", TEXT, nullable=False),
@@ -516,6 +600,22 @@ def upgrade() -> None:
         info={"append_only": True},
     )
     op.create_table(
+        "market_party",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("title", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("credit_code", TEXT, nullable=True),
+        sa.Column("contact", TEXT, nullable=True),
+        sa.Column("bank_account", TEXT, nullable=True),
+        sa.Column("request", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("note", TEXT, nullable=True),
+        sa.Column("applied_at", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("credit_code"),
+    )
+    op.create_table(
         "partner_day",
         sa.Column("partner", TEXT, nullable=False),
         sa.Column("day", TEXT, nullable=False),
@@ -535,6 +635,21 @@ def upgrade() -> None:
         sa.UniqueConstraint("partner", "version"),
         info={"append_only": True},
     )
+    op.create_table(
+        "party_document",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("party", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("digest", TEXT, nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sealed", TEXT, nullable=True),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("note", TEXT, nullable=True),
+        sa.Column("received_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("party_document_party", "party_document", ["party", "received_at"], unique=False)
     op.create_table(
         "payout_file",
         sa.Column("id", TEXT, nullable=False),
