@@ -73,6 +73,7 @@ from tanzhang.stores.register.points import Points
 from tanzhang.stores.register.points_runs import PointsRuns
 from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
+from tanzhang.stores.register.units import Units
 from tanzhang.stores.register.uploads import Uploads
 from tanzhang.stores.register.verifications import Verifications
 from tanzhang.stores.register.webhooks import Webhooks
@@ -354,6 +355,11 @@ class Home:
         return Verifications(self.book)
 
     @cached_property
+    def units(self) -> Units:
+        """Carbon units in blocks, and every event that made them so."""
+        return Units(self.book)
+
+    @cached_property
     def groups(self) -> Groups:
         """Groups of friends."""
         return Groups(self.book)
@@ -379,7 +385,6 @@ class Home:
         return Lots(self.book)
 
     @cached_property
-
     @cached_property
     def money(self) -> Money:
         """Movements of money, in fen."""
