@@ -1,4 +1,4 @@
-"""Auctions (竞价) and their bids. What is bid is sealed until the auction is closed; its commitment stands from the start.
+"""Auctions (竞价) and their bids. What is bid is sealed until the close; its commitment stands from the start.
 
 A sealed bid is opened by closing alone, and stands in the clear from then on, with what it got. Rows of bids are never
 taken out: one that was withdrawn keeps its place and its commitment.

@@ -146,9 +146,15 @@ class Deals:
         return bool(self._book.query(own))
 
     def offers(
-        self, before: int | None, limit: int, *, at: str | None = None, buyer: str | None = None, seller: str | None = None
+        self,
+        before: int | None,
+        limit: int,
+        *,
+        at: str | None = None,
+        buyer: str | None = None,
+        seller: str | None = None,
     ) -> list[Any]:
-        """Offers, the latest first: all, or those open ``at`` a moment, for everybody and for one buyer; of a seller."""
+        """Offers, the latest first: all, or those open ``at`` a moment for everybody and one buyer; of a seller."""
         own = sa.select(market_offer).order_by(market_offer.c.id.desc()).limit(limit)
         if before is not None:
             own = own.where(market_offer.c.id < before)
@@ -219,9 +225,7 @@ class Deals:
         con.execute(market_deal.update().where(market_deal.c.id == number).values(note=note))
 
     @staticmethod
-    def _tell(
-        con: sa.Connection, deal: int, before: str, state: DealState, at: str, by: str, note: str | None
-    ) -> None:
+    def _tell(con: sa.Connection, deal: int, before: str, state: DealState, at: str, by: str, note: str | None) -> None:
         said = {"deal": deal, "before": before, "state": state.value, "at": at, "by": by, "note": note}
         con.execute(market_deal_event.insert(), said)
 

@@ -149,7 +149,9 @@ class Payments:
 
     def add(self, con: sa.Connection, values: Mapping[str, Any]) -> None:
         """Keep a payment, nothing of it used."""
-        con.execute(market_payment.insert(), {"used_fen": 0, "sent_fen": 0, **values, "id": next_number(con, market_payment)})
+        con.execute(
+            market_payment.insert(), {"used_fen": 0, "sent_fen": 0, **values, "id": next_number(con, market_payment)}
+        )
 
     def change(self, con: sa.Connection, entry: str, values: Mapping[str, Any]) -> None:
         """Say where a payment stands by now."""
@@ -172,6 +174,16 @@ class Payments:
         """Money on its way back by the names that the bank knows."""
         own = sa.select(market_return).where(market_return.c.name.in_(sorted(set(names))))
         return {row.name: row for row in con.execute(own)}
+
+    def returns_of(self, con: sa.Connection, entry: str) -> list[Any]:
+        """Every try to send a payment back, in order."""
+        own = sa.select(market_return).where(market_return.c.entry == entry).order_by(market_return.c.id)
+        return list(con.execute(own))
+
+    def asked_in(self, con: sa.Connection) -> list[Any]:
+        """Money that is to go back and is in no file yet."""
+        own = sa.select(market_return).where(market_return.c.state == ReturnState.ASKED).order_by(market_return.c.id)
+        return list(con.execute(own))
 
     def next_return(self, con: sa.Connection) -> int:
         """The number of the next money that goes back."""

@@ -1,4 +1,4 @@
-"""Pledges of sponsors (赞助加价): who adds how much to the price of what, up to what, and what was added to which deal."""
+"""Pledges of sponsors (赞助加价): who adds how much to which prices, up to what, and what was added."""
 
 from __future__ import annotations
 
@@ -102,9 +102,7 @@ class Pledges:
 
     def spend(self, con: sa.Connection, row: Any, deal: int, amount: int, at: str) -> None:
         """Add so much to a deal; the pledge is spent once nothing is left of it."""
-        con.execute(
-            market_pledge_use.insert(), {"pledge": row.id, "deal": deal, "amount_fen": amount, "made_at": at}
-        )
+        con.execute(market_pledge_use.insert(), {"pledge": row.id, "deal": deal, "amount_fen": amount, "made_at": at})
         spent = row.spent_fen + amount
         over = {"state": SPENT, "ended_at": at} if spent >= row.cap_fen else {}
         self.change(con, row.id, {"spent_fen": spent, **over})
