@@ -82,7 +82,7 @@ def test_only_a_registered_lot_is_issued_and_only_as_the_log_has_it(home: Home) 
     number = registered(home, 100)
     with home.book.transaction() as con:
         con.execute(sa.text("UPDATE lot SET units = 101"))
-    assert refused(issue, home, number, reference="x") == "lot-mismatch"
+    assert refused(issue, home, number, reference="x") == "lot-not-logged"
     with home.book.transaction() as con:
         con.execute(sa.text("UPDATE lot SET units = 100, state = 'verified'"))
     assert refused(issue, home, number, reference="x") == "lot-state"

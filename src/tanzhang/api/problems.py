@@ -135,7 +135,7 @@ STATUS: Mapping[str, int] = {
     "tier-conflict": 409,
     "import-own": 409,
     "lot-too-small": 409,
-    "lot-mismatch": 500,
+    "lot-not-logged": 409,
     "unit-state": 409,
     "blocks-differ": 409,
     "block-outside": 409,

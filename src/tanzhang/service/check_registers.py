@@ -11,6 +11,7 @@ from tanzhang.service.check_mall import check_mall
 from tanzhang.service.findings import Check
 from tanzhang.service.market.check_money import check_money
 from tanzhang.service.market.check_passings import check_passings
+from tanzhang.service.market.check_units import check_units
 from tanzhang.stores.home import Home
 
 
@@ -48,6 +49,12 @@ def money(home: Home) -> Check:
     return Check("money", "every movement of money sums to zero, and is numbered once", *check_money(home))
 
 
+def units(home: Home) -> Check:
+    """Carbon units."""
+    what = "blocks of units made again from every event, lots from the log; labels and tiers"
+    return Check("units", what, *check_units(home))
+
+
 REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     donations,
     passings,
@@ -55,4 +62,5 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     mall,
     certificates,
     money,
+    units,
 )
