@@ -57,6 +57,7 @@ from tanzhang.api.routes import (
     sign_in,
     staff,
     trail,
+    units,
     uploads,
     webhooks,
 )
@@ -103,6 +104,7 @@ HANDLERS = [
     *benefits.handlers,
     *market.handlers,
     *parties.handlers,
+    *units.handlers,
 ]
 
 

@@ -58,6 +58,7 @@ from tanzhang.cli.simulate import simulate
 from tanzhang.cli.staff import staff_app
 from tanzhang.cli.totals import city_app, epoch_app
 from tanzhang.cli.trail import audit
+from tanzhang.cli.unit import unit_app
 from tanzhang.cli.whatif import whatif_app
 from tanzhang.cli.witness import witness_app
 from tanzhang.cli.work import work
@@ -91,6 +92,7 @@ app.add_typer(certificate_app, name="certificate")
 app.add_typer(points_app, name="points")
 app.add_typer(whatif_app, name="whatif")
 app.add_typer(market_app, name="market")
+app.add_typer(unit_app, name="unit")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 

@@ -21,9 +21,10 @@ from tanzhang.core.access import Actor
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.region import check_region
 from tanzhang.core.serial import FIRST_IMPORT, MOST_UNITS, Serial, code_of, lot_name, lot_number
-from tanzhang.core.units import PROGRAMME, RESERVE, Block, Kind, Pick, State, totals
+from tanzhang.core.units import PARTY, PROGRAMME, RESERVE, Block, Kind, Pick, State, totals
 from tanzhang.service.cursors import cursor_of, place_after
 from tanzhang.service.market.issue import actor_text
+from tanzhang.service.market.parties import check_approved
 from tanzhang.service.market.rules import market_rules
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.stores.home import Home
@@ -325,6 +326,8 @@ def import_units(
         begun = Begun(lot, Kind.IMPORT, region, code_of(home.programme.id), vintage, unit, units, tier, *where)
         block = Block(lot, 0, units, vintage, holder, State.HELD, tier)
         at = received_at(now)
+        if known is None and holder.startswith(PARTY):
+            check_approved(home, con, holder.removeprefix(PARTY), "hold units")
         made = home.units.begin(con, begun, [block], reference, at, actor=actor_text(actor), detail=detail)
         said = {"reference": reference, "registry": registry, "foreign": number, **detail}
         _write(home, con, known, actor, "unit import", f"lot {lot_name(lot)}", now, said)
