@@ -409,7 +409,6 @@ class Home:
         return Lots(self.book)
 
     @cached_property
-    @cached_property
     def money(self) -> Money:
         """Movements of money, in fen."""
         return Money(self.book)
