@@ -73,7 +73,12 @@ def open_auction(home: Home, said: AuctionSaid, *, actor: Actor, now: datetime) 
     ``no-market``.
     """
     at, lot = received_at(now), lot_number(said.lot, where="#/lot")
-    row: dict[str, Any] = {"seller": said.seller, "lot": lot, "units": int(said.units), "reserve_fen": int(said.reserve_fen)}
+    row: dict[str, Any] = {
+        "seller": said.seller,
+        "lot": lot,
+        "units": int(said.units),
+        "reserve_fen": int(said.reserve_fen),
+    }
     row |= {"opens_at": _moment(said.opens_at), "closes_at": _moment(said.closes_at)}
     market_rules(home, received_day(home, now))
     with home.book.transaction() as con:
