@@ -232,7 +232,18 @@ def close(home: Home, number: int, *, actor: Actor, now: datetime) -> dict[str, 
         home.auctions.change(con, number, closed)
         detail = {name: str(value) for name, value in said.items()}
         home.audit.write(con, actor, "auction closed", f"auction {number}", at=at, detail=detail)
+    _publish(home)
     return result(home, number)
+
+
+def _publish(home: Home) -> None:
+    """Let the log have the result now, unless somebody settles: then it has it with their batch, or a worker sees."""
+    try:
+        with home.settling():
+            home.publish()
+    except TanzhangError as error:
+        if error.code != "home-busy":
+            raise
 
 
 def _open(home: Home, con: sa.Connection, row: Any) -> Bid | None:
