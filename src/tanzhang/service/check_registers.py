@@ -9,6 +9,7 @@ from tanzhang.service.check_certificates import check_certificates
 from tanzhang.service.check_donations import check_donations
 from tanzhang.service.check_mall import check_mall
 from tanzhang.service.findings import Check
+from tanzhang.service.market.check_deals import check_deals
 from tanzhang.service.market.check_money import check_money
 from tanzhang.service.market.check_passings import check_passings
 from tanzhang.stores.home import Home
@@ -56,3 +57,10 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     certificates,
     money,
 )
+def deals(home: Home) -> Check:
+    """What was sold, and the money for it."""
+    what = "deals, payments, returns, pledges and auctions against units and money; auctions cleared again"
+    return Check("deals", what, *check_deals(home))
+
+
+REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (donations, benefits, mall, certificates, money, deals)
