@@ -72,6 +72,7 @@ from tanzhang.stores.register.passings import Passings
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.points import Points
 from tanzhang.stores.register.points_runs import PointsRuns
+from tanzhang.stores.register.retirements import Retirements
 from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
 from tanzhang.stores.register.units import Units
@@ -346,6 +347,11 @@ class Home:
         return Passings(self.book)
 
     @cached_property
+    def retirements(self) -> Retirements:
+        """Units that were used for a claim, and for whom."""
+        return Retirements(self.book)
+
+    @cached_property
     def benefits(self) -> Benefits:
         """What points buy besides goods, and every use of it."""
         return Benefits(self.book)
@@ -359,6 +365,8 @@ class Home:
     def verifications(self) -> Verifications:
         """Verifiers of lots, and what was done to verify each lot."""
         return Verifications(self.book)
+
+    @cached_property
     def units(self) -> Units:
         """Carbon units in blocks, and every event that made them so."""
         return Units(self.book)
