@@ -43,6 +43,7 @@ from tanzhang.api.routes import (
     ledger,
     log,
     mall,
+    market,
     me,
     merchants,
     metrics,
@@ -100,6 +101,7 @@ HANDLERS = [
     *donations.handlers,
     *passings.handlers,
     *benefits.handlers,
+    *market.handlers,
     *parties.handlers,
 ]
 

@@ -44,6 +44,7 @@ from tanzhang.cli.guard import guard_app
 from tanzhang.cli.key import key_app
 from tanzhang.cli.log import log_app
 from tanzhang.cli.mall import mall_app
+from tanzhang.cli.market import market_app
 from tanzhang.cli.operations import backup, migrate, restore
 from tanzhang.cli.partner import partner_app
 from tanzhang.cli.party import party_app
@@ -89,6 +90,7 @@ app.add_typer(benefits_app, name="benefits")
 app.add_typer(certificate_app, name="certificate")
 app.add_typer(points_app, name="points")
 app.add_typer(whatif_app, name="whatif")
+app.add_typer(market_app, name="market")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import cache
 from threading import BoundedSemaphore
@@ -25,7 +26,7 @@ from tanzhang.service.moments import received_at
 from tanzhang.service.secrets import derived_secret
 from tanzhang.stores.home import Home
 
-STAFF_ROLES = (Role.ENTERPRISE, Role.BUYER, Role.CITY, Role.AUDITOR, Role.VERIFIER, Role.OPERATOR)
+STAFF_ROLES = (Role.ENTERPRISE, Role.BUYER, Role.VERIFIER, Role.CITY, Role.AUDITOR, Role.OPERATOR)
 OWNER, ANALYST, MERCHANT = "owner", "analyst", "merchant"
 POSITIONS = (OWNER, ANALYST, MERCHANT)
 """Of an enterprise: an owner also invites, issues keys and registers webhooks; an analyst reads; a merchant takes
@@ -225,14 +226,11 @@ def _check_place(home: Home, role: str, partner: str | None, position: str | Non
         raise refuse(
             "role-unknown", f"{role} is no role of staff", where="role", remedy=f"use one of {', '.join(STAFF_ROLES)}"
         )
-    if role == Role.VERIFIER:
-        _check_verifier(home, partner, position)
-        return
-    if role == Role.BUYER:
+    if role in _ORGANISATIONS:
         if partner is None or position is not None:
-            what = "staff of a party have the party as their partner, and no position"
-            raise refuse("position-unknown", what, where="partner", remedy="name the party, and no position")
-        party_named(home, partner)
+            what = f"staff with role {role} have the id of their organisation as their partner, and no position"
+            raise refuse("position-unknown", what, where="partner", remedy="name the organisation, and no position")
+        _ORGANISATIONS[Role(role)](home, partner)
         return
     if (role == Role.ENTERPRISE) != (partner is not None) or (position is not None and position not in POSITIONS):
         raise refuse(
@@ -250,14 +248,7 @@ def _check_place(home: Home, role: str, partner: str | None, position: str | Non
         home.programme.check_partner(partner)
 
 
-def _check_verifier(home: Home, verifier: str | None, position: str | None) -> None:
-    if verifier is None or position is not None:
-        raise refuse(
-            "position-unknown",
-            "staff of a verifier have its id as their partner, and no position",
-            where="partner",
-            remedy="give the id of a verifier of the register as the partner",
-        )
+def _check_verifier(home: Home, verifier: str) -> None:
     if home.verifications.said.one(verifier) is None:
         raise refuse(
             "unknown-verifier",
@@ -265,6 +256,13 @@ def _check_verifier(home: Home, verifier: str | None, position: str | None) -> N
             where="partner",
             remedy="register the verifier first, or see the list of verifiers",
         )
+
+
+# Roles of organisations that are no partners, and how one of them is looked up.
+_ORGANISATIONS: Mapping[Role, Callable[[Home, str], object]] = {
+    Role.BUYER: party_named,
+    Role.VERIFIER: _check_verifier,
+}
 
 
 def _invitation(number: str, token: str, now: datetime) -> dict[str, Any]:

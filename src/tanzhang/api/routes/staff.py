@@ -32,7 +32,8 @@ class Invitation(msgspec.Struct, forbid_unknown_fields=True):
     name: Annotated[str, msgspec.Meta(description="To sign in by.", max_length=200, examples=["li.na@metro.example"])]
     role: Annotated[str, msgspec.Meta(examples=["enterprise"])]
     partner: Annotated[
-        str | None, msgspec.Meta(description="With role verifier the verifier's id.", examples=["metro_co"])
+        str | None,
+        msgspec.Meta(description="Of role buyer a party, of role verifier a verifier.", examples=["metro_co"]),
     ] = None
     position: Annotated[str | None, msgspec.Meta(description="owner or analyst", examples=["analyst"])] = None
 
@@ -65,7 +66,7 @@ def invite(
     """Invite somebody; ``path`` with its token is the one-time link, shown this once, good for a week."""
     if caller.role is Role.ENTERPRISE:
         check_owner(home, caller)
-        check_own(caller, (data.partner if data.role == Role.ENTERPRISE else None) or "")
+        check_own(caller, data.partner or "")
         _check_enterprise(data.role)
     return service.invite(
         home,
@@ -177,7 +178,7 @@ def _check_staff(home: Any, caller: Any, member: str) -> None:
     row = service.member(home, member)
     if caller.role is Role.ENTERPRISE:
         check_owner(home, caller)
-        check_own(caller, (row.partner if row.role == Role.ENTERPRISE else None) or "")
+        check_own(caller, row.partner or "")
         _check_enterprise(row.role)
 
 

@@ -292,6 +292,7 @@ unit_lot = _chained(
     sa.Column("vintage", sa.Integer, nullable=False),
     sa.Column("unit", TEXT, nullable=False),
     sa.Column("units", sa.BigInteger, nullable=False),
+    sa.Column("tier", TEXT, nullable=False),  # that they began in
     sa.Column("registry", TEXT),
     sa.Column("foreign", TEXT),
     sa.Column("made_at", TEXT, nullable=False),

@@ -21,7 +21,7 @@ staff = sa.Table(
     sa.Column("id", TEXT, primary_key=True),
     sa.Column("name", TEXT, nullable=False, unique=True),  # to sign in by, in small letters
     sa.Column("role", TEXT, nullable=False),
-    sa.Column("partner", TEXT),  # the organisation: a partner, a verifier, or a party of the market
+    sa.Column("partner", TEXT),  # the organisation: a partner; of role buyer a party, of role verifier a verifier
     sa.Column("position", TEXT),  # of an enterprise's: owner or analyst
     sa.Column("password_hash", TEXT),  # NULL until the invitation is used
     sa.Column("code_secret", sa.Integer, nullable=False),  # which secret of one-time codes; 0 before the first
@@ -94,7 +94,6 @@ class Staff:
 
     def page(self, partner: str | None, after: str, limit: int) -> list[Any]:
         """Staff by name after one, of one enterprise or all; other organisations may have an id that it has too."""
-        """Staff by name after one, of one partner or all; a party of the same id as a partner has other staff."""
         statement = sa.select(staff).where(staff.c.name > after).order_by(staff.c.name).limit(limit)
         own = (staff.c.partner == partner) & (staff.c.role == Role.ENTERPRISE.value)
         return self._book.query(statement if partner is None else statement.where(own))

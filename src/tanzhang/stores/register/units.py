@@ -81,6 +81,7 @@ class Begun:
     vintage: int
     unit: str
     units: int
+    tier: str
     registry: str | None = None
     foreign: str | None = None
 
@@ -477,7 +478,7 @@ def _block(row: Any) -> Block:
 
 
 def _begun(row: Any) -> Begun:
-    where = (row.region, row.programme, row.vintage, row.unit, row.units, row.registry, row.foreign)
+    where = (row.region, row.programme, row.vintage, row.unit, row.units, row.tier, row.registry, row.foreign)
     return Begun(row.lot, Kind(row.kind), *where)
 
 
