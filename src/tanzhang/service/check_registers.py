@@ -12,6 +12,7 @@ from tanzhang.service.findings import Check
 from tanzhang.service.market.check_deals import check_deals
 from tanzhang.service.market.check_money import check_money
 from tanzhang.service.market.check_passings import check_passings
+from tanzhang.service.market.check_retirements import check_retirements
 from tanzhang.stores.home import Home
 
 
@@ -49,6 +50,12 @@ def money(home: Home) -> Check:
     return Check("money", "every movement of money sums to zero, and is numbered once", *check_money(home))
 
 
+def retirements(home: Home) -> Check:
+    """Units that were used for a claim."""
+    what = "retirements against the units that were retired, openings, addenda, and the log's word for them"
+    return Check("retirements", what, *check_retirements(home))
+
+
 REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     donations,
     passings,
@@ -56,6 +63,7 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     mall,
     certificates,
     money,
+    retirements,
 )
 def deals(home: Home) -> Check:
     """What was sold, and the money for it."""
