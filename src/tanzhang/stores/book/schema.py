@@ -279,6 +279,19 @@ money_move = _chained(
     sa.Index("money_move_number", "number"),
     sa.Index("money_move_reference", "kind", "reference", "account", unique=True),
 )
+# One for each sale of entrusted units whose money was divided (stores/register/payback.py); entry number ``entry`` of
+# the log says what it brought and what was shared of it. ``nobodys_fen`` is the part of records that are erased.
+payback_run = _chained(
+    "payback_run",
+    sa.Column("deal", sa.Integer, nullable=False, unique=True),
+    sa.Column("delivered", sa.Integer, nullable=False),
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("shared_fen", sa.BigInteger, nullable=False),
+    sa.Column("accounts", sa.BigInteger, nullable=False),
+    sa.Column("nobodys_fen", sa.BigInteger, nullable=False),
+    sa.Column("entry", sa.Integer, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+)
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
     "seal_key",
@@ -337,6 +350,7 @@ CHAINED: tuple[sa.Table, ...] = (
     lot_event,
     verification_event,
     money_move,
+    payback_run,
 )
 APPEND_ONLY = (home, posting, tally, *CHAINED)
 ONLY_ADDED = "append_only"
