@@ -252,7 +252,10 @@ def sibling_key(rows: pa.Table) -> Numbers:
 
 def _write_members(home: Home, row: Any, batches: list[Any], folder: Path) -> Mapping[str, str]:
     ordered = OrderedRows(home.storage / row.file, member_key)
-    with writing_table(folder / MEMBERS, home=folder) as members, writing_table(folder / SIBLINGS, home=folder) as beside:
+    with (
+        writing_table(folder / MEMBERS, home=folder) as members,
+        writing_table(folder / SIBLINGS, home=folder) as beside,
+    ):
         members.add(MEMBER_SCHEMA.empty_table())
         beside.add(SIBLING_SCHEMA.empty_table())
         for batch in batches:
@@ -303,7 +306,10 @@ def _beside(number: int, with_some: Numbers, leaves: Bytes, known: npt.NDArray[n
     whole = len(leaves) // LEAVES
     full = with_some[with_some < whole]
     if len(full):
-        shaped, mask = leaves[: whole * LEAVES].reshape(whole, LEAVES, 32), known[: whole * LEAVES].reshape(whole, LEAVES)
+        shaped, mask = (
+            leaves[: whole * LEAVES].reshape(whole, LEAVES, 32),
+            known[: whole * LEAVES].reshape(whole, LEAVES),
+        )
         yield siblings(full + number, shaped[full], mask[full])
     if len(with_some) > len(full):
         rest = slice(whole * LEAVES, None)

@@ -44,6 +44,9 @@ from tanzhang.stores.book.schema import (
     system_account,
     tally,
     transfer,
+    unit_event,
+    unit_label,
+    unit_lot,
     unsettled,
 )
 
@@ -81,5 +84,8 @@ __all__ = [
     "system_account",
     "tally",
     "transfer",
+    "unit_event",
+    "unit_label",
+    "unit_lot",
     "unsettled",
 ]
