@@ -27,7 +27,7 @@ from tanzhang.stores.register.audit import audit
 from tanzhang.stores.register.parties import market_party, party_document
 
 from ..homes import on
-from ..market import OPERATOR, approved, party_said
+from ..trading import OPERATOR, approved, party_said
 
 NOW = on(8)
 LICENCE = b"%PDF-1.7 an invented licence of road_builder"

@@ -10,6 +10,7 @@ from tanzhang.service.check_donations import check_donations
 from tanzhang.service.check_mall import check_mall
 from tanzhang.service.findings import Check
 from tanzhang.service.market.check_money import check_money
+from tanzhang.service.market.check_passings import check_passings
 from tanzhang.stores.home import Home
 
 
@@ -17,6 +18,12 @@ def donations(home: Home) -> Check:
     """What was given to projects."""
     what = "gifts against what was moved for them; the log's word for what projects were given"
     return Check("donations", what, *check_donations(home))
+
+
+def passings(home: Home) -> Check:
+    """What was passed on to other schemes and taken in from them."""
+    what = "grams that went and came against their transfers, files and the log's word for them"
+    return Check("passings", what, *check_passings(home))
 
 
 def benefits(home: Home) -> Check:
@@ -41,4 +48,11 @@ def money(home: Home) -> Check:
     return Check("money", "every movement of money sums to zero, and is numbered once", *check_money(home))
 
 
-REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (donations, benefits, mall, certificates, money)
+REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
+    donations,
+    passings,
+    benefits,
+    mall,
+    certificates,
+    money,
+)

@@ -23,7 +23,9 @@ from tanzhang.core.access import Actor
 from tanzhang.core.allocation import RULE, Allocation, Counted, Taking, allocate
 from tanzhang.core.donation import DONATED, DONATIONS
 from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.core.passing import PASSED
 from tanzhang.engine.signing import verifier_of
+from tanzhang.service.giving import give_grams
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.log_rows import described_proof, proof_of
 from tanzhang.service.moments import received_at, received_day
@@ -200,7 +202,7 @@ def donate(
         values = {"id": name, "project": project, "account": str(account), "unit": unit, "amount": amount}
         number = None
         if unit == DONATED:
-            number = _give_grams(home, con, account, project, amount, at)
+            number = give_grams(home, con, account, account_of(project), DONATED, amount, DONATE, at)
         else:
             spending = Spending(account, amount, DONATE, counter_of(project), name)
             (wrong,) = home.points.spend(con, unit, [spending], at=at, day=day)
@@ -208,19 +210,6 @@ def donate(
                 raise wrong
         home.donations.add(con, {**values, "transfer": number, "made_at": at})
     return described(home.donations.row(name))
-
-
-def _give_grams(home: Home, con: sa.Connection, account: uuid.UUID, project: str, amount: int, at: str) -> int:
-    held = home.book.balance(account)
-    free = held.get("co2e_mg", 0) + held.get(DONATED, 0)
-    if free < amount:
-        raise refuse(
-            "grams-short",
-            f"{amount} mg are to be given, and {max(free, 0)} mg are confirmed and not given yet",
-            where="grams_mg",
-            remedy="give less, or wait until more acts are confirmed; an account that is part of another holds nothing",
-        )
-    return home.joinings.give(con, str(account), str(account_of(project)), {DONATED: amount}, DONATE, at)
 
 
 def _check_same(row: Any, project: str, unit: str, amount: int) -> None:
@@ -283,7 +272,8 @@ def check_receipt(data: bytes, vkey: str) -> dict[str, Any]:
 def allocation(reader: Reader, account: uuid.UUID) -> dict[str, Any]:
     """Of which records an account's given grams are, by the rule of :mod:`tanzhang.core.allocation`.
 
-    The records are those of the account and of all whose holdings are in it now; so are the gifts.
+    The records are those of the account and of all whose holdings are in it now; so are the gifts, and what was passed
+    on to other schemes, which takes as gifts do.
     """
     found = allocated(reader, account)
     return {
@@ -301,13 +291,15 @@ def allocation(reader: Reader, account: uuid.UUID) -> dict[str, Any]:
 
 
 def allocated(reader: Reader, account: uuid.UUID) -> Allocation:
-    """What :func:`allocation` says, as numbers."""
+    """What :func:`allocation` says, as numbers: of gifts and of what was passed on, in the order of their transfers."""
     home = reader.home
     pool = own_accounts(home, account)
-    batches = {leg.number: leg.batches for each in pool for leg in home.book.transfers(each) if leg.kind == DONATE}
-    rows = [row for row in home.donations.of([str(each) for each in pool]) if row.transfer is not None]
-    takings = [Taking(row.id, batches[row.transfer], row.amount) for row in reversed(rows)]
-    return allocate(_counted(reader, pool), takings)
+    own = [str(each) for each in pool]
+    batches = {leg.number: leg.batches for each in pool for leg in home.book.transfers(each)}
+    rows = [row for row in home.donations.of(own) if row.transfer is not None]
+    rows += [row for row in home.passings.of(own) if row.unit == PASSED]
+    rows.sort(key=lambda row: row.transfer)
+    return allocate(_counted(reader, pool), [Taking(row.id, batches[row.transfer], row.amount) for row in rows])
 
 
 def _counted(reader: Reader, accounts: Sequence[uuid.UUID]) -> list[Counted]:

@@ -51,11 +51,13 @@ from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.files import make_folder, sync_again, write_durably
 from tanzhang.stores.log import Log
 from tanzhang.stores.register.access import Access
+from tanzhang.stores.register.auctions import Auctions
 from tanzhang.stores.register.audit import Audit
 from tanzhang.stores.register.authorisations import Authorisations
 from tanzhang.stores.register.benefits import Benefits
 from tanzhang.stores.register.certificates import Certificates
 from tanzhang.stores.register.chores import Chores
+from tanzhang.stores.register.deals import Deals
 from tanzhang.stores.register.deliveries import Deliveries
 from tanzhang.stores.register.donations import Donations
 from tanzhang.stores.register.epochs import Epochs
@@ -68,11 +70,15 @@ from tanzhang.stores.register.market_terms import MarketTerms
 from tanzhang.stores.register.money import Money
 from tanzhang.stores.register.parties import Parties
 from tanzhang.stores.register.partners import Partners
+from tanzhang.stores.register.passings import Passings
+from tanzhang.stores.register.payments import Payments
 from tanzhang.stores.register.people import People
+from tanzhang.stores.register.pledges import Pledges
 from tanzhang.stores.register.points import Points
 from tanzhang.stores.register.points_runs import PointsRuns
 from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
+from tanzhang.stores.register.units import Units
 from tanzhang.stores.register.uploads import Uploads
 from tanzhang.stores.register.verifications import Verifications
 from tanzhang.stores.register.webhooks import Webhooks
@@ -329,6 +335,26 @@ class Home:
         return Parties(self.book)
 
     @cached_property
+    def deals(self) -> Deals:
+        """Offers and deals over units."""
+        return Deals(self.book)
+
+    @cached_property
+    def auctions(self) -> Auctions:
+        """Auctions of units, and their bids."""
+        return Auctions(self.book)
+
+    @cached_property
+    def payments(self) -> Payments:
+        """Money that came in for the market, and went back."""
+        return Payments(self.book)
+
+    @cached_property
+    def pledges(self) -> Pledges:
+        """What sponsors add to prices."""
+        return Pledges(self.book)
+
+    @cached_property
     def points(self) -> Points:
         """What accounts hold in points, and every movement of them."""
         return Points(self.book)
@@ -337,6 +363,11 @@ class Home:
     def donations(self) -> Donations:
         """Projects that can be given to, and what was given to each."""
         return Donations(self.book)
+
+    @cached_property
+    def passings(self) -> Passings:
+        """Schemes that grams go to and come from, and what went and came."""
+        return Passings(self.book)
 
     @cached_property
     def benefits(self) -> Benefits:
@@ -352,6 +383,12 @@ class Home:
     def verifications(self) -> Verifications:
         """Verifiers of lots, and what was done to verify each lot."""
         return Verifications(self.book)
+
+    @cached_property
+=======
+    def units(self) -> Units:
+        """Carbon units in blocks, and every event that made them so."""
+        return Units(self.book)
 
     @cached_property
     def groups(self) -> Groups:

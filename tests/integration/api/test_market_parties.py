@@ -13,7 +13,7 @@ from tanzhang.core.errors import TanzhangError
 from tanzhang.service.staff import OWNER, accept, invite, sign_in
 from tanzhang.stores.home import Home
 
-from ...market import OPERATOR, approved
+from ...trading import OPERATOR, approved
 from .callers import NOW, by_cookie
 
 SAID = {"title": "Example Steel", "kind": "enterprise", "contact": {"name": "Li Na"}, "bank_account": "6222 0000 0001"}

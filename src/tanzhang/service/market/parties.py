@@ -32,8 +32,10 @@ Id = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9_-]{0,63}$", examples=
 Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Reference = Annotated[str, msgspec.Meta(min_length=1, max_length=100, examples=["r-2026-17"])]
 """By what whoever asks names what is asked for; the same again has one effect and one answer."""
-BankAccount = Annotated[str, msgspec.Meta(pattern="^[0-9A-Za-z][0-9A-Za-z ._-]{3,63}$", examples=["6222 0000 0001"])]
+_ACCOUNT_PATTERN = "^[0-9A-Za-z][0-9A-Za-z ._-]{3,63}$"
+BankAccount = Annotated[str, msgspec.Meta(pattern=_ACCOUNT_PATTERN, examples=["6222 0000 0001"])]
 """No spreadsheet takes such a text for a formula."""
+_BANK_ACCOUNT = re.compile(_ACCOUNT_PATTERN)
 _SEPARATORS = re.compile("[ ._-]")
 
 
@@ -290,6 +292,11 @@ def same_account(one: str | None, other: str | None) -> bool:
     if not one or not other:
         return False
     return _SEPARATORS.sub("", one).upper() == _SEPARATORS.sub("", other).upper()
+
+
+def is_bank_account(text: str) -> bool:
+    """Whether a text can name an account that money is sent to."""
+    return _BANK_ACCOUNT.fullmatch(text) is not None
 
 
 def _document(row: Any) -> dict[str, Any]:

@@ -43,6 +43,9 @@ from tanzhang.stores.book.schema import (
     system_account,
     tally,
     transfer,
+    unit_event,
+    unit_label,
+    unit_lot,
     unsettled,
 )
 
@@ -79,5 +82,8 @@ __all__ = [
     "system_account",
     "tally",
     "transfer",
+    "unit_event",
+    "unit_label",
+    "unit_lot",
     "unsettled",
 ]

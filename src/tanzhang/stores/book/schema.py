@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -171,7 +172,8 @@ replacement = _chained(
 )
 # Double entry between accounts of persons (1+N): the legs of one ``number`` and unit sum to zero. ``batches`` is how
 # many were settled before; ``kind`` join, follow or part (stores/register/joinings.py), or donate, to the account of a
-# project (stores/register/donations.py). A leg of an erased person has no account.
+# project (stores/register/donations.py), or pass_on and receive, to and from that of a scheme (passings.py). A leg of
+# an erased person has no account.
 transfer = _chained(
     "transfer",
     sa.Column("number", sa.Integer, nullable=False),
@@ -279,6 +281,56 @@ money_move = _chained(
     sa.Index("money_move_number", "number"),
     sa.Index("money_move_reference", "kind", "reference", "account", unique=True),
 )
+# How the units of a lot began (stores/register/units.py): ``kind`` issue, of the programme's own lot of this number, or
+# import, of what left another ``registry`` under ``foreign`` (its own serial number there).
+unit_lot = _chained(
+    "unit_lot",
+    sa.Column("lot", sa.Integer, nullable=False, unique=True),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("region", TEXT, nullable=False),
+    sa.Column("programme", TEXT, nullable=False),
+    sa.Column("vintage", sa.Integer, nullable=False),
+    sa.Column("unit", TEXT, nullable=False),
+    sa.Column("units", sa.BigInteger, nullable=False),
+    sa.Column("tier", TEXT, nullable=False),  # that they began in
+    sa.Column("registry", TEXT),
+    sa.Column("foreign", TEXT),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("unit_lot_foreign", "registry", "foreign", unique=True),
+)
+# Every change of blocks of units: ``detail`` (JSON) names the blocks that it replaced and those that stand since. The
+# reference is the client's, and names an event of its kind once and for all.
+unit_event = _chained(
+    "unit_event",
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("reference", TEXT, nullable=False),
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("detail", TEXT, nullable=False),
+    sa.Column("actor", TEXT, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("unit_event_reference", "kind", "reference", unique=True),
+    sa.Index("unit_event_lot", "lot", "seq"),
+)
+# Dated facts about ranges of units: a label of a scheme from a day on, until another one; ``revokes`` is the number of
+# an earlier fact that holds no longer from ``first_day`` on.
+unit_label = _chained(
+    "unit_label",
+    sa.Column("reference", TEXT, nullable=False, unique=True),
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("lo", sa.BigInteger, nullable=False),
+    sa.Column("hi", sa.BigInteger, nullable=False),
+    sa.Column("scheme", TEXT, nullable=False),
+    sa.Column("scope", TEXT, nullable=False),
+    sa.Column("tier", TEXT, nullable=False),
+    sa.Column("granted_by", TEXT, nullable=False),
+    sa.Column("evidence", TEXT, nullable=False),
+    sa.Column("first_day", TEXT, nullable=False),
+    sa.Column("until_day", TEXT),
+    sa.Column("revokes", sa.Integer),
+    sa.Column("actor", TEXT, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("unit_label_lot", "lot", "seq"),
+)
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
     "seal_key",
@@ -337,10 +389,46 @@ CHAINED: tuple[sa.Table, ...] = (
     lot_event,
     verification_event,
     money_move,
+    unit_lot,
+    unit_event,
+    unit_label,
 )
 APPEND_ONLY = (home, posting, tally, *CHAINED)
 ONLY_ADDED = "append_only"
 """Member of a table's ``info``: rows of it are only added. Such a table has a number ``id`` that the database gives."""
+REFUSALS = "refusals"
+"""Member of a table's ``info``: what else the database refuses of it, the fields of a :class:`Refusal` each."""
+APART = "apart"
+"""Member of a table's ``info``: the columns of an owner and of a range ``[lo, hi)``; ranges of one owner never overlap.
+
+Owners are below 2^31 and ranges end at 2^32 at most.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the database refuses of a row of a table: a condition over OLD and NEW that both databases understand."""
+
+    name: str
+    event: str  # INSERT, UPDATE or DELETE
+    condition: str
+    answer: str
+
+
+def refusals() -> Iterator[tuple[sa.Table, Refusal]]:
+    """All that tables say of theirs (``info``)."""
+    for table in metadata.sorted_tables:
+        for each in table.info.get(REFUSALS, ()):
+            yield table, Refusal(*each)
+
+
+def kept_apart() -> Iterator[tuple[sa.Table, tuple[str, str, str]]]:
+    """Tables of ranges that never overlap, with their columns (``info``)."""
+    for table in metadata.sorted_tables:
+        if APART in table.info:
+            yield table, table.info[APART]
+
+
 # Tables whose rows come with their batch and never later, and the column that names it.
 WITH_BATCH: tuple[tuple[sa.Table, str], ...] = ((posting, "batch"), (tally, "last"))
 

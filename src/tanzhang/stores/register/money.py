@@ -4,7 +4,8 @@ A **move** takes from some accounts what it gives to others. Its legs are chaine
 that all balances of all accounts do. An account is a text that names no person: ``party:<id>`` (a buyer or another
 market account), ``bank`` (everything outside: below zero by what came in and has not gone out again),
 ``sale:<deal>``, ``fee:<id>``, ``sponsor:<id>`` (below zero by what it owes), ``payback`` (what is owed to persons in
-all), ``escrow``, ``public:<purpose>``. What of ``payback`` is whose, stores/register/payback.py knows.
+all), ``escrow``, ``public:<purpose>``, ``unclear`` and ``returning``. What of ``payback`` is whose,
+stores/register/payback.py knows.
 
 ``kind`` and ``reference`` name a move once and for all: the same move booked again is the one that is there.
 Transactions that write stand one behind another, so what is read inside one holds until its end.
@@ -24,9 +25,11 @@ from tanzhang.stores.book import Book, money_move
 from tanzhang.stores.book.schema import append_many
 
 BANK, PAYBACK, ESCROW = "bank", "payback", "escrow"
+UNCLEAR, RETURNING = "unclear", "returning"
+"""What came in and is nobody's yet; what is on its way back to who paid it."""
 LARGEST_FEN = 2**62
 """More than any leg may have, so that no sum of what is booked leaves the 64 bits of its column."""
-_ACCOUNT = re.compile("(bank|payback|escrow|(party|sale|fee|sponsor|public):[^\\s:][^\\s]{0,127})")
+_ACCOUNT = re.compile("(bank|payback|escrow|unclear|returning|(party|sale|fee|sponsor|public):[^\\s:][^\\s]{0,127})")
 _AT_ONCE = 500
 
 

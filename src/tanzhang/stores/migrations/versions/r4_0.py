@@ -673,6 +673,34 @@ def upgrade() -> None:
     )
     op.create_index("party_document_party", "party_document", ["party", "received_at"], unique=False)
     op.create_table(
+        "passing",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("scheme", TEXT, nullable=False),
+        sa.Column("log", TEXT, nullable=False),
+        sa.Column("to", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("rehearsal", sa.Boolean(), nullable=False),
+        sa.Column("transfer", sa.Integer(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("file", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("passing_account", "passing", ["account", "seq"], unique=False)
+    op.create_index("passing_once", "passing", ["id", "log", "unit"], unique=True)
+    op.create_index("passing_scheme_unit", "passing", ["scheme", "unit"], unique=False)
+    op.create_table(
+        "passing_scheme",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("recorded_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id", "version"),
+    )
+    op.create_table(
         "payout_file",
         sa.Column("id", TEXT, nullable=False),
         sa.Column("adapter", TEXT, nullable=False),
@@ -947,6 +975,94 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq"),
     )
     op.create_index("transfer_account", "transfer", ["account"], unique=False)
+    op.create_table(
+        "unit_block",
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("lo", sa.BigInteger(), nullable=False),
+        sa.Column("hi", sa.BigInteger(), nullable=False),
+        sa.Column("vintage", sa.Integer(), nullable=False),
+        sa.Column("holder", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("tier", TEXT, nullable=False),
+        sa.Column("held_for", TEXT, nullable=False),
+        sa.Column("since", sa.Integer(), nullable=False),
+        sa.CheckConstraint("lo >= 0 AND hi > lo AND hi <= 4294967296", name="unit_block_range_check"),
+        sa.PrimaryKeyConstraint("lot", "lo"),
+        info={
+            "apart": ("lot", "lo", "hi"),
+            "refusals": (
+                (
+                    "final",
+                    "UPDATE",
+                    "OLD.state IN ('cancelled', 'expired', 'exported', 'retired')",
+                    "unit_block: what is retired, cancelled, expired or exported never changes",
+                ),
+                (
+                    "final_kept",
+                    "DELETE",
+                    "OLD.state IN ('cancelled', 'expired', 'exported', 'retired')",
+                    "unit_block: what is retired, cancelled, expired or exported never changes",
+                ),
+            ),
+        },
+    )
+    op.create_index("unit_block_held_for", "unit_block", ["held_for", "state"], unique=False)
+    op.create_index("unit_block_holder", "unit_block", ["holder", "lot", "lo"], unique=False)
+    op.create_table(
+        "unit_event",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
+        sa.Column("actor", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("unit_event_lot", "unit_event", ["lot", "seq"], unique=False)
+    op.create_index("unit_event_reference", "unit_event", ["kind", "reference"], unique=True)
+    op.create_table(
+        "unit_label",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("lo", sa.BigInteger(), nullable=False),
+        sa.Column("hi", sa.BigInteger(), nullable=False),
+        sa.Column("scheme", TEXT, nullable=False),
+        sa.Column("scope", TEXT, nullable=False),
+        sa.Column("tier", TEXT, nullable=False),
+        sa.Column("granted_by", TEXT, nullable=False),
+        sa.Column("evidence", TEXT, nullable=False),
+        sa.Column("first_day", TEXT, nullable=False),
+        sa.Column("until_day", TEXT, nullable=True),
+        sa.Column("revokes", sa.Integer(), nullable=True),
+        sa.Column("actor", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("reference"),
+    )
+    op.create_index("unit_label_lot", "unit_label", ["lot", "seq"], unique=False)
+    op.create_table(
+        "unit_lot",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("region", TEXT, nullable=False),
+        sa.Column("programme", TEXT, nullable=False),
+        sa.Column("vintage", sa.Integer(), nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("units", sa.BigInteger(), nullable=False),
+        sa.Column("tier", TEXT, nullable=False),
+        sa.Column("registry", TEXT, nullable=True),
+        sa.Column("foreign", TEXT, nullable=True),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("lot"),
+    )
+    op.create_index("unit_lot_foreign", "unit_lot", ["registry", "foreign"], unique=True)
     op.create_table(
         "unsettled",
         sa.Column("submission", sa.Integer(), autoincrement=False, nullable=False),
