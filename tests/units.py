@@ -19,6 +19,8 @@ def begin(
     with home.book.transaction() as con:
         blocks = [Block(lot, 0, units, vintage, holder, State.HELD, TIER)]
         return home.units.begin(con, begun, blocks, reference or lot_name(lot), AT, actor="olga")
+
+
 """Carbon units for tests, made by the register alone."""
 
 from __future__ import annotations

@@ -56,9 +56,7 @@ class Allocation:
     lost: dict[str, int] = field(default_factory=dict)
 
 
-def allocate(
-    records: Iterable[Counted], gifts: Sequence[Taking], named: Mapping[str, int] | None = None
-) -> Allocation:
+def allocate(records: Iterable[Counted], gifts: Sequence[Taking], named: Mapping[str, int] | None = None) -> Allocation:
     """What each gift takes of which record; ``gifts`` in the order in which they were made.
 
     ``named`` is what lots hold of which action, in all.

@@ -385,7 +385,6 @@ class Home:
         return Verifications(self.book)
 
     @cached_property
-=======
     def units(self) -> Units:
         """Carbon units in blocks, and every event that made them so."""
         return Units(self.book)
