@@ -16,12 +16,10 @@ staff_app = typer.Typer(help="Who signs in with a name and a password.")
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What somebody signs in by.")],
     role: Annotated[str, typer.Option("--role", help="enterprise, buyer, verifier, city, auditor or operator.")],
-    role: Annotated[str, typer.Option("--role", help="enterprise, buyer, city, auditor, verifier or operator.")],
     partner: Annotated[
         str | None,
         typer.Option("--partner", help="Whose staff: a partner, or with role buyer a party, or a verifier."),
     ] = None,
-        typer.Option("--partner", help="Whose staff: a partner's (enterprise), a party's (buyer), a verifier's."),
     position: Annotated[str | None, typer.Option("--position", help="owner or analyst, with role enterprise.")] = None,
     home: HomeOption = None,
     as_json: AsJson = False,

@@ -27,7 +27,6 @@ from tanzhang.service.secrets import derived_secret
 from tanzhang.stores.home import Home
 
 STAFF_ROLES = (Role.ENTERPRISE, Role.BUYER, Role.VERIFIER, Role.CITY, Role.AUDITOR, Role.OPERATOR)
-STAFF_ROLES = (Role.ENTERPRISE, Role.BUYER, Role.CITY, Role.AUDITOR, Role.VERIFIER, Role.OPERATOR)
 OWNER, ANALYST, MERCHANT = "owner", "analyst", "merchant"
 POSITIONS = (OWNER, ANALYST, MERCHANT)
 """Of an enterprise: an owner also invites, issues keys and registers webhooks; an analyst reads; a merchant takes

@@ -22,7 +22,6 @@ staff = sa.Table(
     sa.Column("name", TEXT, nullable=False, unique=True),  # to sign in by, in small letters
     sa.Column("role", TEXT, nullable=False),
     sa.Column("partner", TEXT),  # the organisation: a partner; of role buyer a party, of role verifier a verifier
-    sa.Column("partner", TEXT),  # the organisation: a partner, a verifier, or a party of the market
     sa.Column("position", TEXT),  # of an enterprise's: owner or analyst
     sa.Column("password_hash", TEXT),  # NULL until the invitation is used
     sa.Column("code_secret", sa.Integer, nullable=False),  # which secret of one-time codes; 0 before the first
