@@ -173,7 +173,7 @@ class _Selecting:
         self.progress("choosing records", 30 * row.seq // len(self.batches), 0)
         parts = []
         for file in record_files(self.home.storage, row):
-            table = self.con.execute(
+            table = self.con.sql(
                 f"SELECT file_row_number + {file.first} AS place, r.account AS account, "
                 "granted_mg - coalesce(taken.mg, 0) AS mg FROM "
                 f"(SELECT * FROM read_parquet({quote(str(file.path))}, file_row_number = true) "
@@ -212,7 +212,7 @@ class _Selecting:
         found: list[dict[str, Any]] = []
         for row in self.batches:
             for file in record_files(self.home.storage, row):
-                table = self.con.execute(
+                table = self.con.sql(
                     f"SELECT file_row_number + {file.first} AS place, account, action_id::VARCHAR AS action, day, "
                     "epoch_us(ended) AS ended, granted_mg, reversed_mg, outcome, withdraws::VARCHAR AS withdraws "
                     f"FROM read_parquet({quote(str(file.path))}, file_row_number = true) WHERE kind = 'reduction' "

@@ -103,11 +103,18 @@ class Lots:
         rows = self._book.query(sa.select(lot).where(lot.c.reference == reference))
         return rows[0] if rows else None
 
-    def all(self, *, before: int | None = None, limit: int | None = None, states: Iterable[str] = ()) -> list[Any]:
-        """Lots, the latest first, those with a smaller number than ``before``; only those in some states, if given."""
+    def all(
+        self, *, before: int | None = None, limit: int | None = None, states: Iterable[str] = (), frozen: bool = False
+    ) -> list[Any]:
+        """Lots, the latest first, those with a smaller number than ``before``; only those in some states, if given.
+
+        With ``frozen`` those alone that were frozen, whatever they are now.
+        """
         own = sa.select(lot).order_by(lot.c.number.desc()).limit(limit)
         if before is not None:
             own = own.where(lot.c.number < before)
+        if frozen:
+            own = own.where(lot.c.entry.is_not(None))
         if names := sorted(states):
             own = own.where(lot.c.state.in_(names))
         return self._book.query(own)
