@@ -56,6 +56,12 @@ def retirements(home: Home) -> Check:
     return Check("retirements", what, *check_retirements(home))
 
 
+def deals(home: Home) -> Check:
+    """What was sold, and the money for it."""
+    what = "deals, payments, returns, pledges and auctions against units and money; auctions cleared again"
+    return Check("deals", what, *check_deals(home))
+
+
 REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     donations,
     passings,
@@ -63,12 +69,6 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     mall,
     certificates,
     money,
+    deals,
     retirements,
 )
-def deals(home: Home) -> Check:
-    """What was sold, and the money for it."""
-    what = "deals, payments, returns, pledges and auctions against units and money; auctions cleared again"
-    return Check("deals", what, *check_deals(home))
-
-
-REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (donations, benefits, mall, certificates, money, deals)
