@@ -1,4 +1,4 @@
-"""Carbon units: what stands under a serial number for everybody; whose they are, and what is done with them."""
+"""Carbon units: labels and totals for everybody; whose they are, and what is done with them."""
 
 from __future__ import annotations
 
@@ -134,31 +134,25 @@ class Revoking(msgspec.Struct, forbid_unknown_fields=True):
 # -- for everybody ----------------------------------------------------------------------------------------------
 
 
-class ShownBlock(msgspec.Struct):
-    """A block as everybody sees it."""
+class ShownLabel(msgspec.Struct):
+    """A label of units: what scheme says what of them, from a day on until another one (null: for good)."""
 
+    number: str
     serial: str
-    lot: str
-    count: str
-    vintage: int
-    state: str
+    scheme: str
+    scope: str
     tier: str
+    granted_by: str
+    evidence: str
+    first_day: str
+    until_day: str | None
 
 
-class UnitsPage(msgspec.Struct):
-    """The units of a serial number as they stand, their labels, and what was done with any of them."""
+class UnitLabels(msgspec.Struct):
+    """The labels over units that nobody revoked; those of other days than today among them."""
 
     serial: str
-    lot: str
-    kind: str
-    programme: str
-    region: str
-    vintage: int
-    unit: str
-    count: str
-    blocks: list[ShownBlock]
-    labels: list[dict[str, Any]]
-    events: list[dict[str, Any]]
+    labels: list[ShownLabel]
 
 
 class LotUnits(msgspec.Struct):
@@ -185,10 +179,10 @@ def _public(answer: Any, description: str) -> dict[str, Any]:
     }
 
 
-@get("/v1/units/{serial:str}", **_public(UnitsPage, "The units."))
-def show(home: TheHome, request: AnyRequest, serial: FromPath[str]) -> Response[bytes]:
-    """What stands under a serial number: blocks, labels, events; not who holds them."""
-    return public_json(request, service.block_page(home, serial, public=True), keep=A_MOMENT)
+@get("/v1/market/serials/{serial:str}/labels", **_public(UnitLabels, "Labels of the units."))
+def labels(home: TheHome, request: AnyRequest, serial: FromPath[str]) -> Response[bytes]:
+    """The labels of the units of a serial number."""
+    return public_json(request, service.labels_of(home, serial), keep=A_MOMENT)
 
 
 @get("/v1/market/lots/{lot:str}/units", **_public(LotUnits, "The units of the lot."))
@@ -340,7 +334,7 @@ def _holder(caller: Caller, named: str | None) -> str | None:
 
 
 handlers = [
-    show,
+    labels,
     of_lot,
     list_,
     show_whole,
