@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError
 from tanzhang.core.lot import ISSUED, LotEntry
+from tanzhang.core.market import UNIT_MASS_MG
 from tanzhang.core.serial import FIRST_IMPORT, lot_name
-from tanzhang.core.units import BEGINNINGS, TERMINAL, Block, Kind, Standing, covered, totals
+from tanzhang.core.units import BEGINNINGS, RESERVE, TERMINAL, Block, Kind, Standing, State, covered, totals
 from tanzhang.service.findings import RESTORE
 from tanzhang.service.market.issue import ENTRY, entry_text
 from tanzhang.stores.book import entry
@@ -49,6 +50,7 @@ def check_units(home: Home) -> tuple[int, list[Problem]]:
         elif _tiled(there) != begun.units or sum(totals(there).values()) != begun.units:
             wrong(f"blocks of {name} do not tile its {begun.units} units", "unit_block")
     _check_lots(home, lots, began, wrong)
+    _check_compensated(home, lots, blocks, wrong)
     facts = home.units.labels()
     _check_labels(facts, rows, blocks, lots, wrong)
     return len(rows) + len(lots) + len(facts), problems
@@ -100,6 +102,17 @@ def _check_lots(home: Home, lots: dict[int, Begun], began: dict[int, Any], wrong
         wrong(f"lot {lot_name(lot)} is issued and has no units", "lot")
     for index in said:
         wrong(f"entry {index} says an issue that is not in the book", "entry")
+
+
+def _check_compensated(home: Home, lots: dict[int, Begun], blocks: dict[int, list[Block]], wrong: Wrong) -> None:
+    """What was taken back of a lot is made good in whole units, or its reserve is empty; no unit of it was for less."""
+    for lot, begun in lots.items():
+        with home.book.reading() as con:
+            reversed_mg, done = home.units.reversed_mg(con, lot), home.units.made_good(con, lot)
+        due = -(-reversed_mg // UNIT_MASS_MG[begun.unit])
+        left = any(each.holder == RESERVE and each.state is State.HELD for each in blocks.get(lot, []))
+        if done > due or (done < due and left):
+            wrong(f"{due} units of {lot_name(lot)} are to be made good, and {done} are", "unit_reversal")
 
 
 def _check_labels(
