@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.merkle import HASH_BYTES
 from tanzhang.core.record import ERASED, SALT_BYTES
-from tanzhang.engine.columns import IDENTITY_BYTES, Bytes, Numbers, fixed_bytes, said
+from tanzhang.engine.columns import IDENTITY_BYTES, Bytes, Numbers, fixed_bytes, integers, said
 from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.lot import batches_of, keys_of, member_leaves, places_of
 from tanzhang.engine.parallel import in_order
@@ -42,12 +42,13 @@ class _Part:
 class Leaves:
     """Leaves of members, (n, 32), the digests of the plans of their records, and the accounts of the records.
 
-    ``accounts`` is (n, 16), zeros where the record is erased.
+    ``accounts`` is (n, 16), ``granted`` what each record was granted [mg]; zeros where it is erased.
     """
 
     leaves: Bytes
     plans: frozenset[str]
     accounts: Bytes
+    granted: Numbers
 
 
 def leaves_of_members(home: Home, keys: Numbers, amounts: Numbers) -> Leaves:
@@ -55,22 +56,26 @@ def leaves_of_members(home: Home, keys: Numbers, amounts: Numbers) -> Leaves:
 
     Raises ``lot-member-missing`` for a member that no record file has, ``record-file-changed``.
     """
-    leaves, plans, accounts = [np.zeros((0, HASH_BYTES), np.uint8)], set[str](), [np.zeros((0, IDENTITY_BYTES), np.uint8)]
-    done = 0
-    for some, named, own in in_order(_hashed, _parts(home, keys, amounts)):
-        leaves.append(some)
-        plans |= named
-        accounts.append(own)
-        done += len(some)
+    parts = list(in_order(_hashed, _parts(home, keys, amounts)))
+    done = sum(len(part.leaves) for part in parts)
     if done != len(keys):
         raise _missing(len(keys) - done)
-    return Leaves(np.concatenate(leaves), frozenset(plans), np.concatenate(accounts))
+    nothing = Leaves(
+        np.zeros((0, HASH_BYTES), np.uint8), frozenset(), np.zeros((0, IDENTITY_BYTES), np.uint8), np.zeros(0, np.int64)
+    )
+    parts.append(nothing)
+    return Leaves(
+        np.concatenate([part.leaves for part in parts]),
+        frozenset().union(*(part.plans for part in parts)),
+        np.concatenate([part.accounts for part in parts]),
+        np.concatenate([part.granted for part in parts]),
+    )
 
 
 def record_leaf(home: Home, key: int) -> bytes:
     """The leaf of one record in its batch; ``lot-member-missing``."""
     for part in _parts(home, np.array([key]), np.array([0])):
-        return _commitments(part)[0][0].tobytes()
+        return bytes(_commitments(part)[0][0].tobytes())
     raise _missing(1)
 
 
@@ -94,12 +99,15 @@ def _of_batch(home: Home, row: Any, keys: Numbers, amounts: Numbers) -> Iterator
                 first += rows
 
 
-def _hashed(part: _Part) -> tuple[Bytes, set[str], Bytes]:
+def _hashed(part: _Part) -> Leaves:
     commitments, records, gone = _commitments(part)
-    plans = {each for each in pc.unique(records["plan"]).to_pylist() if each is not None}
-    accounts = np.array(fixed_bytes(records["account"], IDENTITY_BYTES))
+    plans = frozenset(each for each in pc.unique(records["plan"]).to_pylist() if each is not None)
+    accounts, granted = (
+        np.array(fixed_bytes(records["account"], IDENTITY_BYTES)),
+        integers(records["granted_mg"], pa.int64()),
+    )
     accounts[gone] = 0
-    return member_leaves(commitments, part.keys, part.amounts), plans, accounts
+    return Leaves(member_leaves(commitments, part.keys, part.amounts), plans, accounts, granted)
 
 
 def _commitments(part: _Part) -> tuple[Bytes, pa.Table, Numbers]:

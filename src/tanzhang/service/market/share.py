@@ -15,8 +15,10 @@ import numpy as np
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.lot import Evidence, Share, lot_text, verify_share_proof
 from tanzhang.core.merkle import SUBTREE_LEAVES
+from tanzhang.core.receipt import Evidence as Receipt
 from tanzhang.core.receipt import verify_receipt
 from tanzhang.core.record import encode, leaf
+from tanzhang.core.tlog_proof import TlogProof
 from tanzhang.engine.lot import keys_of, path_in_lot
 from tanzhang.engine.signing import verifier_of
 from tanzhang.service.joining import own_accounts
@@ -86,7 +88,7 @@ def check_share(data: bytes, vkey: str, receipt: bytes | None = None) -> dict[st
 
 def _check_record(receipt: bytes, share: Share, vkey: str) -> str:
     verified = verify_receipt(receipt, verifier_of(vkey))
-    evidence = verified.evidence
+    evidence = Receipt.parse(TlogProof.parse(receipt).extra or b"")
     same = leaf(evidence.salt, encode(verified.record)) == share.commitment
     if not same or (str(share.batch), share.place) != (str(verified.manifest["batch"]), evidence.index):
         raise refuse(
