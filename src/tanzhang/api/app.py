@@ -42,6 +42,7 @@ from tanzhang.api.routes import (
     keys,
     ledger,
     log,
+    lots,
     mall,
     market,
     me,
@@ -103,6 +104,7 @@ HANDLERS = [
     *passings.handlers,
     *benefits.handlers,
     *market.handlers,
+    *lots.handlers,
     *parties.handlers,
     *units.handlers,
 ]

@@ -43,6 +43,7 @@ from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.guard import guard_app
 from tanzhang.cli.key import key_app
 from tanzhang.cli.log import log_app
+from tanzhang.cli.lot import authorise_app, lot_app
 from tanzhang.cli.mall import mall_app
 from tanzhang.cli.market import market_app
 from tanzhang.cli.operations import backup, migrate, restore
@@ -93,6 +94,8 @@ app.add_typer(points_app, name="points")
 app.add_typer(whatif_app, name="whatif")
 app.add_typer(market_app, name="market")
 app.add_typer(unit_app, name="unit")
+app.add_typer(authorise_app, name="authorise")
+app.add_typer(lot_app, name="lot")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
