@@ -56,6 +56,12 @@ def retirements(home: Home) -> Check:
     return Check("retirements", what, *check_retirements(home))
 
 
+def deals(home: Home) -> Check:
+    """What was sold, and the money for it."""
+    what = "deals, payments, returns, pledges and auctions against units and money; auctions cleared again"
+    return Check("deals", what, *check_deals(home))
+
+
 REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     donations,
     passings,
@@ -64,11 +70,5 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     certificates,
     money,
     retirements,
+    deals,
 )
-def deals(home: Home) -> Check:
-    """What was sold, and the money for it."""
-    what = "deals, payments, returns, pledges and auctions against units and money; auctions cleared again"
-    return Check("deals", what, *check_deals(home))
-
-
-REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (donations, benefits, mall, certificates, money, deals)
