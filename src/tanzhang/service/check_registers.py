@@ -69,6 +69,7 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     mall,
     certificates,
     money,
+    deals,
     retirements,
     deals,
 )

@@ -1,10 +1,10 @@
 """Of which records one's milligrams are, and where each of them is: free, given, or in which lot.
 
-Section 2.1 of the life cycle, for each reduction of a person: ``confirmed + reserved + issued + used + reversed`` is what
-it was granted, none below zero. ``used`` are milligrams given or passed on, and those of a lot's units that were
+Section 2.1 of the life cycle, for each reduction of a person: what is confirmed, reserved, issued, used and reversed is
+what it was granted, none of it below zero. Used are milligrams given or passed on, and those of a lot's units that were
 retired, cancelled or ended otherwise. Units are of a lot and not of single records: what is used of a lot is shared out
 over its members by running total, in their order, so that all parts add up to it exactly. What was taken back of a
-member (``compensated``) counts as reversed; cancelled units of the reserve stand for it, so it is neither issued nor
+member (``compensated_mg``) counts as reversed; cancelled units of the reserve stand for it, so it is neither issued nor
 used, and the other members share what was used beyond it.
 """
 
