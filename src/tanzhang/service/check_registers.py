@@ -88,4 +88,5 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     retirements,
     units,
     lots,
+    deals,
 )
