@@ -31,9 +31,11 @@ from tanzhang.api.orphans import end_with_server
 from tanzhang.api.routes import (
     accounts,
     actions,
+    auctions,
     benefits,
     certificates,
     consents,
+    deals,
     deliveries,
     donations,
     friends,
@@ -48,6 +50,7 @@ from tanzhang.api.routes import (
     metrics,
     parties,
     partners,
+    payments,
     points,
     privacy,
     public,
@@ -99,6 +102,9 @@ HANDLERS = [
     *donations.handlers,
     *benefits.handlers,
     *parties.handlers,
+    *deals.handlers,
+    *auctions.handlers,
+    *payments.handlers,
 ]
 
 

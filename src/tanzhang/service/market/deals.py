@@ -324,9 +324,15 @@ def described_offer(row: Any) -> dict[str, Any]:
 
 
 def _moment(given: datetime, where: str) -> str:
-    if given.tzinfo is None:
-        raise refuse("offer-malformed", "the moment has no offset", where=where, remedy="end it with Z or +08:00")
+    if not is_moment(given):
+        what = "the moment has no offset, or is in no year of ours"
+        raise refuse("offer-malformed", what, where=where, remedy="write it as 2026-12-31T18:00:00+08:00")
     return received_at(given)
+
+
+def is_moment(given: datetime) -> bool:
+    """Whether a moment is one that can be agreed on: with an offset, and in a year that every time zone has."""
+    return given.tzinfo is not None and 2000 <= given.year < 3000
 
 
 def _malformed(message: str) -> TanzhangError:
