@@ -118,8 +118,11 @@ class MarketRules:
     def notice_ends(self, public_since: date) -> date:
         """The first day on which a lot under terms that are public since a day may freeze.
 
-        The day of publication does not count, and ``notice_days`` days that count lie between the two.
+        The day of publication does not count, and ``notice_days`` days that count lie between the two; without any
+        notice it is that day.
         """
+        if not self.notice_days:
+            return public_since
         day, left = public_since + timedelta(days=1), self.notice_days
         while left:
             left -= self.counts(day)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
@@ -20,15 +20,18 @@ import msgspec
 import sqlalchemy as sa
 
 from tanzhang.core.access import Actor
-from tanzhang.core.allocation import RULE, Allocation, Counted, Taking, allocate
+from tanzhang.core.allocation import RULE, Allocation
 from tanzhang.core.donation import DONATED, DONATIONS
 from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.core.passing import PASSED
 from tanzhang.engine.signing import verifier_of
+from tanzhang.service.giving import give_grams
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.log_rows import described_proof, proof_of
+from tanzhang.service.market.holdings import holdings
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.points import rules_named
-from tanzhang.service.reading import MOST, Reader
+from tanzhang.service.reading import Reader
 from tanzhang.service.said import Id, Say, check_id, read_documents, say_documents
 from tanzhang.service.secrets import derived_secret
 from tanzhang.stores.home import Home
@@ -200,7 +203,7 @@ def donate(
         values = {"id": name, "project": project, "account": str(account), "unit": unit, "amount": amount}
         number = None
         if unit == DONATED:
-            number = _give_grams(home, con, account, project, amount, at)
+            number = give_grams(home, con, account, account_of(project), DONATED, amount, DONATE, at)
         else:
             spending = Spending(account, amount, DONATE, counter_of(project), name)
             (wrong,) = home.points.spend(con, unit, [spending], at=at, day=day)
@@ -208,19 +211,6 @@ def donate(
                 raise wrong
         home.donations.add(con, {**values, "transfer": number, "made_at": at})
     return described(home.donations.row(name))
-
-
-def _give_grams(home: Home, con: sa.Connection, account: uuid.UUID, project: str, amount: int, at: str) -> int:
-    held = home.book.balance(account)
-    free = held.get("co2e_mg", 0) + held.get(DONATED, 0)
-    if free < amount:
-        raise refuse(
-            "grams-short",
-            f"{amount} mg are to be given, and {max(free, 0)} mg are confirmed and not given yet",
-            where="grams_mg",
-            remedy="give less, or wait until more acts are confirmed; an account that is part of another holds nothing",
-        )
-    return home.joinings.give(con, str(account), str(account_of(project)), {DONATED: amount}, DONATE, at)
 
 
 def _check_same(row: Any, project: str, unit: str, amount: int) -> None:
@@ -283,7 +273,8 @@ def check_receipt(data: bytes, vkey: str) -> dict[str, Any]:
 def allocation(reader: Reader, account: uuid.UUID) -> dict[str, Any]:
     """Of which records an account's given grams are, by the rule of :mod:`tanzhang.core.allocation`.
 
-    The records are those of the account and of all whose holdings are in it now; so are the gifts.
+    The records are those of the account and of all whose holdings are in it now; so are the gifts, and what was passed
+    on to other schemes, which takes as gifts do.
     """
     found = allocated(reader, account)
     return {
@@ -301,33 +292,19 @@ def allocation(reader: Reader, account: uuid.UUID) -> dict[str, Any]:
 
 
 def allocated(reader: Reader, account: uuid.UUID) -> Allocation:
-    """What :func:`allocation` says, as numbers."""
+    """What :func:`allocation` says, as numbers: of gifts and of what was passed on, in the order of their transfers."""
     home = reader.home
-    pool = own_accounts(home, account)
-    batches = {leg.number: leg.batches for each in pool for leg in home.book.transfers(each) if leg.kind == DONATE}
-    rows = [row for row in home.donations.of([str(each) for each in pool]) if row.transfer is not None]
-    takings = [Taking(row.id, batches[row.transfer], row.amount) for row in reversed(rows)]
-    return allocate(_counted(reader, pool), takings)
-
-
-def _counted(reader: Reader, accounts: Sequence[uuid.UUID]) -> list[Counted]:
-    found: list[Counted] = []
-    cursor = None
-    while True:
-        page = reader.records(*accounts, kind="reduction", cursor=cursor, limit=MOST)
-        found += [
-            Counted(
-                int(each["batch"]),
-                (each["day"], each["ended"], each["action_id"]),
-                int(each["granted_mg"]),
-                int(each["reversed_mg"]),
-                each["withdraws"],
-            )
-            for each in page["items"]
-        ]
-        cursor = page["next"]
-        if cursor is None:
-            return found
+    found = holdings(reader, account).allocation
+    own = [str(each) for each in own_accounts(home, account)]
+    rows = [row for row in home.donations.of(own) if row.transfer is not None]
+    rows += [row for row in home.passings.of(own) if row.unit == PASSED]
+    names = {str(row.transfer): row.id for row in rows}
+    return Allocation(
+        taken={names[number]: parts for number, parts in found.taken.items()},
+        owed={names[number]: mg for number, mg in found.owed.items()},
+        left=found.left,
+        lost=found.lost,
+    )
 
 
 def _malformed(message: str, where: str) -> TanzhangError:

@@ -71,7 +71,7 @@ class Terms:
 def offer(home: Home, said: OfferSaid, *, actor: Actor, now: datetime) -> dict[str, Any]:
     """Offer units; the same ``reference`` again is the same offer.
 
-    ``offer-malformed``, ``units-short``, ``unknown-party``, ``party-not-approved``, ``reference-taken``, ``no-market``.
+    ``deal-malformed``, ``units-short``, ``unknown-party``, ``party-not-approved``, ``reference-taken``, ``no-market``.
     """
     at = received_at(now)
     row: dict[str, Any] = {"seller": said.seller, "lot": lot_number(said.lot, where="#/lot"), "units": int(said.units)}
@@ -326,7 +326,7 @@ def described_offer(row: Any) -> dict[str, Any]:
 def _moment(given: datetime, where: str) -> str:
     if not is_moment(given):
         what = "the moment has no offset, or is in no year of ours"
-        raise refuse("offer-malformed", what, where=where, remedy="write it as 2026-12-31T18:00:00+08:00")
+        raise refuse("deal-malformed", what, where=where, remedy="write it as 2026-12-31T18:00:00+08:00")
     return received_at(given)
 
 
@@ -336,7 +336,7 @@ def is_moment(given: datetime) -> bool:
 
 
 def _malformed(message: str) -> TanzhangError:
-    return refuse("offer-malformed", message, where="#", remedy="correct what is offered; docs/trading.md")
+    return refuse("deal-malformed", message, where="#", remedy="correct what is offered; docs/trading.md")
 
 
 def _unknown_offer(number: int) -> TanzhangError:

@@ -77,10 +77,10 @@ class Verifications:
         """In somebody's transaction: give the log an entry about a registered lot; returns its index."""
         return append(con, entry, {"kind": ENTRY_KIND, "text": text})
 
-    def entries(self) -> list[Any]:
-        """Entries of the log about registered lots, in order: seq, text."""
+    def registered(self) -> list[tuple[int, str]]:
+        """Index in the log and text of every entry about a registered lot, in order."""
         own = sa.select(entry.c.seq, entry.c.text).where(entry.c.kind == ENTRY_KIND).order_by(entry.c.seq)
-        return self._book.query(own)
+        return [(row.seq, row.text) for row in self._book.query(own)]
 
     # -- what is published in cells ---------------------------------------------------------------------------
 
