@@ -31,9 +31,11 @@ from tanzhang.api.orphans import end_with_server
 from tanzhang.api.routes import (
     accounts,
     actions,
+    auctions,
     benefits,
     certificates,
     consents,
+    deals,
     deliveries,
     donations,
     friends,
@@ -51,6 +53,7 @@ from tanzhang.api.routes import (
     parties,
     partners,
     passings,
+    payments,
     points,
     privacy,
     public,
@@ -107,6 +110,9 @@ HANDLERS = [
     *lots.handlers,
     *parties.handlers,
     *units.handlers,
+    *deals.handlers,
+    *auctions.handlers,
+    *payments.handlers,
 ]
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from tanzhang.cli.accounts import account_app
+from tanzhang.cli.auction import auction_app
 from tanzhang.cli.benefits import benefits_app
 from tanzhang.cli.catalogue import catalogue_app
 from tanzhang.cli.certificate import certificate_app
@@ -38,6 +39,7 @@ from tanzhang.cli.common import (
     now,
     say,
 )
+from tanzhang.cli.deal import deal_app, pledge_app
 from tanzhang.cli.donate import donate_app
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.guard import guard_app
@@ -50,6 +52,7 @@ from tanzhang.cli.operations import backup, migrate, restore
 from tanzhang.cli.partner import partner_app
 from tanzhang.cli.party import party_app
 from tanzhang.cli.pass_on import pass_on_app
+from tanzhang.cli.payment import payment_app
 from tanzhang.cli.people import people_app
 from tanzhang.cli.points import points_app
 from tanzhang.cli.receipts import receipt_app
@@ -84,6 +87,10 @@ app.add_typer(witness_app, name="witness")
 app.add_typer(partner_app, name="partner")
 app.add_typer(mall_app, name="mall")
 app.add_typer(party_app, name="party")
+app.add_typer(deal_app, name="deal")
+app.add_typer(auction_app, name="auction")
+app.add_typer(pledge_app, name="pledge")
+app.add_typer(payment_app, name="payment")
 app.add_typer(key_app, name="key")
 app.add_typer(staff_app, name="staff")
 app.add_typer(donate_app, name="donate")
