@@ -76,8 +76,8 @@ def _has_keys(home: Home) -> bool:
 def _is_open(home: Home, row: Any) -> bool:
     """Whether an opening is what was committed to, or was taken away."""
     try:
-        kept = home.retirements.opening(row.id)
-        return kept.sealed is None or bool(opening_of(home, row.id).commitment == row.commitment)
+        is_gone: bool = home.retirements.opening(row.id).sealed is None
+        return is_gone or opening_of(home, row.id).commitment == str(row.commitment)
     except (TanzhangError, IndexError):
         return False
 
