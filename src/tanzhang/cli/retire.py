@@ -116,7 +116,7 @@ def open_(retirement: Retirement, home: HomeOption = None, as_json: AsJson = Fal
         answer(as_json, open_to_all(home_of(home), retirement, actor=operator(), now=now()), tree)
 
 
-@retirement_app.command("take-away")
+@retirement_app.command("remove")
 def take_away_(
     retirement: Retirement,
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept for good, so it must name nobody.")],

@@ -62,4 +62,4 @@ def test_units_are_retired_listed_shown_and_proved(run: Run, home: Home, quick: 
     assert run("retirement", "open", name)["public"] is True
     assert run("retirement", "serial", serial(home, 0, 1))["retirements"][0]["id"] == name
     assert run("retirement", "totals")["lots"][0]["states"]["retired"] == "100"
-    assert run("retirement", "take-away", name, "--reason", "asked for")["beneficiary"] is None
+    assert run("retirement", "remove", name, "--reason", "asked for")["beneficiary"] is None
