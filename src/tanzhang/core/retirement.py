@@ -20,10 +20,11 @@ from typing import Any
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.log_tree import LogTree
 from tanzhang.core.lot import LotEntry
+from tanzhang.core.market import UNIT_MASS_MG
 from tanzhang.core.merkle import leaf_hash
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.note import Verifier
-from tanzhang.core.serial import UNIT_LETTERS, Serial, lot_name
+from tanzhang.core.serial import Serial, lot_name
 from tanzhang.core.tlog_proof import TlogProof
 
 OPENING_FORMAT = "tanzhang.retirement-opening/1"
@@ -185,7 +186,7 @@ def check_certificate(document: Mapping[str, Any], log: Verifier, opening: bytes
             raise _unproved("the retirement is of another programme")
         checks = [f"the retirement is in the log: {each}" for each in verified.checks[-1:]]
         serial = Serial.parse(row.serials[0])
-        mass = UNIT_LETTERS[serial.unit]
+        mass = UNIT_MASS_MG[serial.unit]
         weighs = {"letter": serial.unit, "massMg": str(mass)}, str(row.units * mass)
         if (subject["unit"], subject["massMg"]) != weighs:
             raise _unproved("the mass is not that of so many units")
@@ -220,7 +221,7 @@ def _check_lot(
         "entry": str(proof.index),
     }
     same = (lot.vintage, lot.region, lot.programme) == (serial.vintage, serial.region, subject["programme"]["id"])
-    if dict(said) != wanted or not same or lot.unit_mass_mg != UNIT_LETTERS[serial.unit] or end > lot.units:
+    if dict(said) != wanted or not same or lot.unit_mass_mg != UNIT_MASS_MG[serial.unit] or end > lot.units:
         raise _unproved("what it says of the lot is not what the log has")
     return [f"lot {wanted['number']} is entry {proof.index} of the log {log.name}, signed at size {checkpoint.size}"]
 

@@ -9,6 +9,7 @@ from tanzhang.service.check_certificates import check_certificates
 from tanzhang.service.check_donations import check_donations
 from tanzhang.service.check_mall import check_mall
 from tanzhang.service.findings import Check
+from tanzhang.service.market.check_deals import check_deals
 from tanzhang.service.market.check_money import check_money
 from tanzhang.service.market.check_passings import check_passings
 from tanzhang.service.market.check_retirements import check_retirements
@@ -55,6 +56,12 @@ def retirements(home: Home) -> Check:
     return Check("retirements", what, *check_retirements(home))
 
 
+def deals(home: Home) -> Check:
+    """What was sold, and the money for it."""
+    what = "deals, payments, returns, pledges and auctions against units and money; auctions cleared again"
+    return Check("deals", what, *check_deals(home))
+
+
 REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     donations,
     passings,
@@ -62,5 +69,6 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     mall,
     certificates,
     money,
+    deals,
     retirements,
 )

@@ -71,6 +71,7 @@ from tanzhang.stores.register.money import Money
 from tanzhang.stores.register.parties import Parties
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.passings import Passings
+from tanzhang.stores.register.payback import Payback
 from tanzhang.stores.register.payments import Payments
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.pledges import Pledges
@@ -424,6 +425,11 @@ class Home:
     def money(self) -> Money:
         """Movements of money, in fen."""
         return Money(self.book)
+
+    @cached_property
+    def payback(self) -> Payback:
+        """What of sales is whose, and what became of it."""
+        return Payback(self.book)
 
     @cached_property
     def guard(self) -> GuardRegister:

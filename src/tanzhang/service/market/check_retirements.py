@@ -102,6 +102,6 @@ def _is_said(home: Home, row: Any) -> bool:
     """Whether an addendum says what was written."""
     place = place_of(retirement_addendum, "sealed", row.id)
     try:
-        return addendum_digest(home, home.personal_keys.open(row.sealed, place)) == row.digest
+        return bool(addendum_digest(home, home.personal_keys.open(row.sealed, place)) == row.digest)
     except TanzhangError:
         return False

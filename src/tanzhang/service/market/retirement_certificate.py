@@ -13,9 +13,9 @@ from typing import Any
 
 from tanzhang.core.credential import RETIREMENT
 from tanzhang.core.errors import refuse
-from tanzhang.core.market import MarketRules
+from tanzhang.core.market import UNIT_MASS_MG, MarketRules
 from tanzhang.core.retirement import CLAIMS, INCLUSION, LOT_INCLUSION
-from tanzhang.core.serial import UNIT_LETTERS, Serial, lot_name
+from tanzhang.core.serial import Serial, lot_name
 from tanzhang.core.units import Kind
 from tanzhang.service.certificate_contents import Contents, of_programme
 from tanzhang.service.certificates import issue_to, opened_text
@@ -50,7 +50,7 @@ def retirement_certificate(home: Home, name: str, *, now: datetime) -> bytes:
 def _contents(home: Home, row: Any) -> Contents:
     serials = json.loads(row.serials)
     first, origin = Serial.parse(serials[0]), home.values["origin"]
-    mass = UNIT_LETTERS[first.unit]
+    mass = UNIT_MASS_MG[first.unit]
     lot, evidence = _lot(home, first)
     subject = {
         **of_programme(home),

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from tanzhang.core.errors import refuse
-from tanzhang.core.serial import UNIT_LETTERS, Serial, lot_name
+from tanzhang.core.market import UNIT_MASS_MG
+from tanzhang.core.serial import Serial, lot_name
 from tanzhang.core.units import Block, Kind, State, totals
 from tanzhang.service.market.retire import retirement_page
 from tanzhang.stores.home import Home
@@ -61,7 +62,7 @@ def unit_totals(home: Home) -> dict[str, Any]:
     items = [_lot_totals(begun, blocks.get(number, [])) for number, begun in sorted(lots.items())]
     masses = {"issued_mg": 0, "retired_mg": 0, "cancelled_mg": 0}
     for number, begun in lots.items():
-        mass, sums = UNIT_LETTERS[begun.unit], totals(blocks.get(number, []))
+        mass, sums = UNIT_MASS_MG[begun.unit], totals(blocks.get(number, []))
         masses["issued_mg"] += begun.units * mass
         masses["retired_mg"] += sums[State.RETIRED] * mass
         masses["cancelled_mg"] += sums[State.CANCELLED] * mass

@@ -281,6 +281,19 @@ money_move = _chained(
     sa.Index("money_move_number", "number"),
     sa.Index("money_move_reference", "kind", "reference", "account", unique=True),
 )
+# One for each sale of entrusted units whose money was divided (stores/register/payback.py); entry number ``entry`` of
+# the log says what it brought and what was shared of it. ``nobodys_fen`` is the part of records that are erased.
+payback_run = _chained(
+    "payback_run",
+    sa.Column("deal", sa.Integer, nullable=False, unique=True),
+    sa.Column("delivered", sa.Integer, nullable=False),
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("shared_fen", sa.BigInteger, nullable=False),
+    sa.Column("accounts", sa.BigInteger, nullable=False),
+    sa.Column("nobodys_fen", sa.BigInteger, nullable=False),
+    sa.Column("entry", sa.Integer, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+)
 # How the units of a lot began (stores/register/units.py): ``kind`` issue, of the programme's own lot of this number, or
 # import, of what left another ``registry`` under ``foreign`` (its own serial number there).
 unit_lot = _chained(
@@ -409,6 +422,7 @@ CHAINED: tuple[sa.Table, ...] = (
     lot_event,
     verification_event,
     money_move,
+    payback_run,
     unit_lot,
     unit_event,
     unit_label,
