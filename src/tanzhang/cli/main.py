@@ -57,6 +57,7 @@ from tanzhang.cli.people import people_app
 from tanzhang.cli.points import points_app
 from tanzhang.cli.receipts import receipt_app
 from tanzhang.cli.replay import replay
+from tanzhang.cli.retire import retire_, retirement_app
 from tanzhang.cli.serve import serve
 from tanzhang.cli.simulate import simulate
 from tanzhang.cli.staff import staff_app
@@ -95,6 +96,7 @@ app.add_typer(key_app, name="key")
 app.add_typer(staff_app, name="staff")
 app.add_typer(donate_app, name="donate")
 app.add_typer(pass_on_app, name="pass-on")
+app.add_typer(retirement_app, name="retirement")
 app.add_typer(benefits_app, name="benefits")
 app.add_typer(certificate_app, name="certificate")
 app.add_typer(points_app, name="points")
@@ -331,6 +333,7 @@ def demo(
 app.command()(simulate)
 app.command()(replay)
 app.command()(serve)
+app.command("retire")(retire_)
 app.command()(migrate)
 app.command()(work)
 app.command()(backup)
