@@ -627,6 +627,24 @@ def upgrade() -> None:
     op.create_index("points_move_account", "points_move", ["account", "seq"], unique=False)
     op.create_index("points_move_reference", "points_move", ["unit", "kind", "reference"], unique=True)
     op.create_table(
+        "points_open",
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("batch", sa.Integer(), nullable=False),
+        sa.Column("rules", TEXT, nullable=False),
+        sa.Column("day", TEXT, nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("granted", sa.BigInteger(), nullable=False),
+        sa.Column("taken_back", sa.BigInteger(), nullable=False),
+        sa.Column("sponsors", TEXT, nullable=False),
+        sa.Column("writes_off", sa.Integer(), nullable=False),
+        sa.Column("file", TEXT, nullable=True),
+        sa.Column("file_digest", TEXT, nullable=True),
+        sa.Column("used_file", TEXT, nullable=True),
+        sa.Column("used_digest", TEXT, nullable=True),
+        sa.Column("done", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("unit"),
+    )
+    op.create_table(
         "points_rules",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("unit", TEXT, nullable=False),
