@@ -79,6 +79,18 @@ def guarded(folder: Path, book: str | None = None, **more: str) -> Home:
     return new_home(folder, "beijing-guarded", book=book, overlays=(overlay,))
 
 
+def market_home(folder: Path, book: str | None = None, market: str = "example", **more: str) -> Home:
+    """A home of Beijing's programme with market rules (units of the example are 1 kg) and ``more`` members of it."""
+    overlay = folder.with_name(f"{folder.name}-catalogue")
+    text = (shipped_folder() / "programmes" / "beijing.yaml").read_text(encoding="utf-8")
+    lines = "".join(f"{name}: {value}\n" for name, value in {"market": market, **more}.items())
+    (overlay / "programmes").mkdir(parents=True)
+    (overlay / "programmes" / "beijing-market.yaml").write_text(
+        text.replace("id: beijing\n", f"id: beijing-market\n{lines}", 1), encoding="utf-8"
+    )
+    return new_home(folder, "beijing-market", book=book, overlays=(overlay,))
+
+
 def event(source: str, reference: str, behaviour: str, subject: str, time: datetime, **data: Any) -> Event:
     """One report as a CloudEvent."""
     return {

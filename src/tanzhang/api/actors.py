@@ -43,6 +43,23 @@ def partner_meant(caller: Caller, named: str | None) -> str:
     return named
 
 
+def check_own_party(caller: Caller, party: str) -> None:
+    """Refuse staff of a party what is another party's; ``not-allowed``."""
+    if caller.role is Role.BUYER and caller.partner != party:
+        remedy = f"ask for {caller.partner}"
+        raise refuse("not-allowed", f"this is for {party[:80]} alone", where="party", remedy=remedy)
+
+
+def party_meant(caller: Caller, named: str | None) -> str:
+    """The party that a request acts for: the caller's own, or the one that the operator names."""
+    if caller.role is Role.BUYER and caller.partner is not None:
+        check_own_party(caller, named or caller.partner)
+        return caller.partner
+    if named is None:
+        raise refuse("party-unnamed", "no party is named", where="#/party", remedy="say for which party it is")
+    return named
+
+
 def check_owner(home: Home, caller: Caller) -> None:
     """Refuse staff of an enterprise who only read; ``not-allowed``. Others are not looked at."""
     if caller.role is not Role.ENTERPRISE:

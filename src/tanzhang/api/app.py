@@ -43,10 +43,13 @@ from tanzhang.api.routes import (
     ledger,
     log,
     mall,
+    market,
     me,
     merchants,
     metrics,
+    parties,
     partners,
+    passings,
     points,
     privacy,
     public,
@@ -96,7 +99,10 @@ HANDLERS = [
     *mall.handlers,
     *merchants.handlers,
     *donations.handlers,
+    *passings.handlers,
     *benefits.handlers,
+    *market.handlers,
+    *parties.handlers,
 ]
 
 

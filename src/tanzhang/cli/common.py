@@ -69,6 +69,14 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def write_new(out: Path, data: bytes) -> None:
+    """Write a file that nobody else may read, and that is not there yet; ``export-exists``."""
+    if out.exists():
+        raise refuse("export-exists", f"{out} is there already", where="--out", remedy="name a new file")
+    out.touch(mode=0o600)
+    out.write_bytes(data)
+
+
 def vkey_of(key: str) -> str:
     """A verifier key as it was given, or out of the file that holds it."""
     held = Path(key)

@@ -44,8 +44,11 @@ from tanzhang.cli.guard import guard_app
 from tanzhang.cli.key import key_app
 from tanzhang.cli.log import log_app
 from tanzhang.cli.mall import mall_app
+from tanzhang.cli.market import market_app
 from tanzhang.cli.operations import backup, migrate, restore
 from tanzhang.cli.partner import partner_app
+from tanzhang.cli.party import party_app
+from tanzhang.cli.pass_on import pass_on_app
 from tanzhang.cli.people import people_app
 from tanzhang.cli.points import points_app
 from tanzhang.cli.receipts import receipt_app
@@ -78,13 +81,16 @@ app.add_typer(log_app, name="log")
 app.add_typer(witness_app, name="witness")
 app.add_typer(partner_app, name="partner")
 app.add_typer(mall_app, name="mall")
+app.add_typer(party_app, name="party")
 app.add_typer(key_app, name="key")
 app.add_typer(staff_app, name="staff")
 app.add_typer(donate_app, name="donate")
+app.add_typer(pass_on_app, name="pass-on")
 app.add_typer(benefits_app, name="benefits")
 app.add_typer(certificate_app, name="certificate")
 app.add_typer(points_app, name="points")
 app.add_typer(whatif_app, name="whatif")
+app.add_typer(market_app, name="market")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 

@@ -294,7 +294,11 @@ def statement(answer: Mapping[str, Any]) -> None:
             ("provisional reduction", mass(answer["provisional"]["reduction_mg"])),
             ("confirmed footprint", mass(answer["confirmed"]["footprint_mg"])),
             ("provisional footprint", mass(answer["provisional"]["footprint_mg"])),
-            *([("given away", mass(answer["donated"]["reduction_mg"]))] if "donated" in answer else []),
+            *(
+                (label, mass(answer[name]["reduction_mg"]))
+                for name, label in (("donated", "given away"), ("passed_on", "passed on"), ("received", "received"))
+                if name in answer
+            ),
         ]
     )
     if answer["by_behaviour"]:

@@ -1,4 +1,4 @@
-"""``tanzhang staff``: people of enterprises, of the city, auditors and operators."""
+"""``tanzhang staff``: people of enterprises, buyers and verifiers, of the city, auditors and operators."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ staff_app = typer.Typer(help="Who signs in with a name and a password.")
 @staff_app.command("add")
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What somebody signs in by.")],
-    role: Annotated[str, typer.Option("--role", help="enterprise, city, auditor or operator.")],
-    partner: Annotated[str | None, typer.Option("--partner", help="Whose staff, with role enterprise.")] = None,
+    role: Annotated[str, typer.Option("--role", help="enterprise, buyer, verifier, city, auditor or operator.")],
+    partner: Annotated[
+        str | None,
+        typer.Option("--partner", help="Whose staff: a partner, or with role buyer a party, or a verifier."),
+    ] = None,
     position: Annotated[str | None, typer.Option("--position", help="owner or analyst, with role enterprise.")] = None,
     home: HomeOption = None,
     as_json: AsJson = False,

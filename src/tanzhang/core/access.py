@@ -23,8 +23,12 @@ class Role(StrEnum):
     """A program of a partner, by its key."""
     ENTERPRISE = "enterprise"
     """Staff of a partner, signed in."""
+    BUYER = "buyer"
+    """Staff of a party of the market, signed in; ``partner`` of the caller is the party's id."""
     CITY = "city"
     AUDITOR = "auditor"
+    VERIFIER = "verifier"
+    """Staff of an organisation that verifies lots (核查机构); ``partner`` is its id, and it sees its own lots alone."""
     OPERATOR = "operator"
 
 
@@ -49,6 +53,7 @@ class Scope(StrEnum):
 class Caller:
     """Who asks. ``subject`` is the id of the key, account or member of staff; ``partner`` whose key or staff it is.
 
+    With role ``verifier`` that is an organisation of the register of verifiers, with other roles a partner.
     ``by_cookie`` if a browser may have sent it without its user's will, so that changes need a CSRF token.
     """
 

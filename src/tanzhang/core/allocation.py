@@ -4,11 +4,15 @@ Rule ``oldest-first/1``, ours: a gift takes from the records that were settled w
 then the earlier end, then the smaller action id; what is taken stays taken. Where an act is taken back whose milligrams
 were given away, the last gift that took them loses them, and takes others as soon as there are some; until then it is
 ``owed``. A gift is never smaller for it.
+
+Lots name what they take of which record. Gifts pass over that, whenever they were made: a lot only ever takes what no
+gift took until then, so no earlier gift comes out otherwise for it. What is taken back of a record is first what nobody
+took of it, then what gifts did, and last what lots did (``lost``), which cancelled units stand for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 RULE = "oldest-first/1"
@@ -39,18 +43,26 @@ class Taking:
 
 @dataclass(slots=True)
 class Allocation:
-    """Gift -> action -> mg; ``owed`` are mg of gifts that no record is left for."""
+    """Gift -> action -> mg; ``owed`` are mg of gifts that no record is left for.
+
+    By action, ``left`` is what nobody took, and ``lost`` what was taken back of what lots hold.
+    """
 
     taken: dict[str, dict[str, int]] = field(default_factory=dict)
     owed: dict[str, int] = field(default_factory=dict)
+    left: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
 
 
-def allocate(records: Iterable[Counted], gifts: Sequence[Taking]) -> Allocation:
-    """What each gift takes of which record; ``gifts`` in the order in which they were made."""
+def allocate(records: Iterable[Counted], gifts: Sequence[Taking], named: Mapping[str, int] | None = None) -> Allocation:
+    """What each gift takes of which record; ``gifts`` in the order in which they were made.
+
+    ``named`` is what lots hold of which action, in all.
+    """
     by_batch: dict[int, list[Counted]] = {}
     for record in sorted(records, key=lambda record: record.order):
         by_batch.setdefault(record.batch, []).append(record)
-    state = _State()
+    state = _State(named or {})
     waiting = sorted(by_batch)
     for gift in gifts:
         while waiting and waiting[0] < gift.batches:
@@ -58,12 +70,13 @@ def allocate(records: Iterable[Counted], gifts: Sequence[Taking]) -> Allocation:
         state.give(gift.gift, gift.amount_mg)
     for number in waiting:
         state.settle(by_batch[number])
-    return state.result
+    return state.done()
 
 
 class _State:
-    def __init__(self) -> None:
+    def __init__(self, named: Mapping[str, int]) -> None:
         self.result = Allocation()
+        self._named = named
         self._left: dict[tuple[str, str, str], int] = {}
         self._order: dict[str, tuple[str, str, str]] = {}
 
@@ -71,12 +84,20 @@ class _State:
         for record in records:
             if record.granted_mg:
                 self._order[record.order[2]] = record.order
-                self._left[record.order] = self._left.get(record.order, 0) + record.granted_mg
+                free = record.granted_mg - self._named.get(record.order[2], 0)
+                if free < 0:
+                    raise ValueError(f"lots hold more of {record.order[2]} than it was granted")
+                self._left[record.order] = self._left.get(record.order, 0) + free
         for record in records:
             if record.reversed_mg and record.withdraws in self._order:
                 self._take_back(record.withdraws, record.reversed_mg)
         for gift in [each for each in self.result.taken if each in self.result.owed]:  # the first gift first
             self.give(gift, self.result.owed.pop(gift))
+
+    def done(self) -> Allocation:
+        """All of it, with what is left of each action."""
+        self.result.left = {order[2]: amount_mg for order, amount_mg in self._left.items()}
+        return self.result
 
     def give(self, gift: str, amount_mg: int) -> None:
         taken = self.result.taken.setdefault(gift, {})
@@ -104,3 +125,5 @@ class _State:
                     del self.result.taken[gift][action]
                 self.result.owed[gift] = self.result.owed.get(gift, 0) + part
                 amount_mg -= part
+        if amount_mg:
+            self.result.lost[action] = self.result.lost.get(action, 0) + amount_mg

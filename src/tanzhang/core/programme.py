@@ -98,7 +98,8 @@ class Programme:
 
     ``at_once`` are the families whose acts with an issuer's identifier are settled as soon as they come.
     ``grading`` names the grading schemes that it uses, ``badges`` the badges that it gives, ``points`` its points
-    programmes, ``guard`` its guard (风控); None where nothing is held.
+    programmes, ``guard`` its guard (风控); None where nothing is held; ``market`` its market rules,
+    None where nothing is sold.
     ``rehearsal`` marks a programme whose bookings are no claims: only it takes mappings that shift days.
     """
 
@@ -123,6 +124,7 @@ class Programme:
     friends: Friends = Friends()
     points: tuple[str, ...] = ()
     guard: str | None = None
+    market: str | None = None
 
     def window_days(self, family: str, published: int) -> int:
         """The window of an activity family here: the programme's own, else the methodology's."""

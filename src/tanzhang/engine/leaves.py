@@ -70,13 +70,25 @@ def leaf_hashes(records: pa.Table, seeds: Bytes, *, first_index: int = 0, index:
     places = np.arange(first_index, first_index + records.num_rows) if index is None else index
     leaves = np.empty((records.num_rows, 32), dtype=np.uint8)
     for start in range(0, records.num_rows, _SLICE_ROWS):
-        part = records.slice(start, _SLICE_ROWS)
-        rows = _scratch(part.num_rows)
         here = slice(start, start + _SLICE_ROWS)
-        rows["salt"] = _salts(seeds[here], places[here]).view(f"V{SALT_BYTES}").ravel()
-        _fill(rows["layout"], part)
-        leaves[here] = sha256_here(rows.view(np.uint8).reshape(len(rows), _LEAF.itemsize))
+        leaves[here] = _salted(records.slice(start, _SLICE_ROWS), salts(seeds[here], places[here]))
     return leaves
+
+
+def salted_leaf_hashes(records: pa.Table, salts: Bytes) -> Bytes:
+    """As :func:`leaf_hashes`, where the salt of each record is known, not what it came from; ``salts`` is (n, 16)."""
+    leaves = np.empty((records.num_rows, 32), dtype=np.uint8)
+    for start in range(0, records.num_rows, _SLICE_ROWS):
+        here = slice(start, start + _SLICE_ROWS)
+        leaves[here] = _salted(records.slice(start, _SLICE_ROWS), salts[here])
+    return leaves
+
+
+def _salted(part: pa.Table, salts: Bytes) -> Bytes:
+    rows = _scratch(part.num_rows)
+    rows["salt"] = np.ascontiguousarray(salts).view(f"V{SALT_BYTES}").ravel()
+    _fill(rows["layout"], part)
+    return sha256_here(rows.view(np.uint8).reshape(len(rows), _LEAF.itemsize))
 
 
 # Rows are 317 bytes: few enough at a time to stay near the core, and in the same memory each time, since memory that
@@ -94,7 +106,8 @@ def _scratch(count: int) -> npt.NDArray[np.void]:
     return rows[:count]
 
 
-def _salts(seeds: Bytes, places: Numbers) -> Bytes:
+def salts(seeds: Bytes, places: Numbers) -> Bytes:
+    """The salt of each record from its account's seed, (n, 16), and its place in the batch; 16 bytes a row."""
     rows = np.empty((len(seeds), SALT_BYTES + 8), dtype=np.uint8)
     rows[:, :SALT_BYTES] = seeds
     rows[:, SALT_BYTES:] = places.astype(">u8").view(np.uint8).reshape(-1, 8)

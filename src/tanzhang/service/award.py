@@ -29,7 +29,7 @@ from tanzhang.core.record import HOLDERS
 from tanzhang.engine import meeting
 from tanzhang.engine.columns import IDENTITY_BYTES, fixed_bytes, fixed_column, integers, one_array, said
 from tanzhang.engine.points import READ, acts_of, award
-from tanzhang.service.award_booking import book, go_on
+from tanzhang.service.award_booking import batch_accounts, book, go_on
 from tanzhang.service.history import History
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.observe import stepped
@@ -224,6 +224,11 @@ def taken_back(home: Home, unit: str, row: Any) -> pa.Table:
         if rows.num_rows:
             found.append(_opposite(rows, number, taker))
     return pa.concat_tables(found) if found else SCHEMA.empty_table()
+
+
+def accounts_at(home: Home, row: Any, places: pa.ChunkedArray) -> pa.Array:
+    """The account of the records at some places of a batch; null where one was erased."""
+    return batch_accounts(home, row).take(one_array(places))
 
 
 # -- one run ----------------------------------------------------------------------------------------------------

@@ -20,10 +20,11 @@ import sqlalchemy as sa
 from tanzhang.core.access import Actor
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.methodology import canonical_json
-from tanzhang.service.donations import Amount, Id, Open, Text
+from tanzhang.service.donations import Amount, Open, Text
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.points import rules_named
+from tanzhang.service.said import Id
 from tanzhang.service.secrets import derived_secret
 from tanzhang.stores.home import Home
 from tanzhang.stores.outgoing import check_url

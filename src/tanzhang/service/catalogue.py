@@ -7,6 +7,7 @@ Its authors' tools are offered here too: :func:`check_catalogue` finds every mis
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
@@ -27,6 +28,7 @@ from tanzhang.service.quantify import describe_plan, refusal
 from tanzhang.stores.badges import badge, badge_ids
 from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.grading import grading, grading_ids
+from tanzhang.stores.market_rules import market_ids, market_versions
 from tanzhang.stores.points_rules import points_ids, points_versions
 
 __all__ = [
@@ -152,8 +154,8 @@ def listing(catalogue: Catalogue) -> dict[str, Any]:
 def show(catalogue: Catalogue, identifier: str) -> dict[str, Any]:
     """Everything the catalogue has under an id.
 
-    Members are ``behaviour``, ``factor``, ``methodology``, ``programme``, ``points``, ``grading``, ``badge`` and
-    ``source``; a behaviour and a factor may share an id. Raises ``unknown-id`` with close matches.
+    Members are ``behaviour``, ``factor``, ``methodology``, ``programme``, ``points``, ``market``, ``grading``,
+    ``badge`` and ``source``; a behaviour and a factor may share an id. Raises ``unknown-id`` with close matches.
     """
     found: dict[str, Any] = {}
     if identifier in catalogue.behaviour_names:
@@ -173,6 +175,10 @@ def show(catalogue: Catalogue, identifier: str) -> dict[str, Any]:
         rules = [p for p in points_versions(catalogue, methodology_id) if version in ("", str(p.version))]
         if rules:
             found["points"] = [_points_entry(each) for each in rules]
+    if methodology_id in market_ids(catalogue):
+        terms = [each for each in market_versions(catalogue, methodology_id) if version in ("", str(each.version))]
+        if terms:
+            found["market"] = [json.loads(each.text) | {"digest": each.digest} for each in terms]
     if identifier in grading_ids(catalogue):
         found["grading"] = _grading_entry(grading(catalogue, identifier))
     if identifier in badge_ids(catalogue):
@@ -186,6 +192,7 @@ def show(catalogue: Catalogue, identifier: str) -> dict[str, Any]:
             *catalogue.methodology_ids(),
             *catalogue.programme_ids(),
             *points_ids(catalogue),
+            *market_ids(catalogue),
             *grading_ids(catalogue),
             *badge_ids(catalogue),
             *catalogue.sources,
@@ -407,6 +414,7 @@ def _programme_entry(catalogue: Catalogue, programme_id: str) -> dict[str, Any]:
         "badges": list(programme.badges),
         "friends": asdict(programme.friends),
         "guard": programme.guard,
+        "market": programme.market,
         "caps": [
             {
                 "id": entry.cap.id,

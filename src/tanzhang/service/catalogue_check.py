@@ -22,8 +22,8 @@ from tanzhang.core.methodology import ROUNDING, Methodology, ParameterRule, Plan
 from tanzhang.core.recipe import read_recipe
 from tanzhang.engine.reference import quantify_act
 from tanzhang.engine.sql import compile_condition, compile_mg
+from tanzhang.service.catalogue_market import MarketChecks
 from tanzhang.service.catalogue_numbers import SNAPSHOT, all_rules, cells, most_per_unit, rules_of, snapshot
-from tanzhang.service.catalogue_points import PointsChecks
 from tanzhang.service.catalogue_registers import Ceiling, explained, factor_id_of, or_near
 from tanzhang.stores.catalogue import Catalogue, survey
 from tanzhang.stores.yaml_text import Document
@@ -63,7 +63,7 @@ def check_catalogue(catalogue: Catalogue) -> CatalogueReport:
     return _Check(survey(catalogue)).run()
 
 
-class _Check(PointsChecks):
+class _Check(MarketChecks):
     """One run. Each method looks at one kind of thing and notes what is wrong with it."""
 
     def run(self) -> CatalogueReport:
@@ -86,6 +86,7 @@ class _Check(PointsChecks):
         for relative, document in self.found.of_kind("badge"):
             self._badge(relative, document)
         self._points()
+        self._market()
         for relative, document in self.found.of_kind("guard"):
             self._guard(relative, document)
         for relative, document in self.found.of_kind("scenario"):

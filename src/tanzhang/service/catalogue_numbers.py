@@ -20,6 +20,7 @@ from tanzhang.core.recipe import compute, read_recipe
 from tanzhang.core.region import ancestors
 from tanzhang.engine.reference import quantify_act
 from tanzhang.stores.catalogue import Catalogue
+from tanzhang.stores.market_rules import market_ids, market_versions
 from tanzhang.stores.points_rules import points_ids, points_versions
 
 SNAPSHOT = "snapshot.txt"
@@ -116,6 +117,7 @@ def snapshot(catalogue: Catalogue) -> str:
         lines += [_line(cell) for cell in cells(catalogue, methodology)]
     lines.append("# points | programme | days | rule, cap or campaign | evidence or limit | points")
     lines += _points_lines(catalogue)
+    lines += _market_lines(catalogue)
     return "\n".join(lines) + "\n"
 
 
@@ -183,6 +185,18 @@ def _points_lines(catalogue: Catalogue) -> Iterator[str]:
                 yield " | ".join(
                     [*start, campaign.id, f"{campaign.days} times {decimal_text(campaign.multiplier)}", over]
                 )
+
+
+def _market_lines(catalogue: Catalogue) -> Iterator[str]:
+    """What every version of all market rules takes and waits for, one line each, for the snapshot."""
+    for market_id in market_ids(catalogue):
+        for rules in market_versions(catalogue, market_id):
+            taken = [f"reserve {decimal_text(rules.reserve_share)}"]
+            taken += [f"{levy.id} {decimal_text(levy.share)}" for levy in rules.levies]
+            taken += [f"{fee.id} {decimal_text(fee.share)}" for fee in rules.fees]
+            waits = f"notice {rules.notice_days} {rules.notice_counts}, payment {rules.payment_days}"
+            last = f"pay out from {rules.least_payout_fen} fen, escrow {rules.escrow_days} days"
+            yield " | ".join(["market", rules.key, str(rules.valid), ", ".join(taken), waits, last])
 
 
 def evidence_text(rule: PointsRule) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from itertools import pairwise
 from typing import Any
 
 from tanzhang.core.errors import TanzhangError
 from tanzhang.core.points import Act, Award, PointsProgramme, award_exact
-from tanzhang.service.catalogue_registers import Registers, explained
+from tanzhang.service.catalogue_registers import Registers
 from tanzhang.stores.points_rules import read_points
 from tanzhang.stores.yaml_text import Document
 
@@ -26,7 +25,7 @@ class PointsChecks(Registers):
                 self.points[relative] = read_points(document)
             except TanzhangError as error:
                 self.problems += error.problems
-        self._points_versions()
+        self._succession(self.points, "is earned")
         for relative, document in self.found.of_kind("points_cases"):
             self._points_cases(relative, document)
 
@@ -55,31 +54,6 @@ class PointsChecks(Registers):
         if relative.replace(".yaml", ".cases.yaml") not in self.files:
             remedy = f"add {name[:-5]}.cases.yaml beside it: acts, and the points that a person computed by hand"
             self._note("cases-missing", f"{key} has no worked cases", document.where(), remedy)
-
-    def _points_versions(self) -> None:
-        ordered = sorted(self.points.items(), key=lambda item: (item[1].id, item[1].version))
-        for (_, before), (relative, after) in pairwise(ordered):
-            if before.id != after.id:
-                continue
-            document = self.found.documents[relative]
-            since = document.data["since_last_version"]
-            if before.valid.overlaps(after.valid) or after.valid.start < before.valid.start:
-                self._note(
-                    "versions-overlap",
-                    f"{before.key} is in force on {before.valid} and {after.key} on {after.valid}",
-                    document.where("valid"),
-                    f"a day has one version: end version {before.version} with until: {after.valid.start}",
-                )
-            elif (
-                before.valid.end and before.valid.end < after.valid.start and not explained(before.valid.end, (since,))
-            ):
-                self._note(
-                    "versions-hole",
-                    f"no version of {after.id} is in force on [{before.valid.end}, {after.valid.start})",
-                    document.where("valid"),
-                    f"let the new version begin on {before.valid.end}, or say in since_last_version why nothing is "
-                    f"earned from {before.valid.end}",
-                )
 
     def _points_cases(self, relative: str, document: Document) -> None:
         self.counts["cases"] += len(document.data)

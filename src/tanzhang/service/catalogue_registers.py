@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import difflib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 from tanzhang.core.errors import Problem, TanzhangError
 from tanzhang.core.factors import Factor, Period
@@ -41,6 +42,19 @@ class Ceiling:
     input: str
     limit: Fraction
     factor: str
+
+
+class Dated(Protocol):
+    """A version of something that has one file a version."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def valid(self) -> Period: ...
 
 
 class Registers:
@@ -189,6 +203,32 @@ class Registers:
                 document.where(key),
                 f"write {key}: {expected}, or move the file",
             )
+
+    def _succession(self, found: Mapping[str, Dated], done: str) -> None:
+        """What versions of one id say of each other; in a hole between two nothing ``done``."""
+        ordered = sorted(found.items(), key=lambda item: (item[1].id, item[1].version))
+        for (_, before), (relative, after) in pairwise(ordered):
+            if before.id != after.id:
+                continue
+            document = self.found.documents[relative]
+            since = document.data["since_last_version"]
+            if before.valid.overlaps(after.valid) or after.valid.start < before.valid.start:
+                self._note(
+                    "versions-overlap",
+                    f"{before.key} is in force on {before.valid} and {after.key} on {after.valid}",
+                    document.where("valid"),
+                    f"a day has one version: end version {before.version} with until: {after.valid.start}",
+                )
+            elif (
+                before.valid.end and before.valid.end < after.valid.start and not explained(before.valid.end, (since,))
+            ):
+                self._note(
+                    "versions-hole",
+                    f"no version of {after.id} is in force on [{before.valid.end}, {after.valid.start})",
+                    document.where("valid"),
+                    f"let the new version begin on {before.valid.end}, or say in since_last_version why nothing {done} "
+                    f"from {before.valid.end}",
+                )
 
     # -- factors
 
@@ -342,6 +382,11 @@ class Registers:
             known = [Path(each).stem for each in self.files if kind_of(each) == "guard"]
             remedy = f"add the file at guard/{guard}.yaml{or_near(guard, known)}"
             self._note("unknown-guard", f"there is no guard {guard}", document.where("guard"), remedy)
+        market = programme.market
+        known = sorted({each.split("/")[1] for each in self.files if kind_of(each) == "market"})
+        if market is not None and market not in known:
+            remedy = f"add the file at market/{market}/v1.yaml{or_near(market, known)}"
+            self._note("unknown-market", f"there are no market rules {market}", document.where("market"), remedy)
 
     # -- badges
 

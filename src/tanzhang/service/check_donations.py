@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import sqlalchemy as sa
 
-from tanzhang.core.donation import DONATED, Sealed
-from tanzhang.core.errors import Problem, TanzhangError
+from tanzhang.core.donation import DONATED
+from tanzhang.core.errors import Problem
 from tanzhang.service.findings import RESTORE
+from tanzhang.service.log_rows import check_entries
 from tanzhang.stores.book import points_move, transfer
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.donations import DONATE, account_of, added, counter_of, gift_of
+from tanzhang.stores.register.donations import DONATE, account_of, counter_of
 
 
 def check_donations(home: Home) -> tuple[int, list[Problem]]:
@@ -47,23 +46,4 @@ def check_donations(home: Home) -> tuple[int, list[Problem]]:
         wrong(f"transfer {number} to a project is no gift", "transfer")
     for _, reference in moves:
         wrong(f"move {reference} to a project is no gift", "points_move")
-    return len(rows) + _check_entries(home, rows, wrong), problems
-
-
-def _check_entries(home: Home, rows: list[object], wrong: Callable[[str, str], None]) -> int:
-    entries, before = home.donations.sealed(), 0
-    totals: dict[str, dict[str, int]] = {}
-    for index, text in entries:
-        try:
-            said = Sealed.parse(text)
-        except TanzhangError:
-            wrong("the entry is not one of donations", f"entry {index}")
-            continue
-        gifts = [gift_of(row) for row in rows[before : said.rows]]
-        totals = added(totals, gifts)
-        if said.first != before or not gifts:
-            wrong("the entry does not follow the one before", f"entry {index}")
-        elif Sealed.of(home.programme.id, before, gifts, totals).to_text() != text:
-            wrong("the entry is not that of the gifts of then", f"entry {index}")
-        before = said.rows
-    return len(entries)
+    return len(rows) + check_entries(home, home.donations, rows, wrong), problems

@@ -9,6 +9,10 @@ from tanzhang.service.check_certificates import check_certificates
 from tanzhang.service.check_donations import check_donations
 from tanzhang.service.check_mall import check_mall
 from tanzhang.service.findings import Check
+from tanzhang.service.market.check_deals import check_deals
+from tanzhang.service.market.check_money import check_money
+from tanzhang.service.market.check_passings import check_passings
+from tanzhang.service.market.check_retirements import check_retirements
 from tanzhang.stores.home import Home
 
 
@@ -16,6 +20,12 @@ def donations(home: Home) -> Check:
     """What was given to projects."""
     what = "gifts against what was moved for them; the log's word for what projects were given"
     return Check("donations", what, *check_donations(home))
+
+
+def passings(home: Home) -> Check:
+    """What was passed on to other schemes and taken in from them."""
+    what = "grams that went and came against their transfers, files and the log's word for them"
+    return Check("passings", what, *check_passings(home))
 
 
 def benefits(home: Home) -> Check:
@@ -35,4 +45,30 @@ def certificates(home: Home) -> Check:
     return Check("certificates", "keys in the log, signatures, places, revocations", *check_certificates(home))
 
 
-REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (donations, benefits, mall, certificates)
+def money(home: Home) -> Check:
+    """Movements of money."""
+    return Check("money", "every movement of money sums to zero, and is numbered once", *check_money(home))
+
+
+def retirements(home: Home) -> Check:
+    """Units that were used for a claim."""
+    what = "retirements against the units that were retired, openings, addenda, and the log's word for them"
+    return Check("retirements", what, *check_retirements(home))
+
+
+def deals(home: Home) -> Check:
+    """What was sold, and the money for it."""
+    what = "deals, payments, returns, pledges and auctions against units and money; auctions cleared again"
+    return Check("deals", what, *check_deals(home))
+
+
+REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
+    donations,
+    passings,
+    benefits,
+    mall,
+    certificates,
+    money,
+    deals,
+    retirements,
+)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from tanzhang.stores.book import entry, transfer
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.donations import account_of
 from tanzhang.stores.register.joinings import KIND, entry_text
+from tanzhang.stores.register.passings import legs_of
 
 
 def check_transfers(home: Home, heads: Mapping[str, Sequence[str]]) -> tuple[int, list[Problem]]:
@@ -63,12 +65,10 @@ def _check_accounts(home: Home, wrong: Callable[[str], None]) -> None:
     found = {(account, unit): int(amount) for account, unit, amount in home.book.query(sums)}
     wanted: dict[tuple[str, str], int] = {}
     carrying = home.joinings.carrying()
-    for row in home.donations.rows():
-        if row.transfer is not None:
-            giver, project = (row.account, -row.amount), (str(account_of(row.project)), row.amount)
-            for account, part in (giver, project):
-                if account:
-                    wanted[account, row.unit] = wanted.get((account, row.unit), 0) + part
+    for row, source, target in _given(home):
+        for account, part in ((source, -row.amount), (target, row.amount)):
+            if account:
+                wanted[account, row.unit] = wanted.get((account, row.unit), 0) + part
     for row in carrying:
         for unit, amount in json.loads(row.flows).items():
             for account, part in ((row.target, int(amount)), (row.source, -int(amount))):
@@ -76,15 +76,24 @@ def _check_accounts(home: Home, wrong: Callable[[str], None]) -> None:
     for account, unit in sorted(found.keys() | wanted.keys()):
         said, right = found.get((account, unit), 0), wanted.get((account, unit), 0)
         if said != right:
-            wrong(f"{unit} of {said} came to account {account}, joinings that stand and gifts say {right}")
+            wrong(f"{unit} of {said} came to account {account}; joinings, gifts and what was passed on say {right}")
     sources = pa.array([uuid.UUID(row.source).bytes for row in carrying], pa.binary(IDENTITY_BYTES))
     if not carrying:
         return
     for unit, running in RunningTotals(home).through(home.book.batch_count(), home.joinings.end()[0]).items():
         holds = np.asarray(pc.is_in(fixed_column(running.accounts), value_set=sources)) & (running.amounts != 0)
         for place in np.flatnonzero(holds)[:SHOWN].tolist():
-            account = uuid.UUID(bytes=running.accounts[place].tobytes())
-            wrong(f"account {account} is carried on and still holds {running.amounts[place]} {unit}")
+            carried = uuid.UUID(bytes=running.accounts[place].tobytes())
+            wrong(f"account {carried} is carried on and still holds {running.amounts[place]} {unit}")
+
+
+def _given(home: Home) -> Iterator[tuple[Any, str, str]]:
+    """What was given to projects, passed on and received, and from and to which account; empty if that was erased."""
+    for row in home.donations.rows():
+        if row.transfer is not None:
+            yield row, row.account, str(account_of(row.project))
+    for row in home.passings.rows():
+        yield row, *legs_of(row)
 
 
 def _rows_said(text: str) -> int:

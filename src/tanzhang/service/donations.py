@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,26 +20,27 @@ import msgspec
 import sqlalchemy as sa
 
 from tanzhang.core.access import Actor
-from tanzhang.core.allocation import RULE, Allocation, Counted, Taking, allocate
-from tanzhang.core.donation import DONATED, Evidence, Sealed, verify_donation_proof
-from tanzhang.core.errors import Problem, TanzhangError, refuse
-from tanzhang.core.merkle import inclusion_proof
-from tanzhang.core.methodology import canonical_json
+from tanzhang.core.allocation import RULE, Allocation
+from tanzhang.core.donation import DONATED, DONATIONS
+from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.core.passing import PASSED
 from tanzhang.engine.signing import verifier_of
+from tanzhang.service.giving import give_grams
 from tanzhang.service.joining import own_accounts
+from tanzhang.service.log_rows import described_proof, proof_of
+from tanzhang.service.market.holdings import holdings
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.points import rules_named
-from tanzhang.service.reading import MOST, Reader
+from tanzhang.service.reading import Reader
+from tanzhang.service.said import Id, Say, check_id, read_documents, say_documents
 from tanzhang.service.secrets import derived_secret
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.donations import DONATE, account_of, counter_of, gift_of
+from tanzhang.stores.register.donations import DONATE, account_of, counter_of
 from tanzhang.stores.register.points import UNIT, Spending
-from tanzhang.stores.yaml_text import Document, load_yaml
 
 FORMAT = "tanzhang.donation-projects/1"
 GRAMS, POINTS = "grams", "points"
 _ENTRIES = 50  # a project's page shows the last ones
-Id = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9_.-]{0,63}$", examples=["forest_2026"])]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)]
 Amount = Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]{0,17}$", examples=["500000"])]
 
@@ -85,33 +87,9 @@ def load_projects(home: Home, path: Path, *, actor: Actor, now: datetime) -> dic
 
     ``file-missing``, ``project-malformed`` and what reading YAML refuses, all mistakes together.
     """
-    if not path.is_file():
-        raise refuse("file-missing", f"{path} is not there", where=str(path), remedy="name an existing file")
-    document = load_yaml(path.read_text(encoding="utf-8"), path.name)
-    found = _projects_in(home, document)
-    at = received_at(now)
-    with home.book.transaction() as con:
-        versions = {name: _say(home, con, name, said, actor, at) for name, said in found.items()}
-    return {"status": "loaded", "projects": versions}
-
-
-def _projects_in(home: Home, document: Document) -> dict[str, ProjectSaid]:
-    data = document.data if isinstance(document.data, dict) else {}
-    items = data.get("projects")
-    if data.get("format") != FORMAT or not isinstance(items, dict) or set(data) != {"format", "projects"}:
-        raise _malformed(f"it is not 'format: {FORMAT}' and 'projects:' by id", document.where())
-    found: dict[str, ProjectSaid] = {}
-    problems: list[Problem] = []
-    for name, said in items.items():
-        try:
-            found[msgspec.convert(name, Id)] = checked(home, said, document.where("projects", name))
-        except msgspec.ValidationError:
-            problems += _malformed(f"{name[:80]!r} is no id", document.where("projects", name)).problems
-        except TanzhangError as error:
-            problems += error.problems
-    if problems:
-        raise TanzhangError(problems)
-    return found
+    read = partial(checked, home)
+    found = read_documents(path, form=FORMAT, member="projects", checked=read, malformed=_malformed)
+    return {"status": "loaded", "projects": say_documents(home.book, found, _saying(home, actor), now=now)}
 
 
 def checked(home: Home, said: Any, where: str) -> ProjectSaid:
@@ -131,21 +109,20 @@ def checked(home: Home, said: Any, where: str) -> ProjectSaid:
 
 def put_project(home: Home, name: str, said: ProjectSaid, *, actor: Actor, now: datetime) -> dict[str, Any]:
     """Say a project anew, as a whole; ``project-malformed``."""
-    try:
-        msgspec.convert(name, Id)
-    except msgspec.ValidationError:
-        raise _malformed(f"{name[:80]!r} is no id", "path: project") from None
-    with home.book.transaction() as con:
-        _say(home, con, name, checked(home, said, "#"), actor, received_at(now))
+    check_id(name, "path: project", _malformed)
+    say_documents(home.book, {name: checked(home, said, "#")}, _saying(home, actor), now=now)
     return project_page(home, name)
 
 
-def _say(home: Home, con: sa.Connection, name: str, said: ProjectSaid, actor: Actor, at: str) -> int:
-    version, is_new = home.donations.said.say(con, name, canonical_json(msgspec.to_builtins(said)), at)
-    if is_new:
-        detail = {"version": version}
-        home.audit.write(con, actor, "donation project said", f"donation project {name}", at=at, detail=detail)
-    return version
+def _saying(home: Home, actor: Actor) -> Say:
+    def say(con: sa.Connection, name: str, document: str, at: str) -> int:
+        version, is_new = home.donations.said.say(con, name, document, at)
+        if is_new:
+            detail = {"version": version}
+            home.audit.write(con, actor, "donation project said", f"donation project {name}", at=at, detail=detail)
+        return version
+
+    return say
 
 
 def project_named(home: Home, name: str) -> tuple[int, ProjectSaid]:
@@ -171,7 +148,7 @@ def project_page(home: Home, name: str) -> dict[str, Any]:
     _, project = project_named(home, name)
     entries = []
     for index, text in home.donations.sealed()[-_ENTRIES:]:
-        sealed = Sealed.parse(text)
+        sealed = DONATIONS.parse(text)
         said = _amounts(project, sealed.totals.get(name, {}))
         entries.append({"entry": index, "gifts": str(sealed.rows), "root": sealed.root.hex(), **said})
     shown = _shown(home, home.donations.said.one(name))
@@ -226,7 +203,7 @@ def donate(
         values = {"id": name, "project": project, "account": str(account), "unit": unit, "amount": amount}
         number = None
         if unit == DONATED:
-            number = _give_grams(home, con, account, project, amount, at)
+            number = give_grams(home, con, account, account_of(project), DONATED, amount, DONATE, at)
         else:
             spending = Spending(account, amount, DONATE, counter_of(project), name)
             (wrong,) = home.points.spend(con, unit, [spending], at=at, day=day)
@@ -234,19 +211,6 @@ def donate(
                 raise wrong
         home.donations.add(con, {**values, "transfer": number, "made_at": at})
     return described(home.donations.row(name))
-
-
-def _give_grams(home: Home, con: sa.Connection, account: uuid.UUID, project: str, amount: int, at: str) -> int:
-    held = home.book.balance(account)
-    free = held.get("co2e_mg", 0) + held.get(DONATED, 0)
-    if free < amount:
-        raise refuse(
-            "grams-short",
-            f"{amount} mg are to be given, and {max(free, 0)} mg are confirmed and not given yet",
-            where="grams_mg",
-            remedy="give less, or wait until more acts are confirmed; an account that is part of another holds nothing",
-        )
-    return home.joinings.give(con, str(account), str(account_of(project)), {DONATED: amount}, DONATE, at)
 
 
 def _check_same(row: Any, project: str, unit: str, amount: int) -> None:
@@ -295,38 +259,12 @@ def _own_gift(home: Home, account: uuid.UUID, name: str) -> Any:
 
 def receipt(home: Home, account: uuid.UUID, name: str) -> bytes:
     """The proof file of a gift of an account; ``not-found``, ``not-sealed`` until the next batch or epoch."""
-    row = _own_gift(home, account, name)
-    entries = ((index, text, Sealed.parse(text)) for index, text in home.donations.sealed())
-    found = next((each for each in entries if row.seq < each[2].rows), None)
-    if found is None:
-        raise refuse(
-            "not-sealed",
-            f"the gift {name} is booked, and no entry of the log commits to it yet",
-            where="gift",
-            remedy="ask again after the next batch is settled or the next day is closed",
-        )
-    index, text, sealed = found
-    leaves = [gift_of(each).leaf for each in home.donations.rows(sealed.first, sealed.rows)]
-    place = row.seq - sealed.first
-    evidence = Evidence(gift_of(row), place, tuple(inclusion_proof(place, leaves)), text)
-    if home.log.size <= index:  # a crash came between the book and the log
-        with home.settling():
-            home.publish()
-    return home.log.prove(index, evidence.to_bytes())
+    return proof_of(home, home.donations, _own_gift(home, account, name))
 
 
 def check_receipt(data: bytes, vkey: str) -> dict[str, Any]:
     """Verify a proof file without a home; what it proves, as JSON members. Raises at the first thing that is wrong."""
-    verified = verify_donation_proof(data, verifier_of(vkey))
-    return {
-        "status": "verified",
-        **verified.gift.as_dict(),
-        "programme": verified.sealed.programme,
-        "log": verified.origin,
-        "entry": verified.index,
-        "log_size": verified.log_size,
-        "checks": list(verified.checks),
-    }
+    return described_proof(DONATIONS.verify(data, verifier_of(vkey)))
 
 
 # -- which milligrams ------------------------------------------------------------------------------------------
@@ -335,7 +273,8 @@ def check_receipt(data: bytes, vkey: str) -> dict[str, Any]:
 def allocation(reader: Reader, account: uuid.UUID) -> dict[str, Any]:
     """Of which records an account's given grams are, by the rule of :mod:`tanzhang.core.allocation`.
 
-    The records are those of the account and of all whose holdings are in it now; so are the gifts.
+    The records are those of the account and of all whose holdings are in it now; so are the gifts, and what was passed
+    on to other schemes, which takes as gifts do.
     """
     found = allocated(reader, account)
     return {
@@ -353,33 +292,19 @@ def allocation(reader: Reader, account: uuid.UUID) -> dict[str, Any]:
 
 
 def allocated(reader: Reader, account: uuid.UUID) -> Allocation:
-    """What :func:`allocation` says, as numbers."""
+    """What :func:`allocation` says, as numbers: of gifts and of what was passed on, in the order of their transfers."""
     home = reader.home
-    pool = own_accounts(home, account)
-    batches = {leg.number: leg.batches for each in pool for leg in home.book.transfers(each) if leg.kind == DONATE}
-    rows = [row for row in home.donations.of([str(each) for each in pool]) if row.transfer is not None]
-    takings = [Taking(row.id, batches[row.transfer], row.amount) for row in reversed(rows)]
-    return allocate(_counted(reader, pool), takings)
-
-
-def _counted(reader: Reader, accounts: Sequence[uuid.UUID]) -> list[Counted]:
-    found: list[Counted] = []
-    cursor = None
-    while True:
-        page = reader.records(*accounts, kind="reduction", cursor=cursor, limit=MOST)
-        found += [
-            Counted(
-                int(each["batch"]),
-                (each["day"], each["ended"], each["action_id"]),
-                int(each["granted_mg"]),
-                int(each["reversed_mg"]),
-                each["withdraws"],
-            )
-            for each in page["items"]
-        ]
-        cursor = page["next"]
-        if cursor is None:
-            return found
+    found = holdings(reader, account).allocation
+    own = [str(each) for each in own_accounts(home, account)]
+    rows = [row for row in home.donations.of(own) if row.transfer is not None]
+    rows += [row for row in home.passings.of(own) if row.unit == PASSED]
+    names = {str(row.transfer): row.id for row in rows}
+    return Allocation(
+        taken={names[number]: parts for number, parts in found.taken.items()},
+        owed={names[number]: mg for number, mg in found.owed.items()},
+        left=found.left,
+        lost=found.lost,
+    )
 
 
 def _malformed(message: str, where: str) -> TanzhangError:

@@ -120,6 +120,7 @@ def _close(home: Home, day: date, before: Epoch | None, progress: Progress) -> t
     def before_it(con: sa.Connection) -> None:
         home.joinings.seal(con, home.programme.id, legs)
         home.donations.seal(con, home.programme.id)
+        home.passings.seal(con, home.programme.id)
         home.points_runs.seal(con, home.programme.id)
 
     index = home.epochs.close(epoch.to_text(), new, own, next_epoch_key(key), before_it)

@@ -238,6 +238,7 @@ class _Erasing:
         """Whether anything went from or to these accounts, or would, was given away or used, or they have points."""
         joined = any(self.home.joinings.of_source(each) or self.home.joinings.into(each) for each in accounts)
         used = self.home.donations.has_of(accounts) or self.home.benefits.has_of(accounts)
+        used = used or self.home.passings.has_of(accounts)
         return joined or used or any(self.home.points.units(uuid.UUID(each)) for each in accounts)
 
     def _forget(
@@ -255,6 +256,7 @@ class _Erasing:
             append(con, replacement, self._nameless(points_move, number))
         self.home.points_runs.forget(con, [each.bytes for each in accounts])
         self.home.donations.forget(con, persons)
+        self.home.passings.forget(con, persons)
         self.home.benefits.forget(con, persons)
         self.home.people.forget(con, persons)
         forget_orders(self.home, con, persons, now=self.now)

@@ -16,6 +16,7 @@ import segno
 
 from tanzhang.core.donation import DONATED
 from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.core.passing import PASSED, RECEIVED
 from tanzhang.core.record import UNIT_OF_KIND
 from tanzhang.service.export import explained
 from tanzhang.service.grading import grade_account
@@ -30,20 +31,28 @@ MOST_AT_ONCE = MOST
 def overview(reader: Reader, account: uuid.UUID, *, now: datetime) -> dict[str, Any]:
     """The account, what it holds by unit, what of it was given away and what came from joined accounts, and its grade.
 
-    ``available_mg`` is what can still be given; below zero if acts were taken back whose grams had been given away.
+    ``passed_mg`` went to other schemes, ``received_mg`` came from them and is no reduction of this programme.
+    ``in_lots_mg`` is in lots that were frozen. ``available_mg`` is what can still be given; below zero if acts were
+    taken back whose grams had been used.
     """
     home = reader.home
+    own = own_accounts(home, account)
+    in_lots_mg = sum(home.lots.share_of(own).values())
     held, transferred = reader.balance(account), home.book.transferred(account)
-    given_mg = transferred.pop(DONATED, 0)  # below zero
+    given_mg, passed_mg = transferred.pop(DONATED, 0), transferred.pop(PASSED, 0)  # below zero
+    received_mg = transferred.pop(RECEIVED, 0)
     return {
         "account": str(account),
         "programme": home.programme.id,
         "rehearsal": home.programme.rehearsal,
         "held": {unit: str(held.get(unit, 0)) for unit in UNIT_OF_KIND.values()},
         "donated_mg": str(-given_mg),
-        "available_mg": str(held.get("co2e_mg", 0) + given_mg),
+        "passed_mg": str(-passed_mg),
+        "received_mg": str(received_mg),
+        "in_lots_mg": str(in_lots_mg),
+        "available_mg": str(held.get("co2e_mg", 0) + given_mg + passed_mg - in_lots_mg),
         "transferred": {unit: str(amount) for unit, amount in sorted(transferred.items())},
-        "accounts": [str(each) for each in own_accounts(home, account)[1:]],
+        "accounts": [str(each) for each in own[1:]],
         "grade": _grade(home, account, now),
     }
 

@@ -34,6 +34,7 @@ from tanzhang.service.held import own_held
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.links import spans_of
 from tanzhang.service.mall import own_orders
+from tanzhang.service.market.pass_on import passings
 from tanzhang.service.moments import received_at
 from tanzhang.service.sign_in import settings_of
 from tanzhang.stores.home import PERSONAL_KEYS, PERSONAL_VARIABLE, Home
@@ -114,6 +115,7 @@ def about(home: Home, account: str) -> dict[str, Any]:
         "consents": consents(home, account),
         "links": links(home, account),
         "donations": gifts(home, uuid.UUID(account)),
+        "passings": passings(home, uuid.UUID(account)),
         "benefits": about_uses(home, uuid.UUID(account)),
         "certificates": all_of(home, [str(each) for each in own_accounts(home, uuid.UUID(account))]),
         "groups": groups_of(home, account),

@@ -22,6 +22,7 @@ import numpy as np
 from tanzhang.core.badge import Done
 from tanzhang.core.donation import DONATED
 from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.core.passing import PASSED, RECEIVED
 from tanzhang.core.record import ERASED, UNIT_OF_KIND, Record, to_json
 from tanzhang.engine.account_rows import BEHAVIOUR, KIND, OUTCOME, batch_of
 from tanzhang.engine.columns import IDENTITY_BYTES, date32_of, day_of
@@ -39,6 +40,8 @@ WORKER_SEEN = timedelta(minutes=3)
 """A worker that did anything within this time is there; one that is idle publishes every minute."""
 _TRIES = 3
 _REDUCES = "reduction"
+_USED = {DONATED: "donated", PASSED: "passed_on", RECEIVED: "received"}
+"""Units of transfers that no joining makes, and what a statement calls them."""
 Answer = TypeVar("Answer")
 
 
@@ -224,8 +227,12 @@ def _statement(view: View, account: uuid.UUID, recent: int | None) -> dict[str, 
             "reduction_mg": str(provisional["reduction"]),
             "footprint_mg": str(provisional["emission"]),
         },
-        **({"transferred": _said_of(transferred)} if transferred.keys() - {DONATED} else {}),
-        **({"donated": {"reduction_mg": str(given)}} if (given := -transferred.get(DONATED, 0)) else {}),
+        **({"transferred": _said_of(transferred)} if transferred.keys() - _USED.keys() else {}),
+        **{
+            name: {"reduction_mg": str(abs(amount))}
+            for unit, name in _USED.items()
+            if (amount := transferred.get(unit, 0))
+        },
         **({"erased": erased} if erased else {}),
         "by_behaviour": [
             {"kind": kind, "behaviour": behaviour, "records": count, "mg": str(amount)}

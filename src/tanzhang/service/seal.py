@@ -141,6 +141,7 @@ def commit(
         home.joinings.follow(con, postings, received_at(now))
         home.joinings.seal(con, home.programme.id)
         home.donations.seal(con, home.programme.id)
+        home.passings.seal(con, home.programme.id)
 
     home.book.commit_batch(batch_row, opened.number, consumed, postings, tally, following, opened.heads, also=also)
     home.publish()

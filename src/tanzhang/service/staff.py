@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import cache
 from threading import BoundedSemaphore
@@ -20,11 +21,12 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from tanzhang.core.access import Actor, Role, new_token, secret_hash
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.service.access import open_session
+from tanzhang.service.market.parties import party_named
 from tanzhang.service.moments import received_at
 from tanzhang.service.secrets import derived_secret
 from tanzhang.stores.home import Home
 
-STAFF_ROLES = (Role.ENTERPRISE, Role.CITY, Role.AUDITOR, Role.OPERATOR)
+STAFF_ROLES = (Role.ENTERPRISE, Role.BUYER, Role.VERIFIER, Role.CITY, Role.AUDITOR, Role.OPERATOR)
 OWNER, ANALYST, MERCHANT = "owner", "analyst", "merchant"
 POSITIONS = (OWNER, ANALYST, MERCHANT)
 """Of an enterprise: an owner also invites, issues keys and registers webhooks; an analyst reads; a merchant takes
@@ -50,7 +52,8 @@ def invite(
 ) -> dict[str, Any]:
     """Add somebody; ``token`` in the answer opens the door once, is shown this once, and ends after a week.
 
-    ``role-unknown``, ``position-unknown``, ``unknown-partner``, ``staff-malformed``, ``staff-exists``.
+    ``role-unknown``, ``position-unknown``, ``unknown-partner``, ``unknown-party``, ``staff-malformed``,
+    ``staff-exists``.
     """
     name = name.strip().lower()
     _check_place(home, role, partner, position)
@@ -206,7 +209,7 @@ def disable(home: Home, number: str, *, actor: Actor, now: datetime) -> dict[str
 
 
 def listed(home: Home, partner: str | None, after: str, limit: int) -> list[dict[str, Any]]:
-    """Staff by name after one, of one partner or all."""
+    """Staff by name after one, of one partner (an enterprise) or all."""
     return [described(row) for row in home.staff.page(partner, after, limit)]
 
 
@@ -223,6 +226,12 @@ def _check_place(home: Home, role: str, partner: str | None, position: str | Non
         raise refuse(
             "role-unknown", f"{role} is no role of staff", where="role", remedy=f"use one of {', '.join(STAFF_ROLES)}"
         )
+    if role in _ORGANISATIONS:
+        if partner is None or position is not None:
+            what = f"staff with role {role} have the id of their organisation as their partner, and no position"
+            raise refuse("position-unknown", what, where="partner", remedy="name the organisation, and no position")
+        _ORGANISATIONS[Role(role)](home, partner)
+        return
     if (role == Role.ENTERPRISE) != (partner is not None) or (position is not None and position not in POSITIONS):
         raise refuse(
             "position-unknown",
@@ -237,6 +246,23 @@ def _check_place(home: Home, role: str, partner: str | None, position: str | Non
     home.partners.look_again()
     if partner is not None:
         home.programme.check_partner(partner)
+
+
+def _check_verifier(home: Home, verifier: str) -> None:
+    if home.verifications.said.one(verifier) is None:
+        raise refuse(
+            "unknown-verifier",
+            f"there is no verifier {verifier[:80]!r}",
+            where="partner",
+            remedy="register the verifier first, or see the list of verifiers",
+        )
+
+
+# Roles of organisations that are no partners, and how one of them is looked up.
+_ORGANISATIONS: Mapping[Role, Callable[[Home, str], object]] = {
+    Role.BUYER: party_named,
+    Role.VERIFIER: _check_verifier,
+}
 
 
 def _invitation(number: str, token: str, now: datetime) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 A path says where a thing lives, so one answer opens a handful of files: methodology ``<publisher>.<behaviour>`` is at
 ``methodologies/<publisher>/<behaviour>/v<N>.yaml``, factor ``<group>.<name>`` at ``factors/<group>/<name>.yaml``;
-then ``programmes/<id>.yaml``, ``points/<id>/v<N>.yaml``, ``grades/<id>.yaml``, ``sources/*.yaml``,
-``behaviours.yaml``, ``units.yaml``. Every file is checked against its JSON Schema when opened. A file of an operator's
-folder replaces the shipped one at its path.
+then ``programmes/<id>.yaml``, ``points/<id>/v<N>.yaml``, ``market/<id>/v<N>.yaml``, ``grades/<id>.yaml``,
+``sources/*.yaml``, ``behaviours.yaml``, ``units.yaml``. Every file is checked against its JSON Schema when opened. A
+file of an operator's folder replaces the shipped one at its path.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ KINDS: Mapping[str, str] = {
     "badge": r"badges/[a-z0-9_]+\.yaml",
     "points_cases": r"points/[a-z0-9_]+/v[1-9][0-9]*\.cases\.yaml",
     "points": r"points/[a-z0-9_]+/v[1-9][0-9]*\.yaml",
+    "market": r"market/[a-z0-9_]+/v[1-9][0-9]*\.yaml",
     "scenario": r"scenarios/[a-z0-9]+(-[a-z0-9]+)*\.yaml",
 }
 """What a relative path must look like to be a file of that kind; other YAML is not read."""

@@ -128,6 +128,7 @@ def read_programme(document: Document, known: Iterable[str]) -> Programme:
         friends=Friends(**data.get("friends", {})),
         points=tuple(data.get("points", ())),
         guard=data.get("guard"),
+        market=data.get("market"),
     )
 
 

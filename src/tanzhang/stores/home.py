@@ -5,6 +5,7 @@
     book.sqlite        what is decided (stores/book); on PostgreSQL, keys/book.url says where instead
     reports/           accepted reports and the verdicts beside them
     records/<batch>/   settled records (stores/records.py)
+    lots/<lot>/        members of frozen lots (stores/lot_files.py)
     known/             keys of settled records, made again if missing (stores/known.py)
     by-account/        records and amounts by account, made again if missing (stores/by_account.py)
     boards/            rankings, made again if missing (stores/boards.py)
@@ -16,7 +17,7 @@
                        issuer.key where certificates are issued
     witnesses.json     what each witness of the log signed last (stores/witnesses.py), where keys/witness.policy is
 
-Reports, records, links and log may be elsewhere (stores/storage); then keys/storage.url says where.
+Reports, records, lots, links and log may be elsewhere (stores/storage); then keys/storage.url says where.
 Any number of processes take reports in and read; one settles, seals and publishes at a time (a lock on the folder).
 """
 
@@ -50,24 +51,38 @@ from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.files import make_folder, sync_again, write_durably
 from tanzhang.stores.log import Log
 from tanzhang.stores.register.access import Access
+from tanzhang.stores.register.auctions import Auctions
 from tanzhang.stores.register.audit import Audit
+from tanzhang.stores.register.authorisations import Authorisations
 from tanzhang.stores.register.benefits import Benefits
 from tanzhang.stores.register.certificates import Certificates
 from tanzhang.stores.register.chores import Chores
+from tanzhang.stores.register.deals import Deals
 from tanzhang.stores.register.deliveries import Deliveries
 from tanzhang.stores.register.donations import Donations
 from tanzhang.stores.register.epochs import Epochs
 from tanzhang.stores.register.groups import Groups
 from tanzhang.stores.register.guard import GuardRegister
 from tanzhang.stores.register.joinings import Joinings
+from tanzhang.stores.register.lots import Lots
 from tanzhang.stores.register.mall import Mall
+from tanzhang.stores.register.market_terms import MarketTerms
+from tanzhang.stores.register.money import Money
+from tanzhang.stores.register.parties import Parties
 from tanzhang.stores.register.partners import Partners
+from tanzhang.stores.register.passings import Passings
+from tanzhang.stores.register.payback import Payback
+from tanzhang.stores.register.payments import Payments
 from tanzhang.stores.register.people import People
+from tanzhang.stores.register.pledges import Pledges
 from tanzhang.stores.register.points import Points
 from tanzhang.stores.register.points_runs import PointsRuns
+from tanzhang.stores.register.retirements import Retirements
 from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
+from tanzhang.stores.register.units import Units
 from tanzhang.stores.register.uploads import Uploads
+from tanzhang.stores.register.verifications import Verifications
 from tanzhang.stores.register.webhooks import Webhooks
 from tanzhang.stores.storage import Place, StorageAddress, let_read, open_storage
 from tanzhang.stores.storage.claim import check_free, claim
@@ -317,6 +332,31 @@ class Home:
         return Audit(self.book)
 
     @cached_property
+    def parties(self) -> Parties:
+        """Parties of the market, and the documents they are known by."""
+        return Parties(self.book)
+
+    @cached_property
+    def deals(self) -> Deals:
+        """Offers and deals over units."""
+        return Deals(self.book)
+
+    @cached_property
+    def auctions(self) -> Auctions:
+        """Auctions of units, and their bids."""
+        return Auctions(self.book)
+
+    @cached_property
+    def payments(self) -> Payments:
+        """Money that came in for the market, and went back."""
+        return Payments(self.book)
+
+    @cached_property
+    def pledges(self) -> Pledges:
+        """What sponsors add to prices."""
+        return Pledges(self.book)
+
+    @cached_property
     def points(self) -> Points:
         """What accounts hold in points, and every movement of them."""
         return Points(self.book)
@@ -327,6 +367,16 @@ class Home:
         return Donations(self.book)
 
     @cached_property
+    def passings(self) -> Passings:
+        """Schemes that grams go to and come from, and what went and came."""
+        return Passings(self.book)
+
+    @cached_property
+    def retirements(self) -> Retirements:
+        """Units that were used for a claim, and for whom."""
+        return Retirements(self.book)
+
+    @cached_property
     def benefits(self) -> Benefits:
         """What points buy besides goods, and every use of it."""
         return Benefits(self.book)
@@ -335,6 +385,16 @@ class Home:
     def certificates(self) -> Certificates:
         """Certificates that were issued, and the keys for them."""
         return Certificates(self.book)
+
+    @cached_property
+    def verifications(self) -> Verifications:
+        """Verifiers of lots, and what was done to verify each lot."""
+        return Verifications(self.book)
+
+    @cached_property
+    def units(self) -> Units:
+        """Carbon units in blocks, and every event that made them so."""
+        return Units(self.book)
 
     @cached_property
     def groups(self) -> Groups:
@@ -350,6 +410,26 @@ class Home:
     def mall(self) -> Mall:
         """What points can be spent on, and what was ordered."""
         return Mall(self.book)
+
+    @cached_property
+    def authorisations(self) -> Authorisations:
+        """Whose reductions may be pooled into lots."""
+        return Authorisations(self.book)
+
+    @cached_property
+    def lots(self) -> Lots:
+        """Lots, and whose milligrams are in them."""
+        return Lots(self.book)
+
+    @cached_property
+    def money(self) -> Money:
+        """Movements of money, in fen."""
+        return Money(self.book)
+
+    @cached_property
+    def payback(self) -> Payback:
+        """What of sales is whose, and what became of it."""
+        return Payback(self.book)
 
     @cached_property
     def guard(self) -> GuardRegister:
@@ -402,6 +482,11 @@ class Home:
     def keep_issuer_key(self, key: IssuerKey) -> None:
         """Write the key of certificates, whole or not at all."""
         _write_secret(self.folder / "keys" / ISSUER_KEY, key.to_text(), self.folder)
+
+    @cached_property
+    def market_terms(self) -> MarketTerms:
+        """Which terms of a market were published."""
+        return MarketTerms(self.book)
 
     @cached_property
     def joinings(self) -> Joinings:

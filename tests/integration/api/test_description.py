@@ -33,7 +33,7 @@ from tanzhang.stores.bodies import PARQUET_TYPE
 from tanzhang.stores.home import Home
 from tanzhang.web.app import create_app
 
-from ...homes import account, box, new_home, on, settle_on, write
+from ...homes import account, box, market_home, on, settle_on, write
 from .people import set_up
 
 NOW = on(12)
@@ -55,7 +55,7 @@ CHECKED = CHECKS.get_by_names([*_NAMES, "response_headers_conformance"])
 @pytest.fixture(scope="module")
 def home(in_memory: Path) -> Home:
     """A home with something in it."""
-    home = new_home(in_memory / "described")
+    home = market_home(in_memory / "described")
     intake(home, write(in_memory / "one.ndjson", [box(f"b{n}", f"p{n}") for n in range(12)]), now=on(6))
     settle_on(home, 8)
     close(home, now=on(8))

@@ -17,6 +17,7 @@ from tanzhang.api.access import COOKIE, CSRF_HEADER
 from tanzhang.api.app import create_app
 from tanzhang.core.access import Actor, Role
 from tanzhang.service import staff as service
+from tanzhang.service.market.verifiers import VerifierSaid, put_verifier
 from tanzhang.service.staff import FREE_FAILURES, invite
 from tanzhang.stores.home import Home
 
@@ -218,9 +219,25 @@ def test_an_owner_manages_the_own_enterprise_an_analyst_nothing(home: Home, clie
     assert code_of(gone) == "sign-in-failed"
 
 
+def test_an_owner_reaches_no_staff_of_a_verifier_that_has_the_id_of_the_enterprise(
+    home: Home, client: TestClient[Litestar]
+) -> None:
+    said = VerifierSaid("Amap Audit", "高德核查", "an example", "an example")
+    put_verifier(home, "amap", said, actor=CONSOLE, now=NOW)
+    owner = come_in(home, client, "wang", "enterprise", partner="amap", position="owner")
+    auditor = invite(home, "verifier", "gu", partner="amap", actor=CONSOLE, now=NOW)
+    assert [each["name"] for each in client.get("/v1/staff", headers=owner).json()["items"]] == ["wang"]
+    assert code_of(client.get(f"/v1/staff/{auditor['id']}", headers=owner)) == "not-allowed"
+    assert code_of(client.delete(f"/v1/staff/{auditor['id']}", headers=owner)) == "not-allowed"
+    more = {"name": "more", "role": "verifier", "partner": "amap"}
+    assert code_of(client.post("/v1/staff", json=more, headers=owner)) == "not-allowed"
+
+
 @pytest.mark.parametrize(
     ("said", "code"),
     [
+        ({"role": "verifier"}, "position-unknown"),
+        ({"role": "verifier", "partner": "amap"}, "unknown-verifier"),
         ({"role": "king"}, "role-unknown"),
         ({"role": "enterprise"}, "position-unknown"),
         ({"role": "enterprise", "partner": "amap"}, "position-unknown"),

@@ -16,6 +16,7 @@ from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.paging import Cursor, Limit, Page, page_of, size_of, text_after
 from tanzhang.api.proxies import client_address
 from tanzhang.core.access import Role, secret_hash
+from tanzhang.core.errors import refuse
 from tanzhang.service import staff as service
 from tanzhang.service.access import STAFF_SESSION_LASTS, csrf_token
 
@@ -30,7 +31,10 @@ class Invitation(msgspec.Struct, forbid_unknown_fields=True):
 
     name: Annotated[str, msgspec.Meta(description="To sign in by.", max_length=200, examples=["li.na@metro.example"])]
     role: Annotated[str, msgspec.Meta(examples=["enterprise"])]
-    partner: Annotated[str | None, msgspec.Meta(examples=["metro_co"])] = None
+    partner: Annotated[
+        str | None,
+        msgspec.Meta(description="Of role buyer a party, of role verifier a verifier.", examples=["metro_co"]),
+    ] = None
     position: Annotated[str | None, msgspec.Meta(description="owner or analyst", examples=["analyst"])] = None
 
 
@@ -63,6 +67,7 @@ def invite(
     if caller.role is Role.ENTERPRISE:
         check_owner(home, caller)
         check_own(caller, data.partner or "")
+        _check_enterprise(data.role)
     return service.invite(
         home,
         data.role,
@@ -174,6 +179,14 @@ def _check_staff(home: Any, caller: Any, member: str) -> None:
     if caller.role is Role.ENTERPRISE:
         check_owner(home, caller)
         check_own(caller, row.partner or "")
+        _check_enterprise(row.role)
+
+
+def _check_enterprise(role: str) -> None:
+    """Staff of another kind of organisation may have the same id as theirs, and is not an owner's to manage."""
+    if role != Role.ENTERPRISE:
+        what = f"owners manage staff of role {Role.ENTERPRISE.value}, not of role {role[:40]}"
+        raise refuse("not-allowed", what, where="role", remedy="ask the operator")
 
 
 def _forget(request: Request[Any, Any, Any]) -> None:

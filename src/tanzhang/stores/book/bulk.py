@@ -41,14 +41,29 @@ def add_amounts(con: sa.Connection, table: sa.Table, rows: pa.Table, *, amounts:
         con.exec_driver_sql(statement, list(zip(*(column.to_pylist() for column in some.columns), strict=True)))
 
 
+def add_rows(con: sa.Connection, table: sa.Table, rows: pa.Table) -> None:
+    """Add rows to a table that gives them numbers of its own; columns that ``rows`` lacks are null."""
+    names = rows.column_names
+    if con.dialect.name == "postgresql":
+        _copy_into(con, table.name, rows)
+        return
+    statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    for some in _slices(rows):
+        con.exec_driver_sql(statement, list(zip(*(column.to_pylist() for column in some.columns), strict=True)))
+
+
 def _incoming(table: sa.Table) -> str:
     return f"incoming_{table.name}"
 
 
 def _copy(con: sa.Connection, table: sa.Table, rows: pa.Table) -> None:
     con.exec_driver_sql(f"CREATE TEMP TABLE {_incoming(table)} (LIKE {table.name}) ON COMMIT DROP")
+    _copy_into(con, _incoming(table), rows)
+
+
+def _copy_into(con: sa.Connection, name: str, rows: pa.Table) -> None:
     cursor: Any = con.connection.cursor()
-    with cursor.copy(f"COPY {_incoming(table)} ({', '.join(rows.column_names)}) FROM STDIN (FORMAT csv)") as copy:
+    with cursor.copy(f"COPY {name} ({', '.join(rows.column_names)}) FROM STDIN (FORMAT csv)") as copy:
         for some in _slices(rows):
             buffer = io.BytesIO()
             pacsv.write_csv(_as_text(some), buffer, pacsv.WriteOptions(include_header=False, quoting_style="needed"))
@@ -61,7 +76,9 @@ def _as_text(rows: pa.Table) -> pa.Table:
     columns = []
     for column in rows.columns:
         if pa.types.is_binary(column.type) or pa.types.is_fixed_size_binary(column.type):
-            columns.append(pa.array([f"\\x{value.hex()}" for value in column.to_pylist()], pa.string()))
+            columns.append(
+                pa.array([None if value is None else f"\\x{value.hex()}" for value in column.to_pylist()], pa.string())
+            )
         else:
             columns.append(column)
     return pa.table(columns, names=rows.column_names)

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.stores.book.address import BookAddress
 from tanzhang.stores.book.database import committing, listen_for_errors, unusable
-from tanzhang.stores.book.postgres_guards import guard_problems, guards
+from tanzhang.stores.book.postgres_guards import exclusions, guard_problems, guards
 from tanzhang.stores.book.postgres_tools import run_tool
 from tanzhang.stores.book.schema import metadata
 from tanzhang.stores.files import sync_again
@@ -106,6 +106,9 @@ class PostgresDatabase:
             con.exec_driver_sql(each.function_sql)
             con.exec_driver_sql(f'DROP TRIGGER IF EXISTS "{each.name}" ON "{each.schema}"."{each.table}"')
             con.exec_driver_sql(each.trigger_sql)
+        for taken_away, made in exclusions(self._schema):
+            con.exec_driver_sql(taken_away)
+            con.exec_driver_sql(made)
 
     def begin(self, con: sa.Connection) -> None:
         con.exec_driver_sql("BEGIN")

@@ -16,8 +16,10 @@ from tanzhang.stores.book.schema import (
     batch,
     erasing_sql,
     home,
+    kept_apart,
     metadata,
     refusal_of,
+    refusals,
 )
 
 # pg_trigger.tgtype
@@ -97,6 +99,24 @@ def guards(schema: str) -> Iterator[Guard]:
         body = f"IF {' OR '.join(taken)} THEN {refusing(table)} END IF; RETURN NEW;"
         yield guard(table, "no_other_insert", "BEFORE INSERT FOR EACH ROW", _ROW | _BEFORE | _INSERT, body)
 
+    for table, each in refusals():
+        refusing_it = f"RAISE EXCEPTION USING MESSAGE = '{each.answer}', ERRCODE = 'integrity_constraint_violation';"
+        body = f"IF {each.condition} THEN {refusing_it} END IF; RETURN {'OLD' if each.event == 'DELETE' else 'NEW'};"
+        kind = _ROW | _BEFORE | {"INSERT": _INSERT, "UPDATE": _UPDATE, "DELETE": _DELETE}[each.event]
+        yield guard(table, each.name, f"BEFORE {each.event} FOR EACH ROW", kind, body)
+
+
+def exclusions(schema: str) -> Iterator[tuple[str, str]]:
+    """Each constraint by which ranges of one owner cannot overlap: what takes it away if it is there, what makes it.
+
+    Owner and range are one range of 64 bits, so that no extension is needed.
+    """
+    for table, (owner, lo, hi) in kept_apart():
+        named = f'ALTER TABLE "{schema}"."{table.name}"'
+        ends = ", ".join(f"{owner}::bigint * 4294967296 + {end}" for end in (lo, hi))
+        made = f'{named} ADD CONSTRAINT "{table.name}_apart" EXCLUDE USING gist (int8range({ends}) WITH &&)'
+        yield f'{named} DROP CONSTRAINT IF EXISTS "{table.name}_apart"', made
+
 
 def guard_problems(con: sa.Connection, schema: str, name: str) -> list[Problem]:
     """Triggers and constraints that are missing, switched off or not as they were made.
@@ -128,6 +148,9 @@ def guard_problems(con: sa.Connection, schema: str, name: str) -> list[Problem]:
         for kind, letter, wanted in _constraints(table):
             if counts.get((table.name, letter), 0) != wanted:
                 missing.append((table.name, f"not every {kind} of table {table.name} is there and valid"))
+    for table, _ in kept_apart():
+        if not counts.get((table.name, "x")):
+            missing.append((table.name, f"ranges of table {table.name} are not kept apart"))
     remedy = "find out who changed it; restore the schema's definition from a backup"
     return [Problem("book-unguarded", message, f"{name}: {table}", remedy) for table, message in missing]
 

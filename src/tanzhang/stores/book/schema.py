@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -171,7 +172,8 @@ replacement = _chained(
 )
 # Double entry between accounts of persons (1+N): the legs of one ``number`` and unit sum to zero. ``batches`` is how
 # many were settled before; ``kind`` join, follow or part (stores/register/joinings.py), or donate, to the account of a
-# project (stores/register/donations.py). A leg of an erased person has no account.
+# project (stores/register/donations.py), or pass_on and receive, to and from that of a scheme (passings.py). A leg of
+# an erased person has no account.
 transfer = _chained(
     "transfer",
     sa.Column("number", sa.Integer, nullable=False),
@@ -243,6 +245,125 @@ guard_move = _chained(
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("guard_move_submission", "submission"),
 )
+# What became of a lot, from its draft on (stores/register/lots.py): ``kind`` is the state that it came to; ``detail``
+# JSON.
+lot_event = _chained(
+    "lot_event",
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("detail", TEXT, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("lot_event_lot", "lot", "seq"),
+)
+# What was done to verify a lot, one row an act (stores/register/verifications.py); ``detail`` is canonical JSON. Rows
+# name records by batch and place, and never a person.
+verification_event = _chained(
+    "verification_event",
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("reference", TEXT, nullable=False),
+    sa.Column("detail", TEXT, nullable=False),
+    sa.Column("actor", TEXT, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("verification_event_reference", "lot", "kind", "reference", unique=True),
+)
+# One leg of a movement of money, in fen: the legs of one ``number`` sum to zero, and ``kind`` and ``reference`` name it
+# once and for all (stores/register/money.py). Accounts are texts that name no person.
+money_move = _chained(
+    "money_move",
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("reference", TEXT, nullable=False),
+    sa.Column("account", TEXT, nullable=False),
+    sa.Column("amount_fen", sa.BigInteger, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("money_move_account", "account", "seq"),
+    sa.Index("money_move_number", "number"),
+    sa.Index("money_move_reference", "kind", "reference", "account", unique=True),
+)
+# One for each sale of entrusted units whose money was divided (stores/register/payback.py); entry number ``entry`` of
+# the log says what it brought and what was shared of it. ``nobodys_fen`` is the part of records that are erased.
+payback_run = _chained(
+    "payback_run",
+    sa.Column("deal", sa.Integer, nullable=False, unique=True),
+    sa.Column("delivered", sa.Integer, nullable=False),
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("shared_fen", sa.BigInteger, nullable=False),
+    sa.Column("accounts", sa.BigInteger, nullable=False),
+    sa.Column("nobodys_fen", sa.BigInteger, nullable=False),
+    sa.Column("entry", sa.Integer, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+)
+# How the units of a lot began (stores/register/units.py): ``kind`` issue, of the programme's own lot of this number, or
+# import, of what left another ``registry`` under ``foreign`` (its own serial number there).
+unit_lot = _chained(
+    "unit_lot",
+    sa.Column("lot", sa.Integer, nullable=False, unique=True),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("region", TEXT, nullable=False),
+    sa.Column("programme", TEXT, nullable=False),
+    sa.Column("vintage", sa.Integer, nullable=False),
+    sa.Column("unit", TEXT, nullable=False),
+    sa.Column("units", sa.BigInteger, nullable=False),
+    sa.Column("tier", TEXT, nullable=False),  # that they began in
+    sa.Column("registry", TEXT),
+    sa.Column("foreign", TEXT),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("unit_lot_foreign", "registry", "foreign", unique=True),
+)
+# Every change of blocks of units: ``detail`` (JSON) names the blocks that it replaced and those that stand since. The
+# reference is the client's, and names an event of its kind once and for all.
+unit_event = _chained(
+    "unit_event",
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("reference", TEXT, nullable=False),
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("detail", TEXT, nullable=False),
+    sa.Column("actor", TEXT, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("unit_event_reference", "kind", "reference", unique=True),
+    sa.Index("unit_event_lot", "lot", "seq"),
+)
+# Dated facts about ranges of units: a label of a scheme from a day on, until another one; ``revokes`` is the number of
+# an earlier fact that holds no longer from ``first_day`` on.
+unit_label = _chained(
+    "unit_label",
+    sa.Column("reference", TEXT, nullable=False, unique=True),
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("lo", sa.BigInteger, nullable=False),
+    sa.Column("hi", sa.BigInteger, nullable=False),
+    sa.Column("scheme", TEXT, nullable=False),
+    sa.Column("scope", TEXT, nullable=False),
+    sa.Column("tier", TEXT, nullable=False),
+    sa.Column("granted_by", TEXT, nullable=False),
+    sa.Column("evidence", TEXT, nullable=False),
+    sa.Column("first_day", TEXT, nullable=False),
+    sa.Column("until_day", TEXT),
+    sa.Column("revokes", sa.Integer),
+    sa.Column("actor", TEXT, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("unit_label_lot", "lot", "seq"),
+)
+# Units that were used for a claim (stores/register/retirements.py): ``serials`` are their numbers (JSON), ``event`` the
+# row of ``unit_event`` that retired them, ``commitment`` that to beneficiary, using entity and note.
+retirement = _chained(
+    "retirement",
+    sa.Column("id", TEXT, nullable=False, unique=True),
+    sa.Column("holder", TEXT, nullable=False),
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("vintage", sa.Integer, nullable=False),
+    sa.Column("serials", TEXT, nullable=False),
+    sa.Column("units", sa.BigInteger, nullable=False),
+    sa.Column("purpose", TEXT, nullable=False),
+    sa.Column("market", TEXT, nullable=False),
+    sa.Column("since", TEXT, nullable=False),
+    sa.Column("until", TEXT, nullable=False),
+    sa.Column("commitment", TEXT, nullable=False),
+    sa.Column("request", TEXT, nullable=False),
+    sa.Column("event", sa.Integer, nullable=False, unique=True),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("retirement_lot", "lot", "seq"),
+)
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
     "seal_key",
@@ -298,10 +419,51 @@ CHAINED: tuple[sa.Table, ...] = (
     points_rules,
     points_run,
     guard_move,
+    lot_event,
+    verification_event,
+    money_move,
+    payback_run,
+    unit_lot,
+    unit_event,
+    unit_label,
+    retirement,
 )
 APPEND_ONLY = (home, posting, tally, *CHAINED)
 ONLY_ADDED = "append_only"
 """Member of a table's ``info``: rows of it are only added. Such a table has a number ``id`` that the database gives."""
+REFUSALS = "refusals"
+"""Member of a table's ``info``: what else the database refuses of it, the fields of a :class:`Refusal` each."""
+APART = "apart"
+"""Member of a table's ``info``: the columns of an owner and of a range ``[lo, hi)``; ranges of one owner never overlap.
+
+Owners are below 2^31 and ranges end at 2^32 at most.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the database refuses of a row of a table: a condition over OLD and NEW that both databases understand."""
+
+    name: str
+    event: str  # INSERT, UPDATE or DELETE
+    condition: str
+    answer: str
+
+
+def refusals() -> Iterator[tuple[sa.Table, Refusal]]:
+    """All that tables say of theirs (``info``)."""
+    for table in metadata.sorted_tables:
+        for each in table.info.get(REFUSALS, ()):
+            yield table, Refusal(*each)
+
+
+def kept_apart() -> Iterator[tuple[sa.Table, tuple[str, str, str]]]:
+    """Tables of ranges that never overlap, with their columns (``info``)."""
+    for table in metadata.sorted_tables:
+        if APART in table.info:
+            yield table, table.info[APART]
+
+
 # Tables whose rows come with their batch and never later, and the column that names it.
 WITH_BATCH: tuple[tuple[sa.Table, str], ...] = ((posting, "batch"), (tally, "last"))
 

@@ -19,9 +19,12 @@ from tanzhang.stores.book.schema import (
     ERASABLE,
     ONLY_ADDED,
     WITH_BATCH,
+    Refusal,
     append_only,
     erasing_sql,
+    kept_apart,
     refusal_of,
+    refusals,
 )
 from tanzhang.stores.files import rename_durably
 
@@ -63,6 +66,12 @@ class SqliteDatabase:
             answer = f"RAISE(ABORT, '{refusal_of(table)}')"
             con.exec_driver_sql(f"DROP TRIGGER IF EXISTS {table.name}_{name}")
             con.exec_driver_sql(f"CREATE TRIGGER {table.name}_{name} BEFORE {event} BEGIN SELECT {answer}; END")
+        for table, each in [*refusals(), *_overlaps()]:
+            con.exec_driver_sql(f"DROP TRIGGER IF EXISTS {table.name}_{each.name}")
+            con.exec_driver_sql(
+                f"CREATE TRIGGER {table.name}_{each.name} BEFORE {each.event} ON {table.name} WHEN {each.condition} "
+                f"BEGIN SELECT RAISE(ABORT, '{each.answer}'); END"
+            )
 
     def begin(self, con: sa.Connection) -> None:
         con.exec_driver_sql("BEGIN IMMEDIATE")
@@ -142,6 +151,17 @@ def _guards() -> Iterator[tuple[sa.Table, str, str]]:
             if column.unique
         ]
         yield table, "no_other_insert", f"INSERT ON {table.name} WHEN {' OR '.join(taken)}"
+
+
+def _overlaps() -> Iterator[tuple[sa.Table, Refusal]]:
+    """What PostgreSQL has an exclusion constraint for: a range that overlaps another one of its owner."""
+    for table, (owner, lo, hi) in kept_apart():
+        other = (
+            f"SELECT 1 FROM {table.name} AS o WHERE o.{owner} = NEW.{owner} AND o.{lo} < NEW.{hi} AND o.{hi} > NEW.{lo}"
+        )
+        answer = f"{table.name}: ranges of one {owner} do not overlap"
+        yield table, Refusal("apart", "INSERT", f"EXISTS ({other})", answer)
+        yield table, Refusal("apart_still", "UPDATE", f"EXISTS ({other} AND o.rowid <> OLD.rowid)", answer)
 
 
 def _pragmas(connection: Any, _record: Any) -> None:

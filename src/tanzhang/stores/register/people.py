@@ -17,11 +17,15 @@ from tanzhang.engine.personal import PersonalKeys, key_of
 from tanzhang.stores.book import Book
 from tanzhang.stores.book.schema import NUMBER, TEXT, metadata
 from tanzhang.stores.register.access import session
+from tanzhang.stores.register.auctions import auction_bid
 from tanzhang.stores.register.benefits import benefit_use
 from tanzhang.stores.register.certificates import certificate
 from tanzhang.stores.register.groups import forget_members, friends_group, friends_member
 from tanzhang.stores.register.guard import guard_case
 from tanzhang.stores.register.mall import mall_code, mall_order
+from tanzhang.stores.register.parties import market_party, party_document
+from tanzhang.stores.register.payback import payback_payout
+from tanzhang.stores.register.payments import market_payment, market_return
 
 person = sa.Table(
     "person",
@@ -138,12 +142,19 @@ SEALED: tuple[tuple[sa.Table, str, str], ...] = (
     (person, "account", "display_name"),
     (person_identity, "hash", "sealed"),
     (benefit_use, "id", "payee"),
+    (payback_payout, "id", "payee"),
     (certificate, "id", "sealed"),
     (friends_group, "id", "title"),
     (friends_member, "id", "name"),
     (mall_order, "id", "address"),
     (mall_code, "hash", "sealed"),
     (guard_case, "id", "appeal"),
+    (market_party, "id", "contact"),
+    (market_party, "id", "bank_account"),
+    (party_document, "id", "sealed"),
+    (auction_bid, "id", "sealed"),
+    (market_payment, "entry", "payer"),
+    (market_return, "name", "payee"),
 )
 """Where sealed texts stand: table, key and column."""
 _SEALED_AT_ONCE = 500

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tanzhang.core.access import Role
 from tanzhang.stores.book import Book
 from tanzhang.stores.book.schema import TEXT, metadata
 
@@ -20,7 +21,7 @@ staff = sa.Table(
     sa.Column("id", TEXT, primary_key=True),
     sa.Column("name", TEXT, nullable=False, unique=True),  # to sign in by, in small letters
     sa.Column("role", TEXT, nullable=False),
-    sa.Column("partner", TEXT),
+    sa.Column("partner", TEXT),  # the organisation: a partner; of role buyer a party, of role verifier a verifier
     sa.Column("position", TEXT),  # of an enterprise's: owner or analyst
     sa.Column("password_hash", TEXT),  # NULL until the invitation is used
     sa.Column("code_secret", sa.Integer, nullable=False),  # which secret of one-time codes; 0 before the first
@@ -92,9 +93,10 @@ class Staff:
         return rows[0] if rows else None
 
     def page(self, partner: str | None, after: str, limit: int) -> list[Any]:
-        """Staff by name after one, of one partner or all."""
+        """Staff by name after one, of one enterprise or all; other organisations may have an id that it has too."""
         statement = sa.select(staff).where(staff.c.name > after).order_by(staff.c.name).limit(limit)
-        return self._book.query(statement if partner is None else statement.where(staff.c.partner == partner))
+        own = (staff.c.partner == partner) & (staff.c.role == Role.ENTERPRISE.value)
+        return self._book.query(statement if partner is None else statement.where(own))
 
     def failed(self, number: str, locked_until: Callable[[int], str | None]) -> int:
         """Count a failed sign-in; ``locked_until`` says of how many in a row until when. Returns how many."""

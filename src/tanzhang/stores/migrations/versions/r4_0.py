@@ -52,6 +52,26 @@ def upgrade() -> None:
     )
     op.create_index("attempt_bucket", "attempt", ["bucket", "at"], unique=False)
     op.create_table(
+        "auction_bid",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("auction", sa.Integer(), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
+        sa.Column("bidder", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("commitment", TEXT, nullable=False),
+        sa.Column("sealed", TEXT, nullable=True),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.Column("units", sa.BigInteger(), nullable=True),
+        sa.Column("price_fen", sa.BigInteger(), nullable=True),
+        sa.Column("awarded", sa.BigInteger(), nullable=True),
+        sa.Column("deal", sa.Integer(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("auction", "bidder", "reference"),
+        sa.UniqueConstraint("auction", "place"),
+    )
+    op.create_table(
         "audit",
         sa.Column("id", NUMBER, nullable=False),
         sa.Column("at", TEXT, nullable=False),
@@ -63,6 +83,31 @@ def upgrade() -> None:
         sa.Column("detail", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         info={"append_only": True},
+    )
+    op.create_table(
+        "authorisation",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("account", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("from_day", TEXT, nullable=False),
+        sa.Column("until_day", TEXT, nullable=True),
+        sa.Column("behaviours", TEXT, nullable=True),
+        sa.Column("terms", TEXT, nullable=False),
+        sa.Column("source", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("revoked_at", TEXT, nullable=True),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("authorisation_account", "authorisation", ["account"], unique=False)
+    op.create_index("authorisation_revision", "authorisation", ["revision"], unique=False)
+    op.create_table(
+        "authorisation_file",
+        sa.Column("fingerprint", TEXT, nullable=False),
+        sa.Column("partner", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("answer", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("fingerprint"),
     )
     op.create_table(
         "batch",
@@ -439,6 +484,72 @@ def upgrade() -> None:
         sa.UniqueConstraint("fingerprint"),
     )
     op.create_table(
+        "lot",
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("vintage", sa.Integer(), nullable=False),
+        sa.Column("region", TEXT, nullable=False),
+        sa.Column("behaviours", TEXT, nullable=True),
+        sa.Column("wanted", sa.BigInteger(), nullable=True),
+        sa.Column("early", TEXT, nullable=True),
+        sa.Column("drafted_at", TEXT, nullable=False),
+        sa.Column("frozen_at", TEXT, nullable=True),
+        sa.Column("market", TEXT, nullable=True),
+        sa.Column("terms", TEXT, nullable=True),
+        sa.Column("methodologies", TEXT, nullable=True),
+        sa.Column("unit_mass_mg", sa.BigInteger(), nullable=True),
+        sa.Column("units", sa.BigInteger(), nullable=True),
+        sa.Column("total_mg", sa.BigInteger(), nullable=True),
+        sa.Column("members", sa.BigInteger(), nullable=True),
+        sa.Column("accounts", sa.BigInteger(), nullable=True),
+        sa.Column("leaves", sa.BigInteger(), nullable=True),
+        sa.Column("root", TEXT, nullable=True),
+        sa.Column("batches", sa.Integer(), nullable=True),
+        sa.Column("first_batch", sa.Integer(), nullable=True),
+        sa.Column("last_batch", sa.Integer(), nullable=True),
+        sa.Column("entry", sa.Integer(), nullable=True),
+        sa.Column("file", TEXT, nullable=True),
+        sa.Column("file_digest", TEXT, nullable=True),
+        sa.Column("subtrees", TEXT, nullable=True),
+        sa.Column("subtrees_digest", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("number"),
+        sa.UniqueConstraint("reference"),
+    )
+    op.create_table(
+        "lot_cells",
+        sa.Column("lot", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("lot"),
+    )
+    op.create_table(
+        "lot_event",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("lot_event_lot", "lot_event", ["lot", "seq"], unique=False)
+    op.create_table(
+        "lot_share",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("first", sa.LargeBinary(), nullable=False),
+        sa.Column("last", sa.LargeBinary(), nullable=False),
+        sa.Column("accounts", sa.Integer(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("lot", "kind", "number", "first"),
+        info={"append_only": True},
+    )
+    op.create_table(
         "mall_code",
         sa.Column("hash", TEXT, nullable=False),
         sa.Column("offer", TEXT, nullable=False),
@@ -516,6 +627,204 @@ def upgrade() -> None:
         info={"append_only": True},
     )
     op.create_table(
+        "market_auction",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("seller", TEXT, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("units", sa.BigInteger(), nullable=False),
+        sa.Column("reserve_fen", sa.BigInteger(), nullable=False),
+        sa.Column("opens_at", TEXT, nullable=False),
+        sa.Column("closes_at", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.Column("note", TEXT, nullable=True),
+        sa.Column("price_fen", sa.BigInteger(), nullable=True),
+        sa.Column("sold", sa.BigInteger(), nullable=True),
+        sa.Column("marginal", sa.Integer(), nullable=True),
+        sa.Column("bids", sa.Integer(), nullable=True),
+        sa.Column("digest", TEXT, nullable=True),
+        sa.Column("entry", sa.Integer(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("seller", "reference"),
+    )
+    op.create_table(
+        "market_deal",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("source", TEXT, nullable=False),
+        sa.Column("seller", TEXT, nullable=False),
+        sa.Column("buyer", TEXT, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("units", sa.BigInteger(), nullable=False),
+        sa.Column("price_fen", sa.BigInteger(), nullable=False),
+        sa.Column("gross_fen", sa.BigInteger(), nullable=False),
+        sa.Column("topup_fen", sa.BigInteger(), nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("due_day", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("delivered", sa.Integer(), nullable=True),
+        sa.Column("note", TEXT, nullable=True),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("buyer", "reference"),
+        sa.UniqueConstraint("delivered"),
+    )
+    op.create_index("market_deal_seller", "market_deal", ["seller", "id"], unique=False)
+    op.create_index("market_deal_state", "market_deal", ["state", "due_day"], unique=False)
+    op.create_table(
+        "market_deal_event",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("deal", sa.Integer(), nullable=False),
+        sa.Column("before", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("at", TEXT, nullable=False),
+        sa.Column("by", TEXT, nullable=False),
+        sa.Column("note", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        info={"append_only": True},
+    )
+    op.create_index("market_deal_event_deal", "market_deal_event", ["deal", "id"], unique=False)
+    op.create_table(
+        "market_offer",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("seller", TEXT, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("units", sa.BigInteger(), nullable=False),
+        sa.Column("left", sa.BigInteger(), nullable=False),
+        sa.Column("price_fen", sa.BigInteger(), nullable=False),
+        sa.Column("until", TEXT, nullable=False),
+        sa.Column("buyer", TEXT, nullable=True),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("seller", "reference"),
+    )
+    op.create_table(
+        "market_party",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("title", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("credit_code", TEXT, nullable=True),
+        sa.Column("contact", TEXT, nullable=True),
+        sa.Column("bank_account", TEXT, nullable=True),
+        sa.Column("request", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("note", TEXT, nullable=True),
+        sa.Column("applied_at", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("credit_code"),
+    )
+    op.create_table(
+        "market_payment",
+        sa.Column("entry", TEXT, nullable=False),
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("booked_on", TEXT, nullable=False),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=False),
+        sa.Column("payer", TEXT, nullable=True),
+        sa.Column("deal", sa.Integer(), nullable=True),
+        sa.Column("pledge", sa.Integer(), nullable=True),
+        sa.Column("holder", TEXT, nullable=False),
+        sa.Column("used_fen", sa.BigInteger(), nullable=False),
+        sa.Column("sent_fen", sa.BigInteger(), nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("reason", TEXT, nullable=False),
+        sa.Column("source", TEXT, nullable=False),
+        sa.Column("by", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("entry"),
+        sa.UniqueConstraint("id"),
+    )
+    op.create_index("market_payment_deal", "market_payment", ["deal", "id"], unique=False)
+    op.create_index("market_payment_state", "market_payment", ["state", "id"], unique=False)
+    op.create_table(
+        "market_payment_use",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("entry", TEXT, nullable=False),
+        sa.Column("purpose", TEXT, nullable=False),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        info={"append_only": True},
+    )
+    op.create_index("market_payment_use_entry", "market_payment_use", ["entry"], unique=False)
+    op.create_table(
+        "market_pledge",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("sponsor", TEXT, nullable=False),
+        sa.Column("fen", sa.BigInteger(), nullable=False),
+        sa.Column("per", TEXT, nullable=False),
+        sa.Column("cap_fen", sa.BigInteger(), nullable=False),
+        sa.Column("spent_fen", sa.BigInteger(), nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=True),
+        sa.Column("vintage", sa.Integer(), nullable=True),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("source", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("ended_at", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("sponsor", "reference"),
+    )
+    op.create_table(
+        "market_pledge_use",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("pledge", sa.Integer(), nullable=False),
+        sa.Column("deal", sa.Integer(), nullable=False),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("pledge", "deal"),
+        info={"append_only": True},
+    )
+    op.create_table(
+        "market_return",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("entry", TEXT, nullable=True),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=False),
+        sa.Column("payee", TEXT, nullable=True),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("file", TEXT, nullable=True),
+        sa.Column("note", TEXT, nullable=True),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("name"),
+        sa.UniqueConstraint("reference"),
+    )
+    op.create_index("market_return_state", "market_return", ["state", "id"], unique=False)
+    op.create_table(
+        "market_return_file",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("adapter", TEXT, nullable=False),
+        sa.Column("rows", sa.Integer(), nullable=False),
+        sa.Column("fen", sa.BigInteger(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "money_move",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("amount_fen", sa.BigInteger(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("money_move_account", "money_move", ["account", "seq"], unique=False)
+    op.create_index("money_move_number", "money_move", ["number"], unique=False)
+    op.create_index("money_move_reference", "money_move", ["kind", "reference", "account"], unique=True)
+    op.create_table(
         "partner_day",
         sa.Column("partner", TEXT, nullable=False),
         sa.Column("day", TEXT, nullable=False),
@@ -536,8 +845,122 @@ def upgrade() -> None:
         info={"append_only": True},
     )
     op.create_table(
+        "party_document",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("party", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("digest", TEXT, nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sealed", TEXT, nullable=True),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("note", TEXT, nullable=True),
+        sa.Column("received_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("party_document_party", "party_document", ["party", "received_at"], unique=False)
+    op.create_table(
+        "passing",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("scheme", TEXT, nullable=False),
+        sa.Column("log", TEXT, nullable=False),
+        sa.Column("to", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("rehearsal", sa.Boolean(), nullable=False),
+        sa.Column("transfer", sa.Integer(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("file", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("passing_account", "passing", ["account", "seq"], unique=False)
+    op.create_index("passing_once", "passing", ["id", "log", "unit"], unique=True)
+    op.create_index("passing_scheme_unit", "passing", ["scheme", "unit"], unique=False)
+    op.create_table(
+        "passing_scheme",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("recorded_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id", "version"),
+    )
+    op.create_table(
+        "payback_escrow",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("reason", TEXT, nullable=False),
+        sa.Column("fen", sa.BigInteger(), nullable=False),
+        sa.Column("since", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("purpose", TEXT, nullable=True),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("ended_at", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("payback_escrow_state", "payback_escrow", ["state", "since"], unique=False)
+    op.create_table(
+        "payback_part",
+        sa.Column("payout", TEXT, nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("fen", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("payout", "place"),
+    )
+    op.create_index("payback_part_account", "payback_part", ["account"], unique=False)
+    op.create_table(
+        "payback_payout",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.Column("payee", TEXT, nullable=True),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("day", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.Column("file", TEXT, nullable=True),
+        sa.Column("note", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("id"),
+    )
+    op.create_index("payback_payout_account", "payback_payout", ["account", "seq"], unique=False)
+    op.create_index("payback_payout_file", "payback_payout", ["file"], unique=False)
+    op.create_index("payback_payout_state", "payback_payout", ["state", "seq"], unique=False)
+    op.create_table(
+        "payback_run",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("deal", sa.Integer(), nullable=False),
+        sa.Column("delivered", sa.Integer(), nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("shared_fen", sa.BigInteger(), nullable=False),
+        sa.Column("accounts", sa.BigInteger(), nullable=False),
+        sa.Column("nobodys_fen", sa.BigInteger(), nullable=False),
+        sa.Column("entry", sa.Integer(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("deal"),
+    )
+    op.create_table(
+        "payback_share",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("first", sa.LargeBinary(), nullable=False),
+        sa.Column("last", sa.LargeBinary(), nullable=False),
+        sa.Column("accounts", sa.Integer(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("kind", "number", "first"),
+        info={"append_only": True},
+    )
+    op.create_table(
         "payout_file",
         sa.Column("id", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
         sa.Column("adapter", TEXT, nullable=False),
         sa.Column("rows", sa.Integer(), nullable=False),
         sa.Column("fen", sa.BigInteger(), nullable=False),
@@ -710,6 +1133,47 @@ def upgrade() -> None:
     )
     op.create_index("replacement_latest", "replacement", ["kind", "number", "seq"], unique=False)
     op.create_table(
+        "retirement",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("holder", TEXT, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("vintage", sa.Integer(), nullable=False),
+        sa.Column("serials", TEXT, nullable=False),
+        sa.Column("units", sa.BigInteger(), nullable=False),
+        sa.Column("purpose", TEXT, nullable=False),
+        sa.Column("market", TEXT, nullable=False),
+        sa.Column("since", TEXT, nullable=False),
+        sa.Column("until", TEXT, nullable=False),
+        sa.Column("commitment", TEXT, nullable=False),
+        sa.Column("request", TEXT, nullable=False),
+        sa.Column("event", sa.Integer(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("event"),
+        sa.UniqueConstraint("id"),
+    )
+    op.create_index("retirement_lot", "retirement", ["lot", "seq"], unique=False)
+    op.create_table(
+        "retirement_addendum",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("retirement", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("digest", TEXT, nullable=False),
+        sa.Column("sealed", TEXT, nullable=True),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("retirement_addendum_once", "retirement_addendum", ["retirement", "reference"], unique=True)
+    op.create_table(
+        "retirement_opening",
+        sa.Column("retirement", TEXT, nullable=False),
+        sa.Column("public", sa.Boolean(), nullable=False),
+        sa.Column("sealed", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("retirement"),
+    )
+    op.create_table(
         "seal_key",
         sa.Column("only", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("batch", sa.Integer(), nullable=False),
@@ -829,6 +1293,94 @@ def upgrade() -> None:
     )
     op.create_index("transfer_account", "transfer", ["account"], unique=False)
     op.create_table(
+        "unit_block",
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("lo", sa.BigInteger(), nullable=False),
+        sa.Column("hi", sa.BigInteger(), nullable=False),
+        sa.Column("vintage", sa.Integer(), nullable=False),
+        sa.Column("holder", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("tier", TEXT, nullable=False),
+        sa.Column("held_for", TEXT, nullable=False),
+        sa.Column("since", sa.Integer(), nullable=False),
+        sa.CheckConstraint("lo >= 0 AND hi > lo AND hi <= 4294967296", name="unit_block_range_check"),
+        sa.PrimaryKeyConstraint("lot", "lo"),
+        info={
+            "apart": ("lot", "lo", "hi"),
+            "refusals": (
+                (
+                    "final",
+                    "UPDATE",
+                    "OLD.state IN ('cancelled', 'expired', 'exported', 'retired')",
+                    "unit_block: what is retired, cancelled, expired or exported never changes",
+                ),
+                (
+                    "final_kept",
+                    "DELETE",
+                    "OLD.state IN ('cancelled', 'expired', 'exported', 'retired')",
+                    "unit_block: what is retired, cancelled, expired or exported never changes",
+                ),
+            ),
+        },
+    )
+    op.create_index("unit_block_held_for", "unit_block", ["held_for", "state"], unique=False)
+    op.create_index("unit_block_holder", "unit_block", ["holder", "lot", "lo"], unique=False)
+    op.create_table(
+        "unit_event",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
+        sa.Column("actor", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("unit_event_lot", "unit_event", ["lot", "seq"], unique=False)
+    op.create_index("unit_event_reference", "unit_event", ["kind", "reference"], unique=True)
+    op.create_table(
+        "unit_label",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("lo", sa.BigInteger(), nullable=False),
+        sa.Column("hi", sa.BigInteger(), nullable=False),
+        sa.Column("scheme", TEXT, nullable=False),
+        sa.Column("scope", TEXT, nullable=False),
+        sa.Column("tier", TEXT, nullable=False),
+        sa.Column("granted_by", TEXT, nullable=False),
+        sa.Column("evidence", TEXT, nullable=False),
+        sa.Column("first_day", TEXT, nullable=False),
+        sa.Column("until_day", TEXT, nullable=True),
+        sa.Column("revokes", sa.Integer(), nullable=True),
+        sa.Column("actor", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("reference"),
+    )
+    op.create_index("unit_label_lot", "unit_label", ["lot", "seq"], unique=False)
+    op.create_table(
+        "unit_lot",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("region", TEXT, nullable=False),
+        sa.Column("programme", TEXT, nullable=False),
+        sa.Column("vintage", sa.Integer(), nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("units", sa.BigInteger(), nullable=False),
+        sa.Column("tier", TEXT, nullable=False),
+        sa.Column("registry", TEXT, nullable=True),
+        sa.Column("foreign", TEXT, nullable=True),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("lot"),
+    )
+    op.create_index("unit_lot_foreign", "unit_lot", ["registry", "foreign"], unique=True)
+    op.create_table(
         "unsettled",
         sa.Column("submission", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("reports", sa.BigInteger(), nullable=False),
@@ -856,6 +1408,27 @@ def upgrade() -> None:
     )
     op.create_index("upload_partner", "upload", ["partner", "created_at"], unique=False)
     op.create_index("upload_state", "upload", ["state"], unique=False)
+    op.create_table(
+        "verification_event",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
+        sa.Column("actor", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("verification_event_reference", "verification_event", ["lot", "kind", "reference"], unique=True)
+    op.create_table(
+        "verifier",
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("document", TEXT, nullable=False),
+        sa.Column("recorded_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id", "version"),
+    )
     op.create_table(
         "webhook",
         sa.Column("id", TEXT, nullable=False),
