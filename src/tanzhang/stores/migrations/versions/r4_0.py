@@ -253,7 +253,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("id"),
     )
     op.create_index("donation_account", "donation", ["account", "seq"], unique=False)
-    op.create_index("donation_project_unit", "donation", ["project", "unit"], unique=False)
     op.create_table(
         "donation_project",
         sa.Column("id", TEXT, nullable=False),
@@ -261,6 +260,14 @@ def upgrade() -> None:
         sa.Column("document", TEXT, nullable=False),
         sa.Column("recorded_at", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("id", "version"),
+    )
+    op.create_table(
+        "donation_total",
+        sa.Column("project", TEXT, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("givers", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "unit"),
     )
     op.create_table(
         "entry",
