@@ -1,7 +1,7 @@
 """Paying out what people are owed (提现): asked for by a person, put in a file for whoever pays, answered.
 
 The files and their answers are those of red packets (:mod:`tanzhang.service.payouts`). A pay-out is of all that a
-person is owed at that moment, of whichever account of theirs; so small shares wait until they come to the least pay-out.
+person is owed at that moment, of whichever account of theirs; small shares wait until they come to the least pay-out.
 """
 
 from __future__ import annotations

@@ -279,7 +279,8 @@ def _some(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _summed(by: sa.ColumnElement[str], fen: sa.ColumnElement[int]) -> sa.Select[Any]:
     name = by.label("name")
-    return sa.select(name, sa.func.sum(fen)).group_by(name)
+    found: sa.Select[Any] = sa.select(name, sa.func.sum(fen)).group_by(name)
+    return found
 
 
 def _next(con: sa.Connection, table: sa.Table) -> int:
