@@ -1,8 +1,9 @@
 """Data packages of lots (数据包): what a folder has to hold from which anybody checks a lot without its operator.
 
 ``package.json`` names every file with its digest; ``package.note`` is a note over the digest of that, signed by the
-key of the log. The signature says whose word the rest is: what the log commits to (members, batches, how it was verified)
-is checked up to a checkpoint, and does not rest on it; what units exist and in which state is the operator's word.
+key of the log. The signature says whose word the rest is: what the log commits to (members, batches, how it was
+verified) is checked up to a checkpoint, and does not rest on it; what units exist, and in which state, is the
+operator's word.
 
 Refused are a list of contents that is not written as ours are, other files than a package of its kind has, and nodes of
 a tree that do not cover its leaves exactly once. docs/verification.md has the formats.
@@ -74,8 +75,8 @@ class Contents:
             files = {
                 name: FileSaid(str(each["sha256"]), int(each["bytes"])) for name, each in dict(said["files"]).items()
             }
-            texts = (str(said[name]) for name in ("programme", "origin", "made_at"))
-            contents = cls(str(said["kind"]), lot_number(said["lot"]), *texts, files)
+            programme, origin, made_at = (str(said[name]) for name in ("programme", "origin", "made_at"))
+            contents = cls(str(said["kind"]), lot_number(said["lot"]), programme, origin, made_at, files)
             if contents.to_bytes() != data:
                 raise ValueError("it is not written as lists of contents are")
             if contents.kind not in FILES or set(files) != set(FILES[contents.kind]):

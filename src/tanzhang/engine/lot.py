@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from tanzhang.core.lot import zero_leaf
 from tanzhang.core.merkle import HASH_BYTES, SUBTREE_LEAVES
@@ -139,13 +138,3 @@ def _levels(level: Level) -> Tree:
         level = level.parents()
         kept.append(level)
     return Tree(level.node(0), len(kept[0].hash), kept)
-
-
-def same_subtrees(data: bytes, total_mg: int, leaves: int) -> bool:
-    """Whether bytes can be the subtrees of a lot of so many leaves and this total."""
-    nodes: npt.NDArray[np.void] | None = np.frombuffer(data, _NODE) if len(data) % _NODE.itemsize == 0 else None
-    if nodes is None or len(nodes) * SUBTREE_LEAVES != leaves:
-        return False
-    return sum((high << 64) + low for high, low in zip(nodes["high"].tolist(), nodes["low"].tolist(), strict=True)) == (
-        total_mg
-    )

@@ -52,10 +52,10 @@ class Siblings:
         if not parts:
             none = np.zeros(0, np.int64)
             return cls(none, none, none, np.zeros((0, HASH_BYTES), np.uint8))
-        columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("subtree", "level", "index")]
-        order = np.lexsort(columns[::-1])
-        hashes = np.concatenate([part.hash for part in parts])
-        return cls(*(column[order] for column in columns), hashes[order])
+        subtree, level = (np.concatenate([getattr(part, name) for part in parts]) for name in ("subtree", "level"))
+        index, hashes = np.concatenate([part.index for part in parts]), np.concatenate([part.hash for part in parts])
+        order = np.lexsort((index, level, subtree))
+        return cls(subtree[order], level[order], index[order], hashes[order])
 
 
 def siblings(subtrees: Numbers, leaves: Bytes, known: Mask) -> Siblings:
@@ -63,7 +63,7 @@ def siblings(subtrees: Numbers, leaves: Bytes, known: Mask) -> Siblings:
 
     Shape: subtrees (s), leaves uint8 (s, width, 32), known (s, width); width is 256, or less for the last subtree.
     """
-    parts = []
+    parts: list[Siblings] = []
     for start in range(0, len(subtrees), _AT_ONCE):
         here = slice(start, start + _AT_ONCE)
         parts += _siblings_here(subtrees[here], leaves[here], known[here])
@@ -75,7 +75,7 @@ def _siblings_here(subtrees: Numbers, nodes: Bytes, known: Mask) -> Iterator[Sib
     while nodes.shape[1] > 1:
         pairs = nodes.shape[1] // 2
         both = known[:, : 2 * pairs].reshape(-1, pairs, 2)
-        above = both.any(axis=2)
+        above: Mask = both[:, :, 0] | both[:, :, 1]
         lacking = np.zeros_like(known)
         lacking[:, : 2 * pairs] = (above[:, :, None] & ~both).reshape(len(known), 2 * pairs)
         row, index = np.nonzero(lacking)
@@ -117,7 +117,7 @@ def _roots_here(subtrees: Numbers, nodes: Bytes, known: Mask, beside: Siblings) 
         used |= mine
         both = known[:, : width - width % 2].reshape(-1, width // 2, 2)
         well &= (both[:, :, 0] == both[:, :, 1]).all(axis=1)
-        above = both.all(axis=2)
+        above: Mask = both[:, :, 0] & both[:, :, 1]
         known = np.concatenate([above, known[:, -1:]], axis=1) if width % 2 else above
         nodes = _parents(nodes, above)
         level += 1

@@ -77,6 +77,7 @@ from tanzhang.stores.register.people import People
 from tanzhang.stores.register.pledges import Pledges
 from tanzhang.stores.register.points import Points
 from tanzhang.stores.register.points_runs import PointsRuns
+from tanzhang.stores.register.retirements import Retirements
 from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
 from tanzhang.stores.register.units import Units
@@ -369,6 +370,11 @@ class Home:
     def passings(self) -> Passings:
         """Schemes that grams go to and come from, and what went and came."""
         return Passings(self.book)
+
+    @cached_property
+    def retirements(self) -> Retirements:
+        """Units that were used for a claim, and for whom."""
+        return Retirements(self.book)
 
     @cached_property
     def benefits(self) -> Benefits:

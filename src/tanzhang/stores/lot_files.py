@@ -1,4 +1,6 @@
-"""Files of a frozen lot, which name no person::
+"""Files of a frozen lot, which name no person.
+
+::
 
     lots/<lot>/members.parquet   batch, place, amount_mg, in the order of the lot
     lots/<lot>/subtrees.bin      sum (16 bytes, big-endian) and hash of every 256 leaves of its tree
@@ -98,7 +100,8 @@ def read_lot_subtrees(storage: Place, row: Any) -> bytes:
 
 def is_as_written(storage: Place, row: Any) -> bool:
     """Whether the file of a lot's members is what was written."""
-    return digest_of(storage / row.file) == row.file_digest
+    digest = digest_of(storage / row.file)
+    return digest is not None and digest == str(row.file_digest)
 
 
 def changed(row: Any, file: str) -> Exception:

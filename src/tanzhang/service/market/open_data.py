@@ -55,7 +55,7 @@ def cells_of(home: Home, number: int, *, now: datetime) -> dict[str, Any]:
     ).fetchall()
     con.close()
     shown = published(
-        {region: accounts for region, accounts in regions},
+        dict(regions),
         [Cell((region, what), int(records), accounts, int(mg)) for region, what, records, accounts, mg in cells],
         least,
     )
@@ -99,9 +99,9 @@ def accounts_by_node(home: Home, row: Any, leaves: int) -> list[int]:
 
 
 def _members_with_records(home: Home, row: Any) -> Iterator[str]:
-    """Batch by batch, members with what is asked of their records, as SQL: index, amount_mg, account, region, behaviour.
+    """Batch by batch, members with what is asked of their records, as SQL.
 
-    The index is the member's place in the lot.
+    Columns: index (the member's place in the lot), amount_mg, account, region, behaviour.
     """
     members = f"read_parquet({quote(str(home.storage / row.file))}, file_row_number = true)"
     for batch in home.book.batches()[row.first_batch : row.last_batch + 1]:
@@ -112,7 +112,8 @@ def _members_with_records(home: Home, row: Any) -> Iterator[str]:
         )
         gone = f"outcome = {quote(ERASED)}"
         yield (
-            f"(SELECT m.file_row_number AS index, m.amount_mg, CASE WHEN {gone} THEN NULL ELSE r.account END AS account, "
+            f"(SELECT m.file_row_number AS index, m.amount_mg, "
+            f"CASE WHEN {gone} THEN NULL ELSE r.account END AS account, "
             f"CASE WHEN {gone} THEN {quote(_NOWHERE)} ELSE r.region END AS region, "
             f"CASE WHEN {gone} THEN {quote(_NOWHERE)} ELSE r.behaviour END AS behaviour "
             f"FROM (SELECT * FROM {members} WHERE batch = {batch.seq}) m JOIN ({parts}) r ON m.place = r.place)"

@@ -64,6 +64,7 @@ from tanzhang.service.market.open_data import accounts_by_node, cells_of
 from tanzhang.service.market.verification import findings_of, verification_said
 from tanzhang.service.moments import received_at
 from tanzhang.stores.home import Home
+from tanzhang.stores.lot_files import read_lot_subtrees
 from tanzhang.stores.ordered import END, OrderedRows
 from tanzhang.stores.parts import erased_leaves, record_files, whole_subtrees
 from tanzhang.stores.records import SUBTREES, TableFile, read_subtrees, writing_table
@@ -218,7 +219,9 @@ def _nodes(home: Home, row: Any) -> Any:
     """The finest sums of the lot's tree that are of enough accounts each."""
     least = home.programme.disclosure.least_accounts_in_cell
     shown = np.asarray(accounts_by_node(home, row, 1 << LEAST_LEVEL)) >= least
-    level = lot_level(home, row, LEAST_LEVEL)
+    level = _level_8_of(read_lot_subtrees(home.storage, row))
+    for _ in range(LEAST_LEVEL - HEIGHT):
+        level = level.parents()
     levels, fine = [_nodes_of(level)], [[bool(each) for each in shown[: len(level.hash)]]]
     while len(levels[-1]) > 1:
         level = level.parents()
@@ -226,6 +229,13 @@ def _nodes(home: Home, row: Any) -> Any:
         fine.append([below[n] or below[n + 1] for n in range(0, len(below), 2)])
         levels.append(_nodes_of(level))
     return cut(levels, fine, LEAST_LEVEL)
+
+
+def _level_8_of(data: bytes) -> Level:
+    """The nodes over every 256 leaves of a lot: sum (16 bytes) and hash of each."""
+    rows = np.frombuffer(data, np.uint8).reshape(-1, 48)
+    sums = np.ascontiguousarray(rows[:, :16]).view(">u8").astype(np.uint64)
+    return Level(sums[:, 0].copy(), sums[:, 1].copy(), np.ascontiguousarray(rows[:, 16:]))
 
 
 def _nodes_of(level: Level) -> list[Node]:

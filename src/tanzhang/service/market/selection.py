@@ -20,8 +20,9 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
-from tanzhang.core.allocation import PASSED, Allocation, Counted, Taking, allocate
+from tanzhang.core.allocation import Allocation, Counted, Taking, allocate
 from tanzhang.core.donation import DONATED
+from tanzhang.core.passing import PASSED
 from tanzhang.core.record import time_text
 from tanzhang.core.region import COUNTRY
 from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, fixed_bytes, identities, integers
@@ -173,7 +174,7 @@ class _Selecting:
         self.progress("choosing records", 30 * row.seq // len(self.batches), 0)
         parts = []
         for file in record_files(self.home.storage, row):
-            table = self.con.execute(
+            table = self.con.sql(
                 f"SELECT file_row_number + {file.first} AS place, r.account AS account, "
                 "granted_mg - coalesce(taken.mg, 0) AS mg FROM "
                 f"(SELECT * FROM read_parquet({quote(str(file.path))}, file_row_number = true) "
@@ -212,7 +213,7 @@ class _Selecting:
         found: list[dict[str, Any]] = []
         for row in self.batches:
             for file in record_files(self.home.storage, row):
-                table = self.con.execute(
+                table = self.con.sql(
                     f"SELECT file_row_number + {file.first} AS place, account, action_id::VARCHAR AS action, day, "
                     "epoch_us(ended) AS ended, granted_mg, reversed_mg, outcome, withdraws::VARCHAR AS withdraws "
                     f"FROM read_parquet({quote(str(file.path))}, file_row_number = true) WHERE kind = 'reduction' "

@@ -23,7 +23,7 @@ import msgspec
 import sqlalchemy as sa
 
 from tanzhang.core.access import Actor
-from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.lot import LotState, lot_text
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.note import parse_note
@@ -195,7 +195,7 @@ def decide(
         _check_state(on.row, LotState.IN_VERIFICATION)
         drawn, found = _drawn(number, on.events), _counted(on.events)
         _check_decision(number, decision, found)
-        if decision.decision == LotState.VERIFIED:
+        if decision.decision == "verified":
             _check_looked_at(home, on.row, drawn, on.events)
         detail = {"evidence": decision.evidence, **found}
         advance(home, on.con, number, LotState(decision.decision), detail, actor, now)
@@ -344,7 +344,8 @@ def _said(home: Home, row: Any, events: Sequence[Any]) -> dict[str, Any]:
     decided, attested = _of_kind(events, DECIDED), _of_kind(events, ATTESTED)
     name = None if not handed else detail_of(handed[0])["asked"]["verifier"]
     version = None if not handed else detail_of(handed[0])["given"]["version"]
-    verifier = None if name is None else json.loads(home.verifications.said.one(name, version).document)
+    said_of = None if name is None else home.verifications.said.one(name, version)
+    verifier = None if said_of is None else json.loads(said_of.document)
     last = {said["registry"]: said for said in (detail_of(each)["asked"] for each in _of_kind(events, LOOKED_UP))}
     opinion = None if not decided else detail_of(decided[0])["asked"]
     oath = None if not attested else detail_of(attested[-1])["asked"]
@@ -477,7 +478,7 @@ def _drawn(number: int, events: Sequence[Any]) -> dict[str, Any]:
 
 
 def _check_members(home: Home, row: Any, findings: Sequence[Finding]) -> None:
-    wrong = []
+    wrong: list[Problem] = []
     for place, each in enumerate(findings):
         named = each.record
         if named is not None and not is_member(home, row, int(named.batch), int(named.place)):
@@ -493,14 +494,14 @@ def _check_members(home: Home, row: Any, findings: Sequence[Finding]) -> None:
 
 def _check_decision(number: int, decision: Decision, found: Mapping[str, str]) -> None:
     material = found[MATERIAL] != "0"
-    if decision.decision == LotState.VERIFIED and material:
+    if decision.decision == "verified" and material:
         raise refuse(
             "finding-material",
             f"{found[MATERIAL]} findings are material",
             where=lot_text(number),
             remedy="reject the lot; another one can be drafted without what is wrong",
         )
-    if decision.decision == LotState.REJECTED and not material:
+    if decision.decision == "rejected" and not material:
         raise refuse(
             "rejection-unfounded",
             "no finding is material",

@@ -344,6 +344,26 @@ unit_label = _chained(
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("unit_label_lot", "lot", "seq"),
 )
+# Units that were used for a claim (stores/register/retirements.py): ``serials`` are their numbers (JSON), ``event`` the
+# row of ``unit_event`` that retired them, ``commitment`` that to beneficiary, using entity and note.
+retirement = _chained(
+    "retirement",
+    sa.Column("id", TEXT, nullable=False, unique=True),
+    sa.Column("holder", TEXT, nullable=False),
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("vintage", sa.Integer, nullable=False),
+    sa.Column("serials", TEXT, nullable=False),
+    sa.Column("units", sa.BigInteger, nullable=False),
+    sa.Column("purpose", TEXT, nullable=False),
+    sa.Column("market", TEXT, nullable=False),
+    sa.Column("since", TEXT, nullable=False),
+    sa.Column("until", TEXT, nullable=False),
+    sa.Column("commitment", TEXT, nullable=False),
+    sa.Column("request", TEXT, nullable=False),
+    sa.Column("event", sa.Integer, nullable=False, unique=True),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("retirement_lot", "lot", "seq"),
+)
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
     "seal_key",
@@ -406,6 +426,7 @@ CHAINED: tuple[sa.Table, ...] = (
     unit_lot,
     unit_event,
     unit_label,
+    retirement,
 )
 APPEND_ONLY = (home, posting, tally, *CHAINED)
 ONLY_ADDED = "append_only"

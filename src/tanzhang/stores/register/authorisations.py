@@ -80,10 +80,11 @@ class Authorisations:
         """A number that grows with every change."""
         return int(self._book.query(sa.select(sa.func.coalesce(sa.func.max(authorisation.c.revision), 0)))[0][0])
 
-    def changed_since(self, con: sa.Connection, revision: int) -> pa.Array:
-        """The accounts of which something was said or revoked after a revision."""
-        own = sa.select(authorisation.c.account).where(authorisation.c.revision > revision).distinct()
-        return pa.array([bytes(each) for each in con.execute(own).scalars()], pa.binary(IDENTITY_BYTES))
+    def revoked_since(self, con: sa.Connection, revision: int) -> list[uuid.UUID]:
+        """The accounts of which something was revoked after a revision."""
+        own = (authorisation.c.revision > revision) & authorisation.c.revoked_at.is_not(None)
+        found = con.execute(sa.select(authorisation.c.account).where(own).distinct())
+        return [uuid.UUID(bytes=bytes(each)) for each in found.scalars()]
 
     def standing(self) -> pa.Table:
         """All that stand: account, from_day, until_day, behaviours (JSON or null), source; millions of rows."""

@@ -103,11 +103,18 @@ class Lots:
         rows = self._book.query(sa.select(lot).where(lot.c.reference == reference))
         return rows[0] if rows else None
 
-    def all(self, *, before: int | None = None, limit: int | None = None, states: Iterable[str] = ()) -> list[Any]:
-        """Lots, the latest first, those with a smaller number than ``before``; only those in some states, if given."""
+    def all(
+        self, *, before: int | None = None, limit: int | None = None, states: Iterable[str] = (), frozen: bool = False
+    ) -> list[Any]:
+        """Lots, the latest first, those with a smaller number than ``before``; only those in some states, if given.
+
+        With ``frozen`` those alone that were frozen, whatever they are now.
+        """
         own = sa.select(lot).order_by(lot.c.number.desc()).limit(limit)
         if before is not None:
             own = own.where(lot.c.number < before)
+        if frozen:
+            own = own.where(lot.c.entry.is_not(None))
         if names := sorted(states):
             own = own.where(lot.c.state.in_(names))
         return self._book.query(own)
@@ -131,6 +138,16 @@ class Lots:
                         if amount:
                             found[page.lot] = found.get(page.lot, 0) + amount
         return {number: amount for number, amount in sorted(found.items()) if amount}
+
+    def lots_of(self, accounts: Iterable[uuid.UUID]) -> list[int]:
+        """The lots that hold their milligrams and have any record of these accounts, by number."""
+        with self._book.reading() as con:
+            pages = [
+                (page, account)
+                for account in accounts
+                for page in con.execute(_PAGE_OF[FROZEN], {"account": account.bytes})
+            ]
+        return sorted({page.lot for page, account in pages if amount_in(page, account.bytes)})
 
     def shares(self, number: int, kind: str = FROZEN) -> pa.Table:
         """All shares of a lot, sorted by account within each addition: account, unit (the kind), amount."""

@@ -1115,6 +1115,47 @@ def upgrade() -> None:
     )
     op.create_index("replacement_latest", "replacement", ["kind", "number", "seq"], unique=False)
     op.create_table(
+        "retirement",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("holder", TEXT, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("vintage", sa.Integer(), nullable=False),
+        sa.Column("serials", TEXT, nullable=False),
+        sa.Column("units", sa.BigInteger(), nullable=False),
+        sa.Column("purpose", TEXT, nullable=False),
+        sa.Column("market", TEXT, nullable=False),
+        sa.Column("since", TEXT, nullable=False),
+        sa.Column("until", TEXT, nullable=False),
+        sa.Column("commitment", TEXT, nullable=False),
+        sa.Column("request", TEXT, nullable=False),
+        sa.Column("event", sa.Integer(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("event"),
+        sa.UniqueConstraint("id"),
+    )
+    op.create_index("retirement_lot", "retirement", ["lot", "seq"], unique=False)
+    op.create_table(
+        "retirement_addendum",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("retirement", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("digest", TEXT, nullable=False),
+        sa.Column("sealed", TEXT, nullable=True),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("retirement_addendum_once", "retirement_addendum", ["retirement", "reference"], unique=True)
+    op.create_table(
+        "retirement_opening",
+        sa.Column("retirement", TEXT, nullable=False),
+        sa.Column("public", sa.Boolean(), nullable=False),
+        sa.Column("sealed", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("retirement"),
+    )
+    op.create_table(
         "seal_key",
         sa.Column("only", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("batch", sa.Integer(), nullable=False),
