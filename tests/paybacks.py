@@ -1,103 +1,78 @@
-"""What tests of paying back share: people with reductions, a lot of them, and sales of its units."""
+"""What tests of paying back share: people with reductions, a lot of them that is issued, and sales of its units."""
 
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
+import msgspec
 
-from tanzhang.core.access import Actor, Role
-from tanzhang.core.deal import DealState
-from tanzhang.core.lot import LotState
-from tanzhang.engine.columns import one_array
-from tanzhang.engine.lot import keys_of
-from tanzhang.service.award import records_of
-from tanzhang.service.intake import intake
+from tanzhang.core.lot import LotState, lot_text
+from tanzhang.service.market.deals import OfferSaid, accept, offer
+from tanzhang.service.market.issue import issue
 from tanzhang.service.market.payback import run_due
-from tanzhang.service.market.rules import market_rules
-from tanzhang.service.settle import settle
+from tanzhang.service.market.payments import confirm
+from tanzhang.service.market.pledges import PledgeSaid, pledge
+from tanzhang.service.moments import received_at
+from tanzhang.stores.bank_statements import Line
 from tanzhang.stores.home import Home
-from tanzhang.stores.lot_files import SCHEMA
-from tanzhang.stores.records import writing_table
 
-from .homes import DAY, Event, account, box, on, ride, write
+from .homes import Event, account, box, ride
+from .lots import LATER, entrusted, frozen, report
+from .trading import OPERATOR, approved
 
-OPERATOR = Actor(Role.OPERATOR, "root", "command line")
-AT = "2025-06-20T04:00:00.000000+00:00"
-UNIT_MG = 10**6
-"""Units of the example's market are 1 kg."""
+
+def after(days: int, hours: int = 0) -> datetime:
+    """A moment so long after lots can be frozen."""
+    return LATER + timedelta(days=days, hours=hours)
 
 
 def reports() -> list[Event]:
-    """1,440 g of Anna, 720 g of Bo, 185 g of Cai."""
-    rides = [ride("a-1", "anna"), ride("a-2", "anna", hour=10), ride("b-1", "bo", hour=9)]
-    return [*rides, *(box(f"c-{number}", "cai") for number in range(5))]
+    """4,320 g of Anna, 2,880 g of Bo, 185 g of Cai."""
+    days = [date(2025, 6, day) for day in (1, 2, 3, 4)]
+    rides = [ride(f"a-{number}", "anna", day=days[number % 4], hour=8 + number) for number in range(6)]
+    rides += [ride(f"b-{number}", "bo", day=days[number], hour=9) for number in range(4)]
+    return [*rides, *(box(f"c-{number}", "cai", day=days[3]) for number in range(5))]
 
 
 def people(home: Home, folder: Path) -> tuple[uuid.UUID, uuid.UUID, uuid.UUID]:
-    """The accounts of Anna, Bo and Cai, whose acts are settled."""
-    intake(home, write(folder / "reports.ndjson", reports()), now=on(6))
-    settle(home, now=on(12))
-    return account(home, "amap", "anna"), account(home, "amap", "bo"), account(home, "cainiao", "cai")
+    """The accounts of Anna, Bo and Cai, whose acts are settled and may go into lots."""
+    report(home, folder, reports())
+    found = account(home, "amap", "anna"), account(home, "amap", "bo"), account(home, "cainiao", "cai")
+    entrusted(home, *found)
+    return found
 
 
-def frozen_lot(home: Home, units: int = 2, reference: str = "lot-1") -> int:
-    """A lot of the first reductions, by its register: issued, without a tree; its number."""
-    keys, mg, owners = [], [], []
-    for row in home.book.batches():
-        records = records_of(home, row)
-        keys.append(keys_of(row.seq, np.asarray(records["place"], np.int64)))
-        mg.append(np.asarray(records["granted_mg"], np.int64))
-        owners += one_array(records["account"]).to_pylist()
-    until = np.minimum(np.cumsum(np.concatenate(mg)), units * UNIT_MG)
-    parts = np.diff(until, prepend=0)
-    within = parts > 0
-    key, part = np.concatenate(keys)[within], parts[within]
-    assert int(part.sum()) == units * UNIT_MG
-    file = f"lots/{reference}/members.parquet"
-    with writing_table(home.storage / file, home=home.storage) as written:
-        arrays = [pa.array((key >> 32).astype(np.int32)), pa.array(key.astype(np.uint32)), pa.array(part)]
-        written.add(pa.table(arrays, schema=SCHEMA))
-    sums: dict[bytes, int] = {}
-    for owner, amount in zip(np.array(owners, object)[within].tolist(), part.tolist(), strict=True):
-        sums[owner] = sums.get(owner, 0) + amount
-    names = sorted(sums)
-    shares = pa.table({"account": pa.array(names, pa.uuid()), "amount": [sums[name] for name in names]})
-    values = {"market": "example@1", "terms": market_rules(home, DAY).digest, "methodologies": "{}"}
-    values |= {"unit_mass_mg": UNIT_MG, "units": units, "total_mg": units * UNIT_MG, "members": len(part)}
-    values |= {"accounts": len(names), "leaves": 1_024, "root": "00" * 32, "batches": len(keys)}
-    values |= {"first_batch": 0, "last_batch": len(keys) - 1, "file": file, "file_digest": written.digest}
-    values |= {"subtrees": "", "subtrees_digest": ""}
-    said = {"reference": reference, "vintage": 2025, "region": "CN", "behaviours": None, "wanted": units, "early": ""}
-    with home.book.transaction() as con:
-        number = home.lots.draft(con, said, actor=OPERATOR, at=AT)
-        home.lots.freeze(con, number, values, "the entry of a lot", shares, actor=OPERATOR, at=AT)
-        for state in (LotState.IN_VERIFICATION, LotState.VERIFIED, LotState.REGISTERED, LotState.ISSUED):
-            home.lots.advance(con, number, state, detail={}, actor=OPERATOR, at=AT)
+def issued_lot(home: Home, reference: str = "lot-1") -> int:
+    """A lot of all that may go into it, 7 units, issued without having been verified; its number."""
+    number = frozen(home, reference)
+    for state in (LotState.IN_VERIFICATION, LotState.VERIFIED, LotState.REGISTERED):
+        with home.book.transaction() as con:
+            home.lots.advance(con, number, state, detail={}, actor=OPERATOR, at=received_at(LATER))
+    issue(home, number, reference=reference, actor=OPERATOR, now=LATER)
     return number
 
 
-def sell(home: Home, lot: int, units: int, gross_fen: int, topup_fen: int = 0, seller: str = "programme") -> int:
-    """A deal over units of a lot that is delivered and paid, by the registers of deals and money; its number."""
-    with home.book.transaction() as con:
-        number = home.deals.next_deal(con)
-        said = {"source": "agreed", "seller": seller, "buyer": "steel", "lot": lot, "units": units}
-        said |= {"price_fen": gross_fen // units, "gross_fen": gross_fen, "topup_fen": 0, "due_day": "2025-06-30"}
-        said |= {"reference": f"d-{number}", "delivered": None, "note": None, "made_at": AT, "changed_at": AT}
-        home.deals.add(con, number, said, by="test")
-        row = home.deals.deal_in(con, number)
-        home.deals.advance(con, row, DealState.DELIVERED, at=AT, by="test", topup_fen=topup_fen)
-        to = f"sale:{number}" if seller == "programme" else f"party:{seller}"
-        legs = {"bank": -gross_fen, "sponsor:hill": -topup_fen, to: gross_fen + topup_fen}
-        home.money.post(con, "sale", legs, f"deal:{number}", AT)
-    return number
+def sell(home: Home, lot: int, gross_fen: int, topup_fen: int = 0, buyer: str = "steel") -> int:
+    """A unit of a lot that is sold, paid and delivered; the number of the deal. A sponsor adds to what it brings."""
+    if home.parties.row(buyer) is None:
+        approved(home, buyer)
+        approved(home, "hill")
+    name = f"{lot}-{len(home.deals.all())}"
+    if topup_fen:
+        said = {"sponsor": "hill", "reference": name, "fen": str(topup_fen), "per": "unit", "cap_fen": str(topup_fen)}
+        pledge(home, msgspec.convert({**said, "source": "a letter"}, PledgeSaid), actor=OPERATOR, now=LATER)
+    said = {"seller": "programme", "reference": name, "lot": lot_text(lot), "units": "1", "until": after(60)}
+    made = offer(home, msgspec.convert({**said, "price_fen": str(gross_fen)}, OfferSaid), actor=OPERATOR, now=LATER)
+    deal = accept(home, int(made["number"]), buyer, 1, name, actor=OPERATOR, now=LATER)
+    line = Line(f"E-{name}", LATER.date(), gross_fen, "Steel", "6222 0000 0001", "", "")
+    confirm(home, int(deal["number"]), line, actor=OPERATOR, now=LATER)
+    return int(deal["number"])
 
 
-def sold(home: Home, gross_fen: int, *, units: int = 1, topup_fen: int = 0, now: datetime | None = None) -> int:
-    """A new lot of 2 kg of which some units were sold, and that sale divided; the number of the deal."""
-    deal = sell(home, frozen_lot(home), units, gross_fen, topup_fen)
-    assert run_due(home, now=now or on(21))["sales"] == 1
+def sold(home: Home, gross_fen: int, topup_fen: int = 0) -> int:
+    """A new lot of which a unit was sold, and that sale divided; the number of the deal."""
+    deal = sell(home, issued_lot(home), gross_fen, topup_fen)
+    assert run_due(home, now=after(1))["sales"] == 1
     return deal
