@@ -152,6 +152,7 @@ STATUS: Mapping[str, int] = {
     "unknown-lot": 404,
     "lot-state": 409,
     "lot-short": 409,
+    "not-in-lot": 404,
     "vintage-open": 409,
     "terms-changed": 409,
     "unknown-benefit": 404,

@@ -10,6 +10,7 @@ from tanzhang.service.check_donations import check_donations
 from tanzhang.service.check_mall import check_mall
 from tanzhang.service.findings import Check
 from tanzhang.service.market.check_deals import check_deals
+from tanzhang.service.market.check_lots import check_lots
 from tanzhang.service.market.check_money import check_money
 from tanzhang.service.market.check_passings import check_passings
 from tanzhang.service.market.check_payback import check_payback
@@ -69,6 +70,12 @@ def deals(home: Home) -> Check:
     return Check("deals", what, *check_deals(home))
 
 
+def lots(home: Home) -> Check:
+    """Lots, and whose milligrams are in them."""
+    what = "lots against their records, roots and entries, shares by account, and how they came to their states"
+    return Check("lots", what, *check_lots(home))
+
+
 REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     donations,
     passings,
@@ -79,4 +86,5 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     payback,
     deals,
     retirements,
+    lots,
 )

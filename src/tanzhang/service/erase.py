@@ -224,6 +224,7 @@ class _Erasing:
                 forgotten = self.home.people.forget(con, names) + forget_orders(self.home, con, names, now=self.now)
                 forgotten += self.home.certificates.forget(con, names, received_at(self.now))
                 forgotten += self.home.guard.forget(con, names)
+                forgotten += self.home.authorisations.forget(con, persons)
             if forgotten:
                 self.home.book.forget_deleted()
         return {
@@ -265,6 +266,7 @@ class _Erasing:
         forget_orders(self.home, con, persons, now=self.now)
         self.home.certificates.forget(con, persons, received_at(self.now))
         self.home.guard.forget(con, persons)
+        self.home.authorisations.forget(con, accounts)
         for partner, records in sorted(self.by_partner.items()):
             telling(self.home, "erased", partner, {"records": str(records)}, now=self.now)(con)
         self.home.deliveries.rewrite(con, answers)

@@ -34,6 +34,8 @@ from tanzhang.service.held import own_held
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.links import spans_of
 from tanzhang.service.mall import own_orders
+from tanzhang.service.market.authorise import all_authorisations
+from tanzhang.service.market.lots import shares_of
 from tanzhang.service.market.pass_on import passings
 from tanzhang.service.moments import received_at
 from tanzhang.service.sign_in import settings_of
@@ -118,6 +120,8 @@ def about(home: Home, account: str) -> dict[str, Any]:
         "passings": passings(home, uuid.UUID(account)),
         "benefits": about_uses(home, uuid.UUID(account)),
         "certificates": all_of(home, [str(each) for each in own_accounts(home, uuid.UUID(account))]),
+        "authorisations": all_authorisations(home, uuid.UUID(account)),
+        "lots": shares_of(home, uuid.UUID(account)),
         "groups": groups_of(home, account),
         "points": points_kept(home, account),
         "orders": own_orders(home, own_accounts(home, uuid.UUID(account))),
