@@ -49,6 +49,7 @@ from tanzhang.cli.operations import backup, migrate, restore
 from tanzhang.cli.partner import partner_app
 from tanzhang.cli.party import party_app
 from tanzhang.cli.pass_on import pass_on_app
+from tanzhang.cli.payback import payback_app
 from tanzhang.cli.people import people_app
 from tanzhang.cli.points import points_app
 from tanzhang.cli.receipts import receipt_app
@@ -87,6 +88,7 @@ app.add_typer(staff_app, name="staff")
 app.add_typer(donate_app, name="donate")
 app.add_typer(pass_on_app, name="pass-on")
 app.add_typer(benefits_app, name="benefits")
+app.add_typer(payback_app, name="payback")
 app.add_typer(certificate_app, name="certificate")
 app.add_typer(points_app, name="points")
 app.add_typer(whatif_app, name="whatif")

@@ -110,6 +110,11 @@ class Payback:
         own = _RUNS.order_by(payback_run.c.seq.desc()).limit(limit)
         return self._book.query(own if before is None else own.where(payback_run.c.seq < before))
 
+    def runs_of_lots(self, lots: Iterable[int], *, before: int | None = None, limit: int | None = None) -> list[Any]:
+        """Runs over some lots, the latest first, those before number ``before``; each with ``text``."""
+        own = _RUNS.where(payback_run.c.lot.in_(sorted(lots))).order_by(payback_run.c.seq.desc()).limit(limit)
+        return self._book.query(own if before is None else own.where(payback_run.c.seq < before))
+
     def run_of(self, deal: int, con: sa.Connection | None = None) -> Any | None:
         """The run of a deal, with ``text``."""
         rows = self._rows(_RUNS.where(payback_run.c.deal == deal), con)
