@@ -53,6 +53,7 @@ from tanzhang.cli.partner import partner_app
 from tanzhang.cli.party import party_app
 from tanzhang.cli.pass_on import pass_on_app
 from tanzhang.cli.payment import payment_app
+from tanzhang.cli.payback import payback_app
 from tanzhang.cli.people import people_app
 from tanzhang.cli.points import points_app
 from tanzhang.cli.receipts import receipt_app
@@ -98,6 +99,7 @@ app.add_typer(donate_app, name="donate")
 app.add_typer(pass_on_app, name="pass-on")
 app.add_typer(retirement_app, name="retirement")
 app.add_typer(benefits_app, name="benefits")
+app.add_typer(payback_app, name="payback")
 app.add_typer(certificate_app, name="certificate")
 app.add_typer(points_app, name="points")
 app.add_typer(whatif_app, name="whatif")

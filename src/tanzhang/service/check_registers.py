@@ -13,6 +13,7 @@ from tanzhang.service.market.check_deals import check_deals
 from tanzhang.service.market.check_lots import check_lots
 from tanzhang.service.market.check_money import check_money
 from tanzhang.service.market.check_passings import check_passings
+from tanzhang.service.market.check_payback import check_payback
 from tanzhang.service.market.check_retirements import check_retirements
 from tanzhang.service.market.check_units import check_units
 from tanzhang.stores.home import Home
@@ -52,6 +53,12 @@ def money(home: Home) -> Check:
     return Check("money", "every movement of money sums to zero, and is numbered once", *check_money(home))
 
 
+def payback(home: Home) -> Check:
+    """What sales brought to persons."""
+    what = "each sale divided again over its lot; what is owed against money, pay-outs and escrow"
+    return Check("payback", what, *check_payback(home))
+
+
 def retirements(home: Home) -> Check:
     """Units that were used for a claim."""
     what = "retirements against the units that were retired, openings, addenda, and the log's word for them"
@@ -84,6 +91,7 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     mall,
     certificates,
     money,
+    payback,
     deals,
     retirements,
     units,
