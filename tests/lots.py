@@ -15,7 +15,7 @@ from tanzhang.service.market.terms import publish_terms
 from tanzhang.stores.home import Home
 
 from .homes import Event, on, settle_on, write
-from .market import OPERATOR
+from .trading import OPERATOR
 
 UNIT_MG = 1_000_000
 """A unit of the example rules: 1 kg, 28 boxes of 37 g."""

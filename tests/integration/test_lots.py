@@ -20,7 +20,7 @@ from tanzhang.stores.lot_files import read_members
 
 from ..homes import BOX_MG, account, box, market_home, on, ride, withdrawal
 from ..lots import LATER, UNIT_MG, drafted, entrusted, frozen, report
-from ..market import OPERATOR
+from ..trading import OPERATOR
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from tanzhang.service.check_mall import check_mall
 from tanzhang.service.findings import Check
 from tanzhang.service.market.check_money import check_money
 from tanzhang.service.market.check_passings import check_passings
+from tanzhang.service.market.check_verifications import check_verifications
 from tanzhang.stores.home import Home
 
 
@@ -48,6 +49,12 @@ def money(home: Home) -> Check:
     return Check("money", "every movement of money sums to zero, and is numbered once", *check_money(home))
 
 
+def verifications(home: Home) -> Check:
+    """How lots were verified."""
+    what = "each act of verifying a lot against its state, its sample and the log's word for it"
+    return Check("verifications", what, *check_verifications(home))
+
+
 REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     donations,
     passings,
@@ -55,4 +62,5 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     mall,
     certificates,
     money,
+    verifications,
 )
