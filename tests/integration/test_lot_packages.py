@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -41,7 +40,7 @@ from tanzhang.service.market.verify_lot import verify_lot
 from tanzhang.stores.home import Home
 
 from ..homes import account, market_home
-from ..lots import LATER
+from ..lots import LATER, drafted
 from ..trading import OPERATOR
 from ..verifying import PEOPLE, change_json, frozen_lot, registered, sealed_again
 
@@ -103,7 +102,7 @@ def test_the_public_package_names_nobody_and_no_record(made: tuple[Home, Path]) 
     text = b"".join(path.read_bytes() for path in sorted((folder / PUBLIC).iterdir()))
     members = pq.read_table(folder / VERIFIER / MEMBERS)
     for name in ("account", "child", "action_id", "claim"):
-        for value in members[name].drop_null().unique().to_pylist():
+        for value in set(members[name].drop_null().to_pylist()):
             assert value.bytes not in text
             assert str(value).encode() not in text
             assert value.hex.encode() not in text
@@ -144,8 +143,13 @@ def _public(home: Home, number: int, folder: Path) -> Any:
 def test_packages_of_lots_that_are_not_frozen_or_over_others_are_not_made(quick: Path, tmp_path: Path) -> None:
     home = market_home(quick / "home")
     number = frozen_lot(home, tmp_path)
-    (tmp_path / "there").mkdir()
-    for lot, where, code in ((number, "there", "package-exists"), (9, "new", "unknown-lot")):
+    make_package(home, number, PUBLIC, tmp_path / "there", actor=OPERATOR, now=LATER)
+    cases = (
+        (number, "there", "package-exists"),
+        (9, "new", "unknown-lot"),
+        (drafted(home, "d-2"), "new", "lot-not-frozen"),
+    )
+    for lot, where, code in cases:
         with pytest.raises(TanzhangError, match=code):
             make_package(home, lot, PUBLIC, tmp_path / where, actor=OPERATOR, now=LATER)
     with pytest.raises(TanzhangError, match="package-missing"):
@@ -239,11 +243,16 @@ def swapped(rows: pa.Table) -> pa.Table:
 def as_erased(rows: pa.Table) -> pa.Table:
     """The first member says that it was erased, and brings a leaf of its own."""
     kept = ("batch", "place", "amount_mg")
-    first = pa.array(np.arange(rows.num_rows) == 0)
-    for place, name in enumerate(rows.column_names):
+    for name in rows.column_names:
         if name not in kept:
-            rows = rows.set_column(place, name, pc.if_else(first, None, rows[name]))
+            rows = put(name, 0, lambda _: None)(rows)
     return put("leaf", 0, lambda _: bytes(32))(rows)
+
+
+def same_claim(rows: pa.Table) -> pa.Table:
+    """Two members of an issuer's identifier have the same."""
+    first, second = [place for place, claim in enumerate(rows["claim"].to_pylist()) if claim is not None][:2]
+    return put("claim", second, lambda _: rows["claim"][first].as_py())(rows)
 
 
 CHANGES: dict[str, tuple[Change, str]] = {
@@ -256,18 +265,18 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "another order": (table(swapped), "rows-not-in-order"),
     "another place": (table(put("place", -1, lambda place: place + 1)), "root-mismatch"),
     "another batch": (table(put("batch", -1, lambda batch: batch + 7)), "member-batch"),
-    "an input": (table(put("count", 0, lambda _: 2)), "quantity-mismatch"),
+    "an input": (table(put("distance_m", 0, lambda found: (found or 0) + 1_000)), "quantity-mismatch"),
     "a quantity": (table(both(put("quantified_mg", 0, lambda mg: mg + 1), put("granted_mg", 0, lambda mg: mg + 1))), "quantity-mismatch"),
     "a grant": (table(put("granted_mg", 0, lambda mg: mg - 1)), "member-unfit"),
     "an outcome": (table(put("outcome", 0, lambda _: "duplicate_of")), "member-unfit"),
     "a kind": (table(put("kind", 0, lambda _: "emission")), "member-unfit"),
     "a day": (table(put("day", 0, lambda day: day.replace(year=2024))), "member-unfit"),
     "a region": (table(put("region", 0, lambda _: "CN-310000")), "member-unfit"),
-    "a partner": (table(put("partner", 0, lambda _: "amap")), "root-mismatch"),
+    "a partner": (table(put("partner", 0, lambda _: "somebody")), "root-mismatch"),
     "an account": (table(put("account", 0, lambda found: type(found)(int=1))), "root-mismatch"),
     "a salt": (table(put("salt", 0, flipped)), "root-mismatch"),
     "a salt less": (table(put("salt", 0, lambda _: None)), "member-leaf"),
-    "a claim": (table(lambda rows: put("claim", 1, lambda _: rows["claim"][0].as_py())(rows)), "claim-twice"),
+    "a claim": (table(same_claim), "claim-twice"),
     "a plan": (table(put("plan", 0, lambda _: "0" * 64)), "member-unfit"),
     "said to be erased": (table(as_erased), "root-mismatch"),
     "a sibling": (table(put("hash", 0, flipped), SIBLINGS), "root-mismatch"),
