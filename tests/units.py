@@ -1,14 +1,25 @@
-"""Carbon units for tests, made by the register alone."""
+"""Carbon units for tests, made by the register alone, and lots that are issued."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from tanzhang.core.access import Actor, Role
+from tanzhang.core.lot import LotEntry, LotState
 from tanzhang.core.serial import lot_name
 from tanzhang.core.units import PROGRAMME, Block, Kind, State
+from tanzhang.service.market.issue import issue
 from tanzhang.stores.home import Home
+from tanzhang.stores.market_rules import market_versions
 from tanzhang.stores.register.units import Begun
 
 AT = "2026-07-01T04:00:00+00:00"
+NOW = datetime(2026, 7, 1, 4, tzinfo=UTC)
 TIER = "inclusion"
+OPERATOR = Actor(Role.OPERATOR, "olga", "command line")
 
 
 def begin(
@@ -19,3 +30,31 @@ def begin(
     with home.book.transaction() as con:
         blocks = [Block(lot, 0, units, vintage, holder, State.HELD, TIER)]
         return home.units.begin(con, begun, blocks, reference or lot_name(lot), AT, actor="olga")
+
+
+def registered(home: Home, units: int, reference: str = "lot", *, vintage: int = 2025) -> int:
+    """A lot of so many units that is registered, without files of members: its number. Its entry stands in the log."""
+    rules = market_versions(home.catalogue, "example")[0]
+    with home.book.transaction() as con:
+        what = {"reference": reference, "vintage": vintage, "region": "CN-110000", "behaviours": None, "wanted": None}
+        number = home.lots.draft(con, {**what, "early": None}, actor=OPERATOR, at=AT)
+        said = LotEntry(
+            number, home.programme.id, vintage, "CN-110000", {}, rules.digest, rules.unit_mass_mg, units, 1, 1024,
+            bytes(32), units * rules.unit_mass_mg, 0, 0,
+        )  # fmt: skip
+        fixed = {
+            "market": rules.key, "terms": rules.digest, "methodologies": "{}", "unit_mass_mg": rules.unit_mass_mg,
+            "units": units, "total_mg": said.total_mg, "members": 1, "accounts": 1, "leaves": 1024,
+            "root": said.root.hex(), "batches": 0, "first_batch": 0, "last_batch": 0, "file": "", "file_digest": "",
+            "subtrees": "", "subtrees_digest": "",
+        }  # fmt: skip
+        nobody = pa.table({"account": pa.array([], pa.uuid()), "amount": pa.array([], pa.int64())})
+        home.lots.freeze(con, number, fixed, said.to_text(), nobody, actor=OPERATOR, at=AT)
+        for state in (LotState.IN_VERIFICATION, LotState.VERIFIED, LotState.REGISTERED):
+            home.lots.advance(con, number, state, detail={}, actor=OPERATOR, at=AT)
+    return number
+
+
+def issued(home: Home, units: int, reference: str = "lot", **more: Any) -> dict[str, Any]:
+    """A lot that is issued, by the service."""
+    return issue(home, registered(home, units, reference, **more), reference=reference, actor=OPERATOR, now=NOW)

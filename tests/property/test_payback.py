@@ -10,7 +10,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tanzhang.core.payback import largest_remainder, left_mg, payment_fen, running_total
+from tanzhang.core.lot import before_mg
+from tanzhang.core.payback import largest_remainder, payment_fen, running_total
 from tanzhang.core.sum_tree import inclusion_proof, leaf, padded_leaves, verify_inclusion
 from tanzhang.core.sum_tree import root as sum_root
 from tanzhang.engine import payback as columns
@@ -70,7 +71,7 @@ def test_a_path_in_the_sum_tree_and_what_is_divided_give_each_payment_again(
     index = data.draw(st.integers(0, len(weights) - 1))
     path, top = inclusion_proof(index, leaves), sum_root(leaves)
     verify_inclusion(index, size, leaves[index], path, top)
-    again = payment_fen(fen, top.amount, left_mg(index, size, path), leaves[index].amount)
+    again = payment_fen(fen, top.amount, before_mg(index, size, path), leaves[index].amount)
     assert again == running_total(fen, weights)[index]
 
 

@@ -16,8 +16,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 RULE = "oldest-first/1"
-PASSED = "passed_mg"
-"""The unit of milligrams that went to another scheme, as :data:`tanzhang.core.donation.DONATED` is of those given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,16 +21,18 @@ from tanzhang.core.methodology import canonical_json
 from tanzhang.core.multibase import key_of_did, parse_public_key, public_key_text
 from tanzhang.core.note import Signature, Verifier
 from tanzhang.core.policy import Policy
+from tanzhang.core.retirement import check_certificate as check_retirement
 from tanzhang.core.tlog_proof import TlogProof
 
 CONTEXT: list[Any] = ["https://www.w3.org/ns/credentials/v2", {"@vocab": "urn:tanzhang:terms#"}]
 """The context of the data model, and a name space of ours for the members that it does not define."""
 CREDENTIAL = "VerifiableCredential"
-STATEMENT, GREEN_CREDIT, DONATION = "statement", "green_credit", "donation"
+STATEMENT, GREEN_CREDIT, DONATION, RETIREMENT = "statement", "green_credit", "donation", "retirement"
 TYPES: Mapping[str, str] = {
     STATEMENT: "CarbonStatement",
     GREEN_CREDIT: "GreenCreditCertificate",
     DONATION: "DonationCertificate",
+    RETIREMENT: "RetirementCertificate",
 }
 """Kind of certificate -> its type in the credential."""
 ISSUER_FORMAT = "tanzhang.issuer/1"
@@ -118,13 +120,18 @@ class _Opened:
     cosigned: tuple[Signature, ...]
 
 
-def verify_certificate(data: bytes, trusted: Trusted, *, now: datetime, status: bytes | None = None) -> Verified:
+def verify_certificate(
+    data: bytes, trusted: Trusted, *, now: datetime, status: bytes | None = None, opening: bytes | None = None
+) -> Verified:
     """Check a certificate, and with ``status`` that it was not revoked when that list was made.
+
+    ``opening`` shows whom a certificate of a retirement is for that keeps silent about it.
 
     Codes: ``credential-malformed``, ``credential-signature-invalid``, ``credential-issuer-unproved``,
     ``issuer-entry-malformed``, ``credential-not-yet-valid``, ``credential-expired``, ``credential-revoked``,
     ``credential-status-other``, ``credential-status-outdated``, ``status-list-malformed``, ``status-place-unknown``,
-    ``multibase-malformed``, and those of proofs and notes (``inclusion-proof-invalid``, ``note-not-trusted`` ...).
+    ``multibase-malformed``, ``retirement-unproved``, ``retirement-opening-malformed``, and those of proofs and notes
+    (``inclusion-proof-invalid``, ``note-not-trusted`` ...).
     """
     opened = _open(data, trusted, now)
     document = opened.document
@@ -144,6 +151,8 @@ def verify_certificate(data: bytes, trusted: Trusted, *, now: datetime, status: 
     ]
     if trusted.policy is not None:
         checks.append(f"the checkpoint has the cosignatures that the quorum {trusted.policy.quorum} asks for")
+    if kind == RETIREMENT:
+        checks += check_retirement(document, trusted.log, opening)
     place = _status_place(document)
     status_at = None
     if status is not None:

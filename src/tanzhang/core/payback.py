@@ -19,12 +19,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.core.lot import VerifiedShare, lot_number, lot_text, verify_share_proof
+from tanzhang.core.merkle import leaf_hash
 from tanzhang.core.methodology import canonical_json
-from tanzhang.core.sum_tree import Node
+from tanzhang.core.note import Verifier
+from tanzhang.core.tlog_proof import TlogProof
 
 KIND = "payback"
 """The kind of entries of the log that say what a sale brought and how much of it is divided."""
-FORMAT = "tanzhang.payback/1"
+FORMAT, PROOF_FORMAT = "tanzhang.payback/1", "tanzhang.payment-proof/1"
 METHOD = "running-total"
 """Method B, by the name that entries have for it."""
 
@@ -100,14 +103,14 @@ class Divided:
     """
 
     programme: str
-    deal: str
     lot: int
+    members: int
+    total_mg: int
+    deal: int
     units: int
     gross_fen: int
     topup_fen: int
     fees: tuple[FeeTaken, ...]
-    members: int
-    total_mg: int
 
     @property
     def shared_fen(self) -> int:
@@ -121,7 +124,7 @@ class Divided:
     def exact_fen(self, mg: int) -> Fraction:
         """The share of ``mg`` as it would be if fen could be divided.
 
-        >>> sale = Divided("p", "d", 1, 1, 6_000, 0, (), 60_976, 10**9)
+        >>> sale = Divided("p", 1, 60_976, 10**9, 1, 1, 6_000, 0, ())
         >>> float(sale.exact_fen(16_400))
         0.0984
         """
@@ -130,9 +133,9 @@ class Divided:
     def to_text(self) -> str:
         """The entry, as canonical JSON."""
         fees = [{"id": fee.id, "share": str(fee.share), "fen": str(fee.fen)} for fee in self.fees]
-        names = ("lot", "units", "gross_fen", "topup_fen", "shared_fen", "members", "total_mg")
+        names = ("deal", "units", "gross_fen", "topup_fen", "shared_fen", "members", "total_mg")
         numbers = {name: str(getattr(self, name)) for name in names}
-        said = {"format": FORMAT, "programme": self.programme, "deal": self.deal, "method": METHOD}
+        said = {"format": FORMAT, "programme": self.programme, "lot": lot_text(self.lot), "method": METHOD}
         return canonical_json({**said, **numbers, "fees": fees})
 
     @classmethod
@@ -142,34 +145,96 @@ class Divided:
             said = json.loads(text)
             gross = int(said["gross_fen"])
             fees = tuple(FeeTaken.of(str(fee["id"]), Fraction(fee["share"]), gross) for fee in said["fees"])
-            names = ("units", "gross_fen", "topup_fen")
-            lot, members, total_mg = (int(said[name]) for name in ("lot", "members", "total_mg"))
-            units, gross, topup = (int(said[name]) for name in names)
-            found = cls(said["programme"], said["deal"], lot, units, gross, topup, fees, members, total_mg)
+            found = cls(
+                programme=str(said["programme"]),
+                lot=lot_number(said["lot"]),
+                fees=fees,
+                **{name: int(said[name]) for name in _NUMBERS},
+            )
             if found.to_text() != text:
                 raise ValueError("it is not written as entries of paying back are, or does not add up")
-            if found.shared_fen < 0 or min(lot, units, members, total_mg) < 1 or min(gross, topup) < 0:
+            if min(gross, found.topup_fen, found.shared_fen) < 0 or min(found.units, found.members, found.total_mg) < 1:
                 raise ValueError("its numbers are of no sale")
-        except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, RecursionError) as error:
+        except (
+            TanzhangError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            ZeroDivisionError,
+            RecursionError,
+        ) as error:
             raise malformed(f"the entry cannot be read: {error}") from None
         return found
 
 
-def left_mg(index: int, size: int, path: Sequence[Node]) -> int:
-    """What the records before record ``index`` have in a lot of ``size`` leaves: the left siblings of its path.
+_NUMBERS = ("members", "total_mg", "deal", "units", "gross_fen", "topup_fen")
 
-    The path is one that :func:`tanzhang.core.sum_tree.verify_inclusion` has accepted.
+
+# -- proofs of a payment ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a proof file carries beside the proof in the log: the entry, and the proof file of the record's share."""
+
+    entry: str
+    share: bytes
+
+    def to_bytes(self) -> bytes:
+        """As canonical JSON, for the ``extra`` line."""
+        said = {"format": PROOF_FORMAT, "entry": self.entry, "share": self.share.decode("ascii")}
+        return canonical_json(said).encode()
+
+    @classmethod
+    def parse(cls, data: bytes) -> Evidence:
+        """Read the ``extra`` line; ``payback-proof-malformed`` if it is not one of ours, byte for byte."""
+        try:
+            said = json.loads(data)
+            evidence = cls(str(said["entry"]), said["share"].encode("ascii"))
+            if evidence.to_bytes() != data:
+                raise ValueError("it is not written as proofs are")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise malformed(f"the proof cannot be read: {error}") from None
+        return evidence
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedPayment:
+    """A proof that holds: what a record has in its lot, what was divided, and what the record got of it."""
+
+    share: VerifiedShare
+    divided: Divided
+    fen: int
+    index: int
+    log_size: int
+    checks: Sequence[str]
+
+
+def verify_payment_proof(data: bytes, log: Verifier) -> VerifiedPayment:
+    """Check the proof file of a payment against the log's key, from the record up; raises at the first thing wrong.
+
+    It shows what the record must have been paid of a sale; that it was paid, whoever was paid knows. Codes:
+    ``payback-proof-malformed``, and those of :func:`tanzhang.core.lot.verify_share_proof` and of the proof in the log.
     """
-    here, last, found = index, size - 1, 0
-    for sibling in path:
-        if here & 1 or here == last:
-            found += sibling.amount
-            while here and not here & 1:  # right edge of an incomplete tree: levels without a sibling
-                here >>= 1
-                last >>= 1
-        here >>= 1
-        last >>= 1
-    return found
+    proof = TlogProof.parse(data)
+    if proof.extra is None:
+        raise malformed("the file carries no payment")
+    evidence = Evidence.parse(proof.extra)
+    divided, share = Divided.parse(evidence.entry), verify_share_proof(evidence.share, log)
+    lot = share.lot
+    same = (divided.lot, divided.programme, divided.members, divided.total_mg)
+    if same != (lot.number, lot.programme, lot.members, lot.total_mg):
+        raise malformed("what was divided is of another lot than the share")
+    fen = divided.payment_fen(share.before_mg, share.share.amount_mg)
+    checks = [*share.checks]
+    checks.append(
+        f"of {divided.shared_fen} fen, {share.before_mg} mg before it and {share.share.amount_mg} mg of its own out of "
+        f"{divided.total_mg} come to {fen} fen"
+    )
+    checkpoint, _ = proof.verify(leaf_hash(evidence.entry.encode()), log.name, log)
+    checks.append(f"what was divided is entry {proof.index} of the log {log.name}, signed at size {checkpoint.size}")
+    return VerifiedPayment(share, divided, fen, proof.index, checkpoint.size, tuple(checks))
 
 
 def explained(divided: Divided, before_mg: int, mg: int) -> Mapping[str, str]:

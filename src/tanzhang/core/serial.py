@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass
 
 from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.core.market import UNIT_MASS_MG
 from tanzhang.core.region import COUNTRY, is_region
 
 MOST_UNITS = 2**32
@@ -23,8 +24,6 @@ MOST_UNITS = 2**32
 FIRST_IMPORT = 2**30
 """Lots of units that came from another registry are numbered from here on; their names begin with ``X``."""
 MOST_LOTS = 2**31
-UNIT_LETTERS = {"T": 10**9, "K": 10**6}
-"""Letter of a unit -> its mass in mg CO2e."""
 CODE_LENGTH = 24
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-"
@@ -55,7 +54,7 @@ class Serial:
     hi: int
 
     def __post_init__(self) -> None:
-        right = is_region(self.region) and _CODE.fullmatch(self.programme) and self.unit in UNIT_LETTERS
+        right = is_region(self.region) and _CODE.fullmatch(self.programme) and self.unit in UNIT_MASS_MG
         right = right and 1 <= self.lot < MOST_LOTS and self.lot != FIRST_IMPORT and 1000 <= self.vintage <= 9999
         if not (right and 0 <= self.lo < self.hi <= MOST_UNITS):
             raise _malformed(f"{self!r} has no serial number")
@@ -151,7 +150,7 @@ def code_of(programme: str) -> str:
 
 def letter_of(unit_mass_mg: int) -> str:
     """The letter of a unit's mass; ``serial-malformed`` where there is none."""
-    for letter, mass_mg in UNIT_LETTERS.items():
+    for letter, mass_mg in UNIT_MASS_MG.items():
         if mass_mg == unit_mass_mg:
             return letter
     raise _malformed(f"a unit of {unit_mass_mg} mg has no letter", "unit_mass_mg")

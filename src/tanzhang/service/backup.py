@@ -33,7 +33,7 @@ from tanzhang.stores.sealing import seal, unseal
 from tanzhang.stores.storage import Place, files_under
 from tanzhang.stores.storage import write_durably as write_place
 
-_BULK = ("reports", "records", "links", "pictures")
+_BULK = ("reports", "records", "lots", "links", "pictures")
 # Of folder keys: what is no secret. Everything else there is one.
 _PUBLIC_KEYS = ("log.vkey", "witness.policy", "witness.use", "storage.url")
 _STATE = ("witnesses.json", "signed.checkpoint")

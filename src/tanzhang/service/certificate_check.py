@@ -31,18 +31,19 @@ def check_certificate(
     policy: Policy | None = None,
     *,
     status: bytes | None = None,
+    opening: bytes | None = None,
     now: datetime,
 ) -> dict[str, Any]:
     """Verify a certificate offline; what it says, as JSON members. Raises at the first thing that does not hold.
 
     ``status`` is the status list that it names, as it was fetched; without one ``revoked`` is null: not known. What a
-    PDF shows is not compared: what counts is in the answer.
+    PDF shows is not compared: what counts is in the answer. ``opening`` shows the beneficiary of a silent retirement.
     """
     credential = credential_in(data)
     log = trusted_log(vkey, policy, lambda: _origin(credential), where="certificate verify")
     witnesses = () if policy is None else tuple(CosignatureVerifier(each.key) for each in policy.witnesses.values())
     trusted = Trusted(log, proof_holds, policy, witnesses)
-    return describe(verify_certificate(credential, trusted, now=now, status=status), credential)
+    return describe(verify_certificate(credential, trusted, now=now, status=status, opening=opening), credential)
 
 
 def _origin(credential: bytes) -> str:

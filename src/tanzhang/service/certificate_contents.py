@@ -122,7 +122,7 @@ def green_credit(
 def donation(home: Home, given: Donation, *, name: str | None = None) -> Contents:
     """A donation (捐赠证书)."""
     subject = {
-        **_of_programme(home),
+        **of_programme(home),
         **_named(name),
         "reference": given.reference,
         "project": {"name": given.project, "nameZh": given.project_zh, "recipient": given.recipient},
@@ -178,7 +178,7 @@ def _contents(
     # Of acts before this day everything is decided; later ones may still lose to, or be joined by, others.
     confirmed = counted.last < first_open_day(home, today)
     subject: dict[str, Any] = {
-        **_of_programme(home),
+        **of_programme(home),
         **more,
         "since": counted.first.isoformat(),
         "until": counted.last.isoformat(),
@@ -202,7 +202,8 @@ def _contents(
     return Contents(subject, _traced(home, counted))
 
 
-def _of_programme(home: Home) -> dict[str, Any]:
+def of_programme(home: Home) -> dict[str, Any]:
+    """The programme that a certificate is of."""
     programme = home.programme
     said = {"id": programme.id, "name": programme.title, "nameZh": programme.title_zh}
     return {"programme": {**said, "rehearsal": programme.rehearsal}}

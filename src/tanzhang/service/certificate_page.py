@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from tanzhang.core.credential import DONATION, GREEN_CREDIT, STATEMENT, TYPES, moment
+from tanzhang.core.credential import DONATION, GREEN_CREDIT, RETIREMENT, STATEMENT, TYPES, moment
 from tanzhang.stores.pdf import Line, Page, certificate_pdf
 
-_ACCENTS = {STATEMENT: (24, 92, 82), GREEN_CREDIT: (30, 84, 58), DONATION: (146, 78, 30)}
+_ACCENTS = {STATEMENT: (24, 92, 82), GREEN_CREDIT: (30, 84, 58), DONATION: (146, 78, 30), RETIREMENT: (40, 62, 112)}
+_SERIALS, _METHODOLOGIES = 4, 4  # on the page; all of them are in the attachment
 _STATES = {"confirmed": "已确认 confirmed", "provisional": "暂定 provisional"}
 
 
@@ -87,6 +88,10 @@ def _for_whom(subject: Mapping[str, Any]) -> tuple[str, ...]:
     if "donatedOn" in subject:
         lines.append(f"{subject['project']['nameZh']}  {subject['project']['name']}")
         lines.append(f"{subject['donatedOn']}")
+    if "retiredAt" in subject:
+        beneficiary = subject.get("beneficiary")
+        lines.append(beneficiary["beneficiary"] if beneficiary else "受益方未公开 beneficiary not disclosed")
+        lines.append(f"{subject['claimPeriod']['since']} — {subject['claimPeriod']['until']}")
     return tuple(lines)
 
 
@@ -107,10 +112,15 @@ def _of_donation(subject: Mapping[str, Any]) -> tuple[str, str, str, str]:
     return f"{int(points['amount']):,}", points["nameZh"], "已捐赠", f"{points['name']} donated"
 
 
+def _of_retirement(subject: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    return (*mass(subject["massMg"]), "已注销碳普惠减排量（二氧化碳当量）", "carbon reduction retired, CO2 equivalent")
+
+
 _FIGURES: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str, str, str]]] = {
     STATEMENT: _of_reduction,
     GREEN_CREDIT: _of_reduction,
     DONATION: _of_donation,
+    RETIREMENT: _of_retirement,
 }
 
 
@@ -132,12 +142,34 @@ def _lines(kind: str, subject: Mapping[str, Any]) -> tuple[Line, ...]:
     if kind == DONATION:
         found.append(Line("受赠方", "recipient", (subject["project"]["recipient"],)))
         found.append(Line("编号", "reference", (subject["reference"],)))
+    elif kind == RETIREMENT:
+        found += _retired(subject)
     else:
         found += [
             Line(f"可用{each['nameZh']}", f"{each['name']} on {each['asOf']}", (*blank, f"{int(each['amount']):,}"))
             for each in subject.get("points", [])
         ]
     return tuple(found)
+
+
+def _retired(subject: Mapping[str, Any]) -> list[Line]:
+    """The units that were retired, and what for."""
+    lot, purpose, beneficiary = subject["lot"], subject["purpose"], subject.get("beneficiary", {})
+    found = [
+        Line("用途", "purpose", (f"{purpose.get('nameZh', '')} {purpose.get('name', purpose['code'])}".strip(),)),
+        Line("批次、年份", "lot, vintage", (f"{lot['number']}, {subject['vintage']}, {subject['region']}",)),
+        Line("单位数", "units", (f"{int(subject['units']):,} × {_weight(subject['unit']['massMg'])}",)),
+    ]
+    shown = subject["serials"][:_SERIALS]
+    found += [Line("序列号", "serial number", (each,)) for each in shown]
+    if len(shown) < len(subject["serials"]):
+        found.append(Line("其余见附件", "others in the attachment", (str(len(subject["serials"]) - len(shown)),)))
+    found += [Line("方法学", "methodology", (each,)) for each in list(lot.get("methodologies", ()))[:_METHODOLOGIES]]
+    if beneficiary.get("using_entity"):
+        found.append(Line("使用方", "using entity", (beneficiary["using_entity"],)))
+    if beneficiary.get("note"):
+        found.append(Line("说明", "note", (beneficiary["note"],)))
+    return found
 
 
 def _graded(grade: Mapping[str, str], blank: tuple[str, ...]) -> Line:
@@ -163,7 +195,12 @@ def _notes(subject: Mapping[str, Any], evidence: Collection[str]) -> tuple[str, 
         notes.append("姓名由本人填写，未经核验。The name was given by the person and was not checked by the issuer.")
     if "DonationInclusion" in evidence:
         notes.append("捐赠已列入公开日志，附件含其证明。The gift is in the public log; its proof is in the attachment.")
-    if "donatedOn" in subject:
+    if "claims" in subject:
+        claim = subject["claims"]["usingEntity"]
+        notes.append(f"使用方{claim['mayZh']}；{claim['mayNotZh']}。")
+        notes.append(f"The using entity may {claim['may']}; it may not {claim['mayNot']}.")
+        notes.append("批次与注销均已列入公开日志，附件含其证明。Lot and retirement are in the public log.")
+    if "donatedOn" in subject or "claims" in subject:
         return tuple(notes)
     notes.append(
         "减排量按公开方法学核算，可逐条以凭证验证；不可交易，不代表现金。"

@@ -22,6 +22,7 @@ from tanzhang.core.access import Actor
 from tanzhang.core.credential import (
     DONATION,
     GREEN_CREDIT,
+    RETIREMENT,
     STATEMENT,
     TYPES,
     IssuerEntry,
@@ -53,6 +54,7 @@ TITLES: Mapping[str, Mapping[str, str]] = {
     STATEMENT: {"zh-CN": "个人碳账户月度账单", "en": "Monthly carbon statement"},
     GREEN_CREDIT: {"zh-CN": "绿色信用证明", "en": "Green credit certificate"},
     DONATION: {"zh-CN": "捐赠证书", "en": "Certificate of donation"},
+    RETIREMENT: {"zh-CN": "碳普惠减排量注销证书", "en": "Certificate of retirement"},
 }
 MOST_A_DAY = 20
 """Certificates that a person may have made within a day; ours."""
@@ -237,11 +239,7 @@ def issue(
     now: datetime,
     agreed: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Sign a certificate and keep it; described, with the ``credential``. ``agreed`` is the consent it rests on.
-
-    Raises ``issuer-missing``, ``public-url-missing``, ``too-many-certificates``.
-    """
-    issuer, at, identifier = issuer_of(home), received_at(now), str(uuid.uuid4())
+    """Sign a person's certificate and keep it; as :func:`issue_to`. ``too-many-certificates``."""
     if home.certificates.issued_since(str(account), received_at(now - timedelta(days=1))) >= MOST_A_DAY:
         raise refuse(
             "too-many-certificates",
@@ -249,7 +247,30 @@ def issue(
             where="account",
             remedy="use one that was made before, or come back tomorrow",
         )
+    return issue_to(home, str(account), kind, made, now=now, agreed=agreed)
+
+
+def issue_to(
+    home: Home,
+    owner: str,
+    kind: str,
+    made: Contents,
+    *,
+    now: datetime,
+    agreed: Mapping[str, Any] | None = None,
+    identifier: str | None = None,
+) -> dict[str, Any]:
+    """Sign a certificate and keep it as ``owner``'s, an account or a holder of units; described, with ``credential``.
+
+    ``agreed`` is the consent it rests on. With an ``identifier`` there is one, however often it is asked for. Raises
+    ``issuer-missing``, ``public-url-missing``.
+    """
+    issuer, at, identifier = issuer_of(home), received_at(now), identifier or str(uuid.uuid4())
     with home.book.transaction() as con:
+        known: Any = home.certificates.get(identifier)
+        if known is not None and known.sealed is not None:
+            text = opened_text(home, known)
+            return {**_described(known._mapping, text), "credential": json.loads(text)}
         place = home.certificates.free_place(con, lambda number: f"{issuer.url}{STATUS_PATH}{number}")
         document = unsigned(
             name=f"urn:uuid:{identifier}",
@@ -264,7 +285,7 @@ def issue(
         text = canonical(issuer.key.sign(document, created=moment_text(now))).decode()
         row = {
             "id": identifier,
-            "account": str(account),
+            "account": owner,
             "kind": kind,
             "issued_at": at,
             "list": place.list,
@@ -291,14 +312,14 @@ def own_certificates(home: Home, account: str, *, cursor: str | None = None, lim
     """A person's certificates, the latest first. ``cursor-malformed``."""
     before = None if cursor is None else place_after(cursor, str, str)
     rows = home.certificates.of(_own(home, account), before, limit + 1)
-    items = [_described(row._mapping, _opened(home, row)) for row in rows[:limit]]
+    items = [_described(row._mapping, opened_text(home, row)) for row in rows[:limit]]
     following = cursor_of(rows[limit - 1].issued_at, rows[limit - 1].id) if len(rows) > limit else None
     return {"items": items, "next": following}
 
 
 def own_certificate(home: Home, account: str, name: str) -> bytes:
     """One's own certificate, as it was signed; ``certificate-unknown``."""
-    return _opened(home, _own_row(home, account, name)).encode()
+    return opened_text(home, _own_row(home, account, name)).encode()
 
 
 def revoke_own(home: Home, account: str, name: str, *, now: datetime) -> dict[str, Any]:
@@ -338,7 +359,8 @@ def _own_row(home: Home, account: str, name: str) -> Any:
     return row
 
 
-def _opened(home: Home, row: Any) -> str:
+def opened_text(home: Home, row: Any) -> str:
+    """The credential of a row that was not taken away, as it was signed."""
     return home.personal_keys.open(row.sealed, place_of(certificate, "sealed", row.id))
 
 
@@ -360,7 +382,7 @@ def _described(row: Mapping[Any, Any], text: str) -> dict[str, Any]:
 def all_of(home: Home, accounts: Iterable[str]) -> list[dict[str, Any]]:
     """Every certificate of accounts with its credential, for a copy of a person's data."""
     rows = home.certificates.of(list(accounts), None, 1_000_000)
-    opened = [(row, _opened(home, row)) for row in rows]
+    opened = [(row, opened_text(home, row)) for row in rows]
     return [{**_described(row._mapping, text), "credential": json.loads(text)} for row, text in opened]
 
 

@@ -11,7 +11,7 @@ from tanzhang.core.errors import Problem
 from tanzhang.service.findings import RESTORE
 from tanzhang.stores.book import points_move
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.benefits import BENEFIT, IN_FILE, PAID, REFUND, REFUNDED, STATES
+from tanzhang.stores.register.benefits import BENEFIT, IN_FILE, PAID, RED_PACKET, REFUND, REFUNDED, STATES
 
 _HAS_FILE = {IN_FILE, PAID}
 
@@ -59,7 +59,7 @@ def _check_files(home: Home, uses: list[Any], wrong: Callable[[str, str], None])
             found.setdefault(row.file, []).append(row.value)
         if (row.state in _HAS_FILE) != (row.file is not None) and row.state != REFUNDED:
             wrong(f"use {row.id} is {row.state} and in file {row.file}", "benefit_use")
-    files = home.benefits.files()
+    files = home.benefits.files(RED_PACKET)
     for row in files:
         amounts = found.pop(row.id, [])
         if (len(amounts), sum(amounts)) != (row.rows, row.fen):

@@ -9,8 +9,10 @@ from tanzhang.service.check_certificates import check_certificates
 from tanzhang.service.check_donations import check_donations
 from tanzhang.service.check_mall import check_mall
 from tanzhang.service.findings import Check
+from tanzhang.service.market.check_deals import check_deals
 from tanzhang.service.market.check_money import check_money
 from tanzhang.service.market.check_passings import check_passings
+from tanzhang.service.market.check_retirements import check_retirements
 from tanzhang.service.market.check_verifications import check_verifications
 from tanzhang.stores.home import Home
 
@@ -55,6 +57,18 @@ def verifications(home: Home) -> Check:
     return Check("verifications", what, *check_verifications(home))
 
 
+def retirements(home: Home) -> Check:
+    """Units that were used for a claim."""
+    what = "retirements against the units that were retired, openings, addenda, and the log's word for them"
+    return Check("retirements", what, *check_retirements(home))
+
+
+def deals(home: Home) -> Check:
+    """What was sold, and the money for it."""
+    what = "deals, payments, returns, pledges and auctions against units and money; auctions cleared again"
+    return Check("deals", what, *check_deals(home))
+
+
 REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     donations,
     passings,
@@ -63,4 +77,6 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     certificates,
     money,
     verifications,
+    deals,
+    retirements,
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ import msgspec
 import sqlalchemy as sa
 
 from tanzhang.core.access import Actor
-from tanzhang.core.allocation import RULE, Allocation, Counted, Taking, allocate
+from tanzhang.core.allocation import RULE, Allocation
 from tanzhang.core.donation import DONATED, DONATIONS
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.passing import PASSED
@@ -28,9 +28,10 @@ from tanzhang.engine.signing import verifier_of
 from tanzhang.service.giving import give_grams
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.log_rows import described_proof, proof_of
+from tanzhang.service.market.holdings import holdings
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.points import rules_named
-from tanzhang.service.reading import MOST, Reader
+from tanzhang.service.reading import Reader
 from tanzhang.service.said import Id, Say, check_id, read_documents, say_documents
 from tanzhang.service.secrets import derived_secret
 from tanzhang.stores.home import Home
@@ -293,33 +294,17 @@ def allocation(reader: Reader, account: uuid.UUID) -> dict[str, Any]:
 def allocated(reader: Reader, account: uuid.UUID) -> Allocation:
     """What :func:`allocation` says, as numbers: of gifts and of what was passed on, in the order of their transfers."""
     home = reader.home
-    pool = own_accounts(home, account)
-    own = [str(each) for each in pool]
-    batches = {leg.number: leg.batches for each in pool for leg in home.book.transfers(each)}
+    found = holdings(reader, account).allocation
+    own = [str(each) for each in own_accounts(home, account)]
     rows = [row for row in home.donations.of(own) if row.transfer is not None]
     rows += [row for row in home.passings.of(own) if row.unit == PASSED]
-    rows.sort(key=lambda row: row.transfer)
-    return allocate(_counted(reader, pool), [Taking(row.id, batches[row.transfer], row.amount) for row in rows])
-
-
-def _counted(reader: Reader, accounts: Sequence[uuid.UUID]) -> list[Counted]:
-    found: list[Counted] = []
-    cursor = None
-    while True:
-        page = reader.records(*accounts, kind="reduction", cursor=cursor, limit=MOST)
-        found += [
-            Counted(
-                int(each["batch"]),
-                (each["day"], each["ended"], each["action_id"]),
-                int(each["granted_mg"]),
-                int(each["reversed_mg"]),
-                each["withdraws"],
-            )
-            for each in page["items"]
-        ]
-        cursor = page["next"]
-        if cursor is None:
-            return found
+    names = {str(row.transfer): row.id for row in rows}
+    return Allocation(
+        taken={names[number]: parts for number, parts in found.taken.items()},
+        owed={names[number]: mg for number, mg in found.owed.items()},
+        left=found.left,
+        lost=found.lost,
+    )
 
 
 def _malformed(message: str, where: str) -> TanzhangError:

@@ -32,9 +32,12 @@ def overview(reader: Reader, account: uuid.UUID, *, now: datetime) -> dict[str, 
     """The account, what it holds by unit, what of it was given away and what came from joined accounts, and its grade.
 
     ``passed_mg`` went to other schemes, ``received_mg`` came from them and is no reduction of this programme.
-    ``available_mg`` is what can still be given; below zero if acts were taken back whose grams had been given away.
+    ``in_lots_mg`` is in lots that were frozen. ``available_mg`` is what can still be given; below zero if acts were
+    taken back whose grams had been used.
     """
     home = reader.home
+    own = own_accounts(home, account)
+    in_lots_mg = sum(home.lots.share_of(own).values())
     held, transferred = reader.balance(account), home.book.transferred(account)
     given_mg, passed_mg = transferred.pop(DONATED, 0), transferred.pop(PASSED, 0)  # below zero
     received_mg = transferred.pop(RECEIVED, 0)
@@ -46,9 +49,10 @@ def overview(reader: Reader, account: uuid.UUID, *, now: datetime) -> dict[str, 
         "donated_mg": str(-given_mg),
         "passed_mg": str(-passed_mg),
         "received_mg": str(received_mg),
-        "available_mg": str(held.get("co2e_mg", 0) + given_mg + passed_mg),
+        "in_lots_mg": str(in_lots_mg),
+        "available_mg": str(held.get("co2e_mg", 0) + given_mg + passed_mg - in_lots_mg),
         "transferred": {unit: str(amount) for unit, amount in sorted(transferred.items())},
-        "accounts": [str(each) for each in own_accounts(home, account)[1:]],
+        "accounts": [str(each) for each in own[1:]],
         "grade": _grade(home, account, now),
     }
 

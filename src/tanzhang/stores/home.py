@@ -71,11 +71,13 @@ from tanzhang.stores.register.money import Money
 from tanzhang.stores.register.parties import Parties
 from tanzhang.stores.register.partners import Partners
 from tanzhang.stores.register.passings import Passings
+from tanzhang.stores.register.payback import Payback
 from tanzhang.stores.register.payments import Payments
 from tanzhang.stores.register.people import People
 from tanzhang.stores.register.pledges import Pledges
 from tanzhang.stores.register.points import Points
 from tanzhang.stores.register.points_runs import PointsRuns
+from tanzhang.stores.register.retirements import Retirements
 from tanzhang.stores.register.signing import Signing
 from tanzhang.stores.register.staff import Staff
 from tanzhang.stores.register.units import Units
@@ -370,6 +372,11 @@ class Home:
         return Passings(self.book)
 
     @cached_property
+    def retirements(self) -> Retirements:
+        """Units that were used for a claim, and for whom."""
+        return Retirements(self.book)
+
+    @cached_property
     def benefits(self) -> Benefits:
         """What points buy besides goods, and every use of it."""
         return Benefits(self.book)
@@ -418,6 +425,11 @@ class Home:
     def money(self) -> Money:
         """Movements of money, in fen."""
         return Money(self.book)
+
+    @cached_property
+    def payback(self) -> Payback:
+        """What of sales is whose, and what became of it."""
+        return Payback(self.book)
 
     @cached_property
     def guard(self) -> GuardRegister:

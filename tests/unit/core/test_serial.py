@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tanzhang.core.errors import TanzhangError
+from tanzhang.core.market import UNIT_MASS_MG
 from tanzhang.core.serial import (
     FIRST_IMPORT,
     MOST_UNITS,
-    UNIT_LETTERS,
     Serial,
     check_digits,
     code_of,
@@ -34,7 +34,7 @@ SERIALS = st.builds(
     st.text("ABCXYZ0189", min_size=1, max_size=24),
     st.one_of(st.integers(1, FIRST_IMPORT - 1), st.integers(FIRST_IMPORT + 1, 2**31 - 1)),
     st.integers(1000, 9999),
-    st.sampled_from(sorted(UNIT_LETTERS)),
+    st.sampled_from(sorted(UNIT_MASS_MG)),
     st.integers(0, MOST_UNITS - 1),
     st.integers(1, MOST_UNITS),
 )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tanzhang.core.errors import TanzhangError
+from tanzhang.core.market import Levy, MarketRules
 from tanzhang.core.units import (
     BEGINNINGS,
     MOVES,
     TERMINAL,
     Block,
     Kind,
+    Part,
     Pick,
     Standing,
     State,
@@ -23,9 +26,12 @@ from tanzhang.core.units import (
     lowest,
     merge,
     moved,
+    parts_of_issue,
     split,
     totals,
 )
+from tanzhang.stores.catalogue import Catalogue
+from tanzhang.stores.market_rules import market_versions
 
 WHOLE = Block(1, 0, 1000, 2025, "programme", State.HELD, "inclusion")
 
@@ -137,7 +143,7 @@ def test_an_event_makes_its_own_step_and_no_other(
     }  # fmt: skip
     lawful = steps.get(kind) == (before, after) and (not other or kind == "deliver") and not tier
     unmoved = old == new and before not in TERMINAL and kind not in BEGINNINGS
-    lawful |= unmoved or (kind == "tier" and before == after and not other and before not in TERMINAL)
+    lawful |= unmoved or (kind == "label" and before == after and not other and before not in TERMINAL)
     standing = Standing([old])
     if lawful:
         standing.apply(kind, [(0, 1000)], [new])
@@ -190,3 +196,38 @@ def test_a_lot_begins_once_from_its_first_unit_held_or_as_a_levy_that_is_cancell
         assert code(refused) == "unit-event"
     with pytest.raises(TanzhangError):
         standing.apply(Kind.ISSUE, [], [WHOLE])
+
+
+def rules(reserve: str, *levies: Levy) -> MarketRules:
+    """Market rules with these shares."""
+    made = market_versions(Catalogue(), "example")[0]
+    return replace(made, reserve_share=Fraction(reserve), levies=levies)
+
+
+PROCEEDS, MITIGATION = (
+    Levy("sop", Fraction(5, 100), "levy:sop", False),
+    Levy("omge", Fraction(2, 100), "cancelled", True),
+)
+
+
+def test_a_thousand_units_with_two_levies_are_930_50_and_20() -> None:
+    assert parts_of_issue(1_000, rules("0", PROCEEDS, MITIGATION)) == [
+        Part("programme", "programme", State.HELD, 930),
+        Part("sop", "levy:sop", State.HELD, 50),
+        Part("omge", "levy:omge", State.CANCELLED, 20),
+    ]
+
+
+@given(st.integers(1, 10**6))
+def test_a_levy_is_cut_and_what_is_for_the_environment_or_the_reserve_is_rounded_up(units: int) -> None:
+    needed = -(-units * 2 // 100) * 2 + units * 5 // 100
+    if needed >= units:
+        with pytest.raises(TanzhangError) as refused:
+            parts_of_issue(units, rules("0.02", PROCEEDS, MITIGATION))
+        assert code(refused) == "lot-too-small"
+        return
+    parts = parts_of_issue(units, rules("0.02", PROCEEDS, MITIGATION))
+    counts = {part.share: part.count for part in parts}
+    assert sum(counts.values()) == units
+    assert counts.get("sop", 0) == units * 5 // 100
+    assert counts["reserve"] == counts["omge"] == -(-units * 2 // 100)

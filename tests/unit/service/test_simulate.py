@@ -93,6 +93,22 @@ def test_totals_come_near_those_of_the_scenario(season: tuple[Path, dict[str, An
     assert 0.4 * SMALL["people"] < known < SMALL["people"]
 
 
+def test_an_act_of_the_sold_season_is_worth_what_its_total_needs(quick: Path) -> None:
+    """26,020 t of 60 million acts: 24,500 t sold, 500 t of reserve, and what is not entrusted."""
+    simulate(CATALOGUE, "beijing-maas-2021", quick / "out", people=6_000, days=2, seed=5)
+    con = connect()
+    reports = f"read_parquet('{quick}/out/reports/*/*.parquet', union_by_name = true)"
+    ((mg, acts),) = con.execute(
+        f"""
+        SELECT sum(distance_m * CASE type WHEN 'travel.metro' THEN 72 WHEN 'travel.bus' THEN 52
+            WHEN 'travel.bicycle' THEN 95.3 WHEN 'travel.walking' THEN 104 END), count(*)
+        FROM {reports} WHERE distance_m < 60000 AND withdraws IS NULL
+        """
+    ).fetchall()
+    assert acts > 11_000
+    assert 0.94 < float(mg) / acts / (26_020_000 * 1_000_000 / 60_000_000) < 1.06
+
+
 def test_a_partner_has_only_the_columns_that_it_uses(season: tuple[Path, dict[str, Any]]) -> None:
     folder, _ = season
     day = folder / "reports" / "2022-08-10"

@@ -19,13 +19,23 @@ TEXT = (shipped_folder() / "scenarios" / f"{SCENARIO}.yaml").read_text(encoding=
 
 def test_the_shipped_scenario_has_the_published_totals() -> None:
     scenario, digest = load_scenario(CATALOGUE, SCENARIO)
-    assert scenario_ids(CATALOGUE) == [SCENARIO]
+    assert scenario_ids(CATALOGUE) == ["beijing-maas-2021", SCENARIO]
     assert (scenario.first_day, scenario.days) == (date(2022, 8, 10), 15)
     assert (scenario.people, scenario.actions) == (10_069_459, 216_761_710)
     assert len(digest) == 64
     assert len(scenario.districts) == 16
     assert all(is_region(region) for region, _ in scenario.districts)
     assert sum(behaviour.share for behaviour in scenario.behaviours) == 10_000
+
+
+def test_the_season_of_a_sale_says_that_nothing_of_it_was_published_but_what_its_data_are() -> None:
+    scenario, _ = load_scenario(CATALOGUE, "beijing-maas-2021")
+    assert (scenario.people, scenario.actions, scenario.days) == (2_000_000, 60_000_000, 31)
+    data = CATALOGUE.open("scenarios/beijing-maas-2021.yaml", "scenario").data  # type: ignore[union-attr]
+    assert {data[key]["basis"] for key in ("first_day", "days", "people", "actions", "total_kg")} == {"assumed"}
+    assert {behaviour.id for behaviour in scenario.behaviours} == {
+        "travel.bicycle", "travel.metro", "travel.bus", "travel.walking"
+    }  # fmt: skip
 
 
 def test_every_number_is_marked_and_what_is_published_cites_a_registered_source() -> None:

@@ -2,12 +2,12 @@
 
 The units of an auction are reserved from its opening to its close, so what is auctioned is there. A bid is sealed with
 the key of personal fields as it comes in, under a commitment that its bidder gets a salt for. Until the close no verb
-of this product opens one, not for its bidder and not for staff; closing opens all of them at once, compares each with its
-commitment, and gives the log the commitments in the order of their places, the price and what was sold.
+of this product opens one, not for its bidder and not for staff. Closing opens all of them at once, compares each with
+its commitment, and gives the log the commitments in the order of their places, the price and what was sold.
 
 **What this does not prevent:** whoever has the home's keys and its book can open a sealed bid by a program of their
-own, and whoever runs the home can keep a bid out before its receipt is given. The receipt shows a bid that was taken and
-dropped, or changed, later. docs/trading.md.
+own, and whoever runs the home can keep a bid out before its receipt is given. The receipt shows a bid that was taken
+and dropped, or changed, later. docs/trading.md.
 """
 
 from __future__ import annotations
@@ -73,7 +73,12 @@ def open_auction(home: Home, said: AuctionSaid, *, actor: Actor, now: datetime) 
     ``no-market``.
     """
     at, lot = received_at(now), lot_number(said.lot, where="#/lot")
-    row = {"seller": said.seller, "lot": lot, "units": int(said.units), "reserve_fen": int(said.reserve_fen)}
+    row: dict[str, Any] = {
+        "seller": said.seller,
+        "lot": lot,
+        "units": int(said.units),
+        "reserve_fen": int(said.reserve_fen),
+    }
     row |= {"opens_at": _moment(said.opens_at), "closes_at": _moment(said.closes_at)}
     market_rules(home, received_day(home, now))
     with home.book.transaction() as con:
@@ -227,7 +232,18 @@ def close(home: Home, number: int, *, actor: Actor, now: datetime) -> dict[str, 
         home.auctions.change(con, number, closed)
         detail = {name: str(value) for name, value in said.items()}
         home.audit.write(con, actor, "auction closed", f"auction {number}", at=at, detail=detail)
+    _publish(home)
     return result(home, number)
+
+
+def _publish(home: Home) -> None:
+    """Let the log have the result now, unless somebody settles: then it has it with their batch, or a worker sees."""
+    try:
+        with home.settling():
+            home.publish()
+    except TanzhangError as error:
+        if error.code != "home-busy":
+            raise
 
 
 def _open(home: Home, con: sa.Connection, row: Any) -> Bid | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import uuid
 
-from tanzhang.core.allocation import PASSED
 from tanzhang.core.donation import DONATED
+from tanzhang.core.passing import PASSED
 from tanzhang.service.joining import own_accounts
 from tanzhang.stores.home import Home
 

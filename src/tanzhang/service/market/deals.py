@@ -20,13 +20,14 @@ from tanzhang.core.deal import DealState, PaymentState, Reason
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.payment_reference import DEAL, payment_reference
 from tanzhang.core.serial import lot_name, lot_number
+from tanzhang.core.units import PARTY, PROGRAMME, State
 from tanzhang.service.donations import Amount
 from tanzhang.service.market.parties import Id, Reference, check_approved
 from tanzhang.service.market.pledges import LotName, reference_taken
 from tanzhang.service.market.rules import market_rules
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.deals import ENDED, OPEN, PROGRAMME, reference_of
+from tanzhang.stores.register.deals import ENDED, OPEN, reference_of
 from tanzhang.stores.register.payments import rest_of
 
 STATEMENT_DAYS = 1
@@ -73,7 +74,7 @@ def offer(home: Home, said: OfferSaid, *, actor: Actor, now: datetime) -> dict[s
     ``offer-malformed``, ``units-short``, ``unknown-party``, ``party-not-approved``, ``reference-taken``, ``no-market``.
     """
     at = received_at(now)
-    row = {"seller": said.seller, "lot": lot_number(said.lot, where="#/lot"), "units": int(said.units)}
+    row: dict[str, Any] = {"seller": said.seller, "lot": lot_number(said.lot, where="#/lot"), "units": int(said.units)}
     row |= {"price_fen": int(said.price_fen), "until": _moment(said.until, "#/until"), "buyer": said.buyer}
     market_rules(home, received_day(home, now))
     with home.book.transaction() as con:
@@ -185,7 +186,7 @@ def check_seller(home: Home, con: sa.Connection, seller: str, lot: int, units: i
     """Refuse who may not sell, or holds too little: ``unknown-party``, ``party-not-approved``, ``units-short``."""
     if seller != PROGRAMME:
         check_approved(home, con, seller, "sell")
-    own = home.units.blocks_in(con, holder=holder_of(seller), lot=lot, states=["held"])
+    own = home.units.blocks_in(con, holder=holder_of(seller), lot=lot, states=[State.HELD])
     held = sum(block.count for block in own)
     if held < units:
         what = f"{seller} holds {held} free units of {lot_name(lot)}, and {units} are to be sold"
@@ -194,7 +195,7 @@ def check_seller(home: Home, con: sa.Connection, seller: str, lot: int, units: i
 
 def holder_of(seller: str) -> str:
     """As what the register of units and the one of money know a seller or buyer."""
-    return PROGRAMME if seller == PROGRAMME else f"party:{seller}"
+    return PROGRAMME if seller == PROGRAMME else f"{PARTY}{seller}"
 
 
 # -- what ends a deal that is not paid ------------------------------------------------------------------------

@@ -37,13 +37,14 @@ from tanzhang.core.access import Actor
 from tanzhang.core.deal import DealState, PaymentState, Reason
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.payment_reference import DEAL, references_in
+from tanzhang.core.units import PROGRAMME
 from tanzhang.service.market.deals import deal_over, holder_of, unknown_deal
 from tanzhang.service.market.parties import bank_account_of, check_approved, same_account
 from tanzhang.service.market.pledges import add_to_sale
 from tanzhang.service.moments import received_at
 from tanzhang.stores.bank_statements import ADAPTERS, Line, check_line
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.deals import PROGRAMME, reference_of
+from tanzhang.stores.register.deals import reference_of
 from tanzhang.stores.register.money import BANK, UNCLEAR
 from tanzhang.stores.register.payments import market_payment, rest_of
 from tanzhang.stores.register.people import place_of
@@ -225,7 +226,7 @@ def _settle_waiting(
     home: Home, con: sa.Connection, entry: str, deal: int, *, deliverable: bool, at: str, by: str
 ) -> None:
     """What a payment for a deal comes to, once it waits: the deal is delivered if its price is there."""
-    row = home.deals.deal_in(con, deal)
+    row: Any = home.deals.deal_in(con, deal)
     there = sum(map(rest_of, home.payments.waiting_for(con, deal)))
     if there < row.gross_fen:
         reason = Reason.LESS

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from tanzhang.core.access import Actor
 from tanzhang.core.deal import pledged_fen
 from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.core.market import UNIT_MASS_MG
 from tanzhang.core.payment_reference import PLEDGE, payment_reference
-from tanzhang.core.serial import UNIT_LETTERS, lot_name, lot_number
+from tanzhang.core.serial import lot_name, lot_number
 from tanzhang.service.donations import Amount
 from tanzhang.service.market.parties import Id, Reference, check_approved
 from tanzhang.service.moments import received_at
@@ -84,7 +85,7 @@ def end_pledge(home: Home, number: int, *, actor: Actor, now: datetime) -> dict[
 def add_to_sale(home: Home, con: sa.Connection, deal: Any, at: str) -> Mapping[str, int]:
     """In the transaction that delivers a deal of the programme: what each sponsor adds to it, sponsor -> fen."""
     begun = home.units.lots([deal.lot])[deal.lot]
-    mass_mg, added = UNIT_LETTERS[begun.unit], dict[str, int]()
+    mass_mg, added = UNIT_MASS_MG[begun.unit], dict[str, int]()
     for row in home.pledges.open_for(con, deal.lot, begun.vintage):
         left = row.cap_fen - row.spent_fen
         fen = pledged_fen(deal.units, mass_mg, fen=row.fen, per_tonne=row.per == TONNE, left_fen=left)

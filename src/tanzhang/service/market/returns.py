@@ -214,7 +214,7 @@ def _failed(home: Home, con: sa.Connection, row: Any, reason: str, at: str) -> N
     home.payments.change_return(con, row.id, {"state": ReturnState.FAILED.value, "note": reason, "changed_at": at})
     if row.entry is None:
         return
-    payment = home.payments.one_in(con, row.entry)
+    payment: Any = home.payments.one_in(con, row.entry)
     state = PaymentState.UNCLEAR if payment.holder == UNCLEAR else PaymentState.SURPLUS
     back = {"sent_fen": payment.sent_fen - row.amount_fen, "state": state.value, "changed_at": at}
     home.payments.change(con, row.entry, back)

@@ -20,8 +20,9 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
-from tanzhang.core.allocation import PASSED, Allocation, Counted, Taking, allocate
+from tanzhang.core.allocation import Allocation, Counted, Taking, allocate
 from tanzhang.core.donation import DONATED
+from tanzhang.core.passing import PASSED
 from tanzhang.core.record import time_text
 from tanzhang.core.region import COUNTRY
 from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, fixed_bytes, identities, integers

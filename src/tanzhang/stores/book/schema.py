@@ -281,6 +281,19 @@ money_move = _chained(
     sa.Index("money_move_number", "number"),
     sa.Index("money_move_reference", "kind", "reference", "account", unique=True),
 )
+# One for each sale of entrusted units whose money was divided (stores/register/payback.py); entry number ``entry`` of
+# the log says what it brought and what was shared of it. ``nobodys_fen`` is the part of records that are erased.
+payback_run = _chained(
+    "payback_run",
+    sa.Column("deal", sa.Integer, nullable=False, unique=True),
+    sa.Column("delivered", sa.Integer, nullable=False),
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("shared_fen", sa.BigInteger, nullable=False),
+    sa.Column("accounts", sa.BigInteger, nullable=False),
+    sa.Column("nobodys_fen", sa.BigInteger, nullable=False),
+    sa.Column("entry", sa.Integer, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+)
 # How the units of a lot began (stores/register/units.py): ``kind`` issue, of the programme's own lot of this number, or
 # import, of what left another ``registry`` under ``foreign`` (its own serial number there).
 unit_lot = _chained(
@@ -330,6 +343,26 @@ unit_label = _chained(
     sa.Column("actor", TEXT, nullable=False),
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("unit_label_lot", "lot", "seq"),
+)
+# Units that were used for a claim (stores/register/retirements.py): ``serials`` are their numbers (JSON), ``event`` the
+# row of ``unit_event`` that retired them, ``commitment`` that to beneficiary, using entity and note.
+retirement = _chained(
+    "retirement",
+    sa.Column("id", TEXT, nullable=False, unique=True),
+    sa.Column("holder", TEXT, nullable=False),
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("vintage", sa.Integer, nullable=False),
+    sa.Column("serials", TEXT, nullable=False),
+    sa.Column("units", sa.BigInteger, nullable=False),
+    sa.Column("purpose", TEXT, nullable=False),
+    sa.Column("market", TEXT, nullable=False),
+    sa.Column("since", TEXT, nullable=False),
+    sa.Column("until", TEXT, nullable=False),
+    sa.Column("commitment", TEXT, nullable=False),
+    sa.Column("request", TEXT, nullable=False),
+    sa.Column("event", sa.Integer, nullable=False, unique=True),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.Index("retirement_lot", "lot", "seq"),
 )
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
@@ -389,9 +422,11 @@ CHAINED: tuple[sa.Table, ...] = (
     lot_event,
     verification_event,
     money_move,
+    payback_run,
     unit_lot,
     unit_event,
     unit_label,
+    retirement,
 )
 APPEND_ONLY = (home, posting, tally, *CHAINED)
 ONLY_ADDED = "append_only"

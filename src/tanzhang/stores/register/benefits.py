@@ -26,6 +26,8 @@ ISSUED, USED, EXPIRED = "issued", "used", "expired"
 PENDING, CONFIRMED = "pending", "confirmed"
 ASKED, IN_FILE, PAID = "asked", "in_file", "paid"
 REFUNDED, ERASED = "refunded", "erased"
+RED_PACKET = "red_packet"
+"""The kind of files of pay-outs that are uses of benefits."""
 STATES = (ISSUED, USED, EXPIRED, PENDING, CONFIRMED, ASKED, IN_FILE, PAID, REFUNDED, ERASED)
 _AT_ONCE = 500
 
@@ -56,11 +58,13 @@ benefit_use = sa.Table(
     sa.Index("benefit_use_day", "benefit", "day", "account"),
     sa.Index("benefit_use_due", "state", "due_at"),
 )
-# Files of pay-outs that were handed over, without their rows, which are uses.
+# Files of pay-outs that were handed over, without their rows, which are uses, or pay-outs of what sales brought
+# (stores/register/payback.py): ``kind`` says of which.
 payout_file = sa.Table(
     "payout_file",
     metadata,
     sa.Column("id", TEXT, primary_key=True),
+    sa.Column("kind", TEXT, nullable=False),
     sa.Column("adapter", TEXT, nullable=False),
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("fen", sa.BigInteger, nullable=False),
@@ -128,9 +132,10 @@ class Benefits:
         """Whether any use is in a state."""
         return bool(self.uses(benefit_use.c.state == state, limit=1))
 
-    def files(self, name: str | None = None) -> list[Any]:
-        """Files of pay-outs, or one by its id, the latest first."""
-        own = sa.select(payout_file).order_by(payout_file.c.made_at.desc(), payout_file.c.id)
+    def files(self, kind: str, name: str | None = None) -> list[Any]:
+        """Files of one kind of pay-outs, or one by its id, the latest first."""
+        own = sa.select(payout_file).where(payout_file.c.kind == kind)
+        own = own.order_by(payout_file.c.made_at.desc(), payout_file.c.id)
         return self._book.query(own if name is None else own.where(payout_file.c.id == name))
 
     def forget(self, con: sa.Connection, accounts: Sequence[str]) -> int:

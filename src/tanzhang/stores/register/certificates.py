@@ -145,6 +145,13 @@ class Certificates:
         own = (certificate.c.consent == consent) & certificate.c.revoked_at.is_(None)
         con.execute(certificate.update().where(own).values(revoked_at=at, reason=reason))
 
+    def forget_one(self, con: sa.Connection, name: str, at: str) -> None:
+        """Revoke one certificate, and let its text and whose it was go; nothing where there is none."""
+        own = certificate.c.id == name
+        standing = own & certificate.c.revoked_at.is_(None)
+        con.execute(certificate.update().where(standing).values(revoked_at=at, reason=ERASED))
+        con.execute(certificate.update().where(own).values(account=None, sealed=None))
+
     def forget(self, con: sa.Connection, accounts: Sequence[str], at: str) -> int:
         """Revoke the certificates of persons who are erased, and let their text and whose they were go."""
         count = 0

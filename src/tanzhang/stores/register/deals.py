@@ -13,11 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from tanzhang.core.deal import FOLLOWING, DealState
+from tanzhang.core.units import PROGRAMME
 from tanzhang.stores.book import Book
 from tanzhang.stores.book.schema import NUMBER, ONLY_ADDED, TEXT, metadata
 
-PROGRAMME = "programme"
-"""The seller of units that were entrusted; its sales are paid back to persons."""
 OPEN, ENDED = "open", "ended"
 BEGUN = "begun"
 """What the first change of a deal comes from."""

@@ -139,6 +139,16 @@ class Lots:
                             found[page.lot] = found.get(page.lot, 0) + amount
         return {number: amount for number, amount in sorted(found.items()) if amount}
 
+    def lots_of(self, accounts: Iterable[uuid.UUID]) -> list[int]:
+        """The lots that hold their milligrams and have any record of these accounts, by number."""
+        with self._book.reading() as con:
+            pages = [
+                (page, account)
+                for account in accounts
+                for page in con.execute(_PAGE_OF[FROZEN], {"account": account.bytes})
+            ]
+        return sorted({page.lot for page, account in pages if amount_in(page, account.bytes)})
+
     def shares(self, number: int, kind: str = FROZEN) -> pa.Table:
         """All shares of a lot, sorted by account within each addition: account, unit (the kind), amount."""
         own = sa.select(lot_share, lot_share.c.kind.label("unit"))

@@ -24,6 +24,7 @@ from tanzhang.stores.register.groups import forget_members, friends_group, frien
 from tanzhang.stores.register.guard import guard_case
 from tanzhang.stores.register.mall import mall_code, mall_order
 from tanzhang.stores.register.parties import market_party, party_document
+from tanzhang.stores.register.payback import payback_payout
 from tanzhang.stores.register.payments import market_payment, market_return
 
 person = sa.Table(
@@ -141,6 +142,7 @@ SEALED: tuple[tuple[sa.Table, str, str], ...] = (
     (person, "account", "display_name"),
     (person_identity, "hash", "sealed"),
     (benefit_use, "id", "payee"),
+    (payback_payout, "id", "payee"),
     (certificate, "id", "sealed"),
     (friends_group, "id", "title"),
     (friends_member, "id", "name"),

@@ -14,19 +14,20 @@ Transactions that write stand one behind another on every database, so what is r
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from tanzhang.core.errors import refuse
+from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.methodology import canonical_json
-from tanzhang.core.serial import Serial, lot_name
+from tanzhang.core.serial import FIRST_IMPORT, Serial, lot_name
 from tanzhang.core.units import (
     RESERVE,
     TERMINAL,
     Block,
+    Cut,
     Kind,
     Pick,
     Standing,
@@ -135,8 +136,13 @@ class Units:
 
     def begun(self, lot: int) -> Begun | None:
         """How the units of a lot began; None where it has none."""
-        rows = self._book.query(sa.select(unit_lot).where(unit_lot.c.lot == lot))
-        return _begun(rows[0]) if rows else None
+        with self._book.reading() as con:
+            return self.begun_in(con, lot)
+
+    def begun_in(self, con: sa.Connection, lot: int) -> Begun | None:
+        """As :meth:`begun`, in somebody's transaction."""
+        row = con.execute(sa.select(unit_lot).where(unit_lot.c.lot == lot)).first()
+        return None if row is None else _begun(row)
 
     def lots(self, numbers: Iterable[int] | None = None) -> dict[int, Begun]:
         """Lot -> how its units began, of some lots or (None) all that have any."""
@@ -148,7 +154,12 @@ class Units:
     def event(self, kind: Kind, reference: str) -> Any | None:
         """The event of a kind and reference."""
         with self._book.reading() as con:
-            return _event(con, kind, reference)
+            return self.event_in(con, kind, reference)
+
+    def event_in(self, con: sa.Connection, kind: Kind, reference: str) -> Any | None:
+        """As :meth:`event`, in somebody's transaction."""
+        own = (unit_event.c.kind == str(kind)) & (unit_event.c.reference == reference)
+        return con.execute(sa.select(unit_event).where(own)).first()
 
     def events(self, *, lot: int | None = None, after: int = -1, limit: int | None = None) -> list[Any]:
         """Events in order, those after number ``after``, of a lot or of all."""
@@ -175,7 +186,7 @@ class Units:
         done = self._done(con, begun.kind, reference, asked)
         if done is not None:
             return done
-        if con.execute(sa.select(unit_lot.c.lot).where(unit_lot.c.lot == begun.lot)).first() is not None:
+        if self.begun_in(con, begun.lot) is not None:
             raise refuse(
                 "lot-issued",
                 f"lot {lot_name(begun.lot)} has its units already",
@@ -193,6 +204,11 @@ class Units:
         append(con, unit_lot, {**asdict(begun), "made_at": at})
         said = {"asked": asked, **(detail or {})}
         return self._write(con, begun.kind, reference, begun.lot, [], list(blocks), said, at, actor)
+
+    def next_import(self, con: sa.Connection) -> int:
+        """The number of the next lot that comes from another registry."""
+        last = con.execute(sa.select(sa.func.max(unit_lot.c.lot)).where(unit_lot.c.lot > FIRST_IMPORT)).scalar()
+        return int(last or FIRST_IMPORT) + 1
 
     # -- from one state to another, in somebody's transaction -------------------------------------------------
 
@@ -310,35 +326,60 @@ class Units:
         if done is not None:
             return done
         found = [block for block in self.blocks_in(con, lot=lot) if lo <= block.lo and block.hi <= hi]
+        for fact in self.facts_in(con, lot):
+            if lo < fact.lo < hi or lo < fact.hi < hi:
+                raise refuse(
+                    "blocks-differ",
+                    f"a label of {fact.scheme} is of some of these units only",
+                    where="blocks",
+                    remedy="merge only blocks with the same labels",
+                )
         return self._write(con, Kind.MERGE, reference, lot, found, [merge(found)], {"asked": asked}, at, actor)
 
-    def put_in_tier(
-        self, con: sa.Connection, pick: Pick, tier: str, reference: str, at: str, *, actor: str = ""
-    ) -> list[Block]:
-        """Let units that are not final be of another tier; no event where they all are."""
-        asked = {**asdict(pick), "tier": tier}
-        done = self._done(con, Kind.TIER, reference, asked)
+    def label(
+        self, con: sa.Connection, fact: Mapping[str, Any], tier_of: Callable[[Block], str], at: str, *, actor: str = ""
+    ) -> tuple[int, list[Block]]:
+        """Record a fact about units (columns of ``unit_label``); its number, and the blocks of it that are not final.
+
+        Blocks are cut where the fact begins and ends, since a block has one set of labels; ``tier_of`` says
+        the tier of each then. The same fact under one reference is recorded once; ``reference-taken``.
+        """
+        pick, reference = Pick(fact["lot"], fact["lo"], fact["hi"]), fact["reference"]
+        asked = dict(fact)
+        done = self._done(con, Kind.LABEL, reference, asked)
         if done is not None:
-            return done
-        open_states = [state for state in State if state not in TERMINAL]
-        there = self.blocks_in(con, lot=pick.lot, states=open_states)
+            own = sa.select(unit_label.c.seq).where(unit_label.c.reference == reference)
+            return int(con.execute(own).scalar_one()), done
+        number = append(con, unit_label, {**fact, "actor": actor, "made_at": at})
+        there = self.blocks_in(con, lot=pick.lot, states=[state for state in State if state not in TERMINAL])
         inside = [
             Pick(each.lot, max(each.lo, pick.lo), min(each.hi, pick.hi))
             for each in there
-            if each.lo < pick.hi and each.hi > pick.lo and each.tier != tier
+            if each.lo < pick.hi and each.hi > pick.lo
         ]
-        if not inside:
-            return []
-        parts = cut(there, inside)
-        changed = [replace(each, tier=tier) for each in parts.wanted]
+        parts = cut(there, inside) if inside else Cut((), (), ())
+        changed = [replace(each, tier=tier_of(each)) for each in parts.wanted]
+        said = {"asked": asked, "label": number}
         children = [*changed, *parts.rest]
-        return self._write(
-            con, Kind.TIER, reference, pick.lot, parts.parents, children, {"asked": asked}, at, actor, changed
-        )
+        self._write(con, Kind.LABEL, reference, pick.lot, parts.parents, children, said, at, actor, changed)
+        return number, changed
 
-    def add_label(self, con: sa.Connection, values: Mapping[str, Any]) -> int:
-        """Record a fact about units; returns its number."""
-        return append(con, unit_label, values)
+    def fact_in(self, con: sa.Connection, number: int) -> Any | None:
+        """A fact by its number."""
+        return con.execute(sa.select(unit_label).where(unit_label.c.seq == number)).first()
+
+    def fact_named(self, con: sa.Connection, reference: str) -> Any:
+        """The fact that was recorded under a reference."""
+        return con.execute(sa.select(unit_label).where(unit_label.c.reference == reference)).one()
+
+    def events_in(self, con: sa.Connection, kind: Kind) -> list[Any]:
+        """All events of a kind, in order."""
+        return list(con.execute(sa.select(unit_event).where(unit_event.c.kind == str(kind)).order_by(unit_event.c.seq)))
+
+    def facts_in(self, con: sa.Connection, lot: int) -> list[Any]:
+        """Labels of a lot that were not revoked, in the order in which they were recorded."""
+        rows = list(con.execute(sa.select(unit_label).where(unit_label.c.lot == lot).order_by(unit_label.c.seq)))
+        return standing_facts(rows)
 
     # -- helpers ----------------------------------------------------------------------------------------------
 
@@ -410,17 +451,12 @@ class Units:
 
     def _done(self, con: sa.Connection, kind: Kind, reference: str, asked: Mapping[str, Any]) -> list[Block] | None:
         """The answer of an event that was booked under a reference before; ``reference-taken`` if it was another."""
-        row = _event(con, kind, reference)
+        row = self.event_in(con, kind, reference)
         if row is None:
             return None
         detail = json.loads(row.detail)
         if canonical_json(detail["asked"]) != canonical_json(asked):
-            raise refuse(
-                "reference-taken",
-                f"{kind} {reference} is booked already, and was something else",
-                where="reference",
-                remedy="give each request a reference of its own; the same request again answers what was done",
-            )
+            raise reference_taken(kind, reference)
         return answer_of(row)
 
     def _write(
@@ -445,8 +481,26 @@ class Units:
         for start in range(0, len(lows), _AT_ONCE):
             some = unit_block.c.lo.in_(lows[start : start + _AT_ONCE])
             con.execute(unit_block.delete().where((unit_block.c.lot == lot) & some))
-        con.execute(unit_block.insert(), [{**asdict(each), "since": number} for each in children])
+        if children:
+            con.execute(unit_block.insert(), [{**asdict(each), "since": number} for each in children])
         return list(answered)
+
+
+def reference_taken(kind: Kind, reference: str) -> TanzhangError:
+    """``reference-taken``."""
+    return refuse(
+        "reference-taken",
+        f"{kind} {reference} is booked already, and was something else",
+        where="reference",
+        remedy="give each request a reference of its own; the same request again answers what was done",
+    )
+
+
+def standing_facts(rows: Iterable[Any]) -> list[Any]:
+    """The labels among facts that no later one revokes."""
+    facts = list(rows)
+    revoked = {row.revokes for row in facts}
+    return [row for row in facts if row.revokes is None and row.seq not in revoked]
 
 
 def children_of(row: Any) -> list[Block]:
@@ -466,11 +520,6 @@ def answer_of(row: Any) -> list[Block]:
 
 
 _OF_RESERVE = frozenset({Kind.COMPENSATE, Kind.FREEZE, Kind.THAW})
-
-
-def _event(con: sa.Connection, kind: Kind, reference: str) -> Any | None:
-    own = (unit_event.c.kind == str(kind)) & (unit_event.c.reference == reference)
-    return con.execute(sa.select(unit_event).where(own)).first()
 
 
 def _block(row: Any) -> Block:

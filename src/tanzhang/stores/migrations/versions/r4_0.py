@@ -888,8 +888,79 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", "version"),
     )
     op.create_table(
+        "payback_escrow",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("reason", TEXT, nullable=False),
+        sa.Column("fen", sa.BigInteger(), nullable=False),
+        sa.Column("since", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("purpose", TEXT, nullable=True),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("ended_at", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("payback_escrow_state", "payback_escrow", ["state", "since"], unique=False)
+    op.create_table(
+        "payback_part",
+        sa.Column("payout", TEXT, nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("fen", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("payout", "place"),
+    )
+    op.create_index("payback_part_account", "payback_part", ["account"], unique=False)
+    op.create_table(
+        "payback_payout",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("account", TEXT, nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.Column("payee", TEXT, nullable=True),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("day", TEXT, nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("changed_at", TEXT, nullable=False),
+        sa.Column("file", TEXT, nullable=True),
+        sa.Column("note", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("id"),
+    )
+    op.create_index("payback_payout_account", "payback_payout", ["account", "seq"], unique=False)
+    op.create_index("payback_payout_file", "payback_payout", ["file"], unique=False)
+    op.create_index("payback_payout_state", "payback_payout", ["state", "seq"], unique=False)
+    op.create_table(
+        "payback_run",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("deal", sa.Integer(), nullable=False),
+        sa.Column("delivered", sa.Integer(), nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("shared_fen", sa.BigInteger(), nullable=False),
+        sa.Column("accounts", sa.BigInteger(), nullable=False),
+        sa.Column("nobodys_fen", sa.BigInteger(), nullable=False),
+        sa.Column("entry", sa.Integer(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("deal"),
+    )
+    op.create_table(
+        "payback_share",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("first", sa.LargeBinary(), nullable=False),
+        sa.Column("last", sa.LargeBinary(), nullable=False),
+        sa.Column("accounts", sa.Integer(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("kind", "number", "first"),
+        info={"append_only": True},
+    )
+    op.create_table(
         "payout_file",
         sa.Column("id", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
         sa.Column("adapter", TEXT, nullable=False),
         sa.Column("rows", sa.Integer(), nullable=False),
         sa.Column("fen", sa.BigInteger(), nullable=False),
@@ -1043,6 +1114,47 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq"),
     )
     op.create_index("replacement_latest", "replacement", ["kind", "number", "seq"], unique=False)
+    op.create_table(
+        "retirement",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("holder", TEXT, nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("vintage", sa.Integer(), nullable=False),
+        sa.Column("serials", TEXT, nullable=False),
+        sa.Column("units", sa.BigInteger(), nullable=False),
+        sa.Column("purpose", TEXT, nullable=False),
+        sa.Column("market", TEXT, nullable=False),
+        sa.Column("since", TEXT, nullable=False),
+        sa.Column("until", TEXT, nullable=False),
+        sa.Column("commitment", TEXT, nullable=False),
+        sa.Column("request", TEXT, nullable=False),
+        sa.Column("event", sa.Integer(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.Column("chain", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("event"),
+        sa.UniqueConstraint("id"),
+    )
+    op.create_index("retirement_lot", "retirement", ["lot", "seq"], unique=False)
+    op.create_table(
+        "retirement_addendum",
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("retirement", TEXT, nullable=False),
+        sa.Column("reference", TEXT, nullable=False),
+        sa.Column("digest", TEXT, nullable=False),
+        sa.Column("sealed", TEXT, nullable=True),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_index("retirement_addendum_once", "retirement_addendum", ["retirement", "reference"], unique=True)
+    op.create_table(
+        "retirement_opening",
+        sa.Column("retirement", TEXT, nullable=False),
+        sa.Column("public", sa.Boolean(), nullable=False),
+        sa.Column("sealed", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("retirement"),
+    )
     op.create_table(
         "seal_key",
         sa.Column("only", sa.Integer(), autoincrement=False, nullable=False),
