@@ -44,6 +44,7 @@ from tanzhang.api.routes import (
     log,
     mall,
     market,
+    market_reports,
     me,
     merchants,
     metrics,
@@ -58,6 +59,7 @@ from tanzhang.api.routes import (
     staff,
     trail,
     uploads,
+    verification,
     webhooks,
 )
 from tanzhang.api.taking_in import TakingIn
@@ -102,6 +104,8 @@ HANDLERS = [
     *passings.handlers,
     *benefits.handlers,
     *market.handlers,
+    *market_reports.handlers,
+    *verification.handlers,
     *parties.handlers,
 ]
 
