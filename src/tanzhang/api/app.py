@@ -47,6 +47,7 @@ from tanzhang.api.routes import (
     lots,
     mall,
     market,
+    market_reports,
     me,
     merchants,
     metrics,
@@ -65,6 +66,7 @@ from tanzhang.api.routes import (
     trail,
     units,
     uploads,
+    verification,
     webhooks,
 )
 from tanzhang.api.taking_in import TakingIn
@@ -112,6 +114,8 @@ HANDLERS = [
     *benefits.handlers,
     *market.handlers,
     *lots.handlers,
+    *market_reports.handlers,
+    *verification.handlers,
     *parties.handlers,
     *units.handlers,
     *deals.handlers,

@@ -115,6 +115,8 @@ STATUS: Mapping[str, int] = {
     "passing-taken-in": 409,
     "passing-of-another": 403,
     "unknown-verifier": 404,
+    "package-missing": 404,
+    "rows-not-in-order": 500,
     "finding-material": 409,
     "rejection-unfounded": 409,
     "sample-checkpoint": 409,

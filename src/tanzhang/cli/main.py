@@ -65,6 +65,7 @@ from tanzhang.cli.staff import staff_app
 from tanzhang.cli.totals import city_app, epoch_app
 from tanzhang.cli.trail import audit
 from tanzhang.cli.unit import unit_app
+from tanzhang.cli.verification import verification_app, verify_package
 from tanzhang.cli.whatif import whatif_app
 from tanzhang.cli.witness import witness_app
 from tanzhang.cli.work import work
@@ -107,6 +108,7 @@ app.add_typer(market_app, name="market")
 app.add_typer(unit_app, name="unit")
 app.add_typer(authorise_app, name="authorise")
 app.add_typer(lot_app, name="lot")
+app.add_typer(verification_app, name="verification")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
@@ -286,9 +288,24 @@ def settle(
 
 
 @app.command()
-def verify(home: HomeOption = None, as_json: AsJson = False) -> None:
+def verify(
+    lot: Annotated[
+        Path | None, typer.Option("--lot", help="Check a lot's data package (folder or ZIP) instead, without a home.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="With --lot: the log's public key, or the file that holds it.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", help="With --lot: a policy with the log and witnesses.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
     """Rebuild everything from the files and say what holds."""
     with answering(as_json):
+        if lot is not None:
+            verify_package(lot, key, policy, as_json)
+            return
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line
         from tanzhang.service.verify import verify as service

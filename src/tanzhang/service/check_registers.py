@@ -16,6 +16,7 @@ from tanzhang.service.market.check_passings import check_passings
 from tanzhang.service.market.check_payback import check_payback
 from tanzhang.service.market.check_retirements import check_retirements
 from tanzhang.service.market.check_units import check_units
+from tanzhang.service.market.check_verifications import check_verifications
 from tanzhang.stores.home import Home
 
 
@@ -59,6 +60,13 @@ def payback(home: Home) -> Check:
     return Check("payback", what, *check_payback(home))
 
 
+
+def verifications(home: Home) -> Check:
+    """How lots were verified."""
+    what = "each act of verifying a lot against its state, its sample and the log's word for it"
+    return Check("verifications", what, *check_verifications(home))
+
+
 def retirements(home: Home) -> Check:
     """Units that were used for a claim."""
     what = "retirements against the units that were retired, openings, addenda, and the log's word for them"
@@ -92,6 +100,7 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     certificates,
     money,
     payback,
+    verifications,
     deals,
     retirements,
     units,
