@@ -72,22 +72,6 @@ def lot_(
         _answer(as_json, lot_with_compensation(home_of(home), lot))
 
 
-@unit_app.command("issue")
-def issue_(
-    lot: Annotated[str, typer.Argument(metavar="LOT", help="A registered lot, such as L000042.")],
-    reference: Reference,
-    home: HomeOption = None,
-    as_json: AsJson = False,
-) -> None:
-    """Issue the units of a registered lot, once, into its parts."""
-    with answering(as_json):
-        from tanzhang.core.lot import lot_number
-        from tanzhang.service.market.issue import issue
-
-        number = lot_number(lot)
-        _answer(as_json, issue(home_of(home), number, reference=reference, actor=operator(), now=now()))
-
-
 @unit_app.command("split")
 def split_(
     serial: SerialArgument,
@@ -229,8 +213,8 @@ def compensate_(home: HomeOption = None, as_json: AsJson = False) -> None:
         _answer(as_json, compensate_due(home_of(home), now=now()))
 
 
-@unit_app.command("make-good")
-def make_good_(
+@unit_app.command("replace")
+def replace_(
     lot: Annotated[str, typer.Argument(metavar="LOT", help="The lot with a shortfall, such as L000042.")],
     serials: Serials,
     reference: Reference,

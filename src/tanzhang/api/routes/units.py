@@ -211,8 +211,8 @@ def of_lot(home: TheHome, request: AnyRequest, lot: FromPath[str]) -> Response[b
 def list_(
     home: TheHome,
     caller: TheCaller,
-    holder: str | None = None,
-    lot: str | None = None,
+    holder: Annotated[str | None, QueryParameter(description="Of one holder, such as programme or party:ID.")] = None,
+    lot: Annotated[str | None, QueryParameter(description="Of one lot, such as L000042.")] = None,
     unit_state: Annotated[str | None, QueryParameter(name="state", description="Those in one state alone.")] = None,
     cursor: Cursor = None,
     limit: Limit = None,

@@ -14,6 +14,7 @@ from tanzhang.core.market import UNIT_MASS_MG
 from tanzhang.core.serial import FIRST_IMPORT, lot_name
 from tanzhang.core.units import BEGINNINGS, RESERVE, TERMINAL, Block, Kind, Standing, State, covered, totals
 from tanzhang.service.findings import RESTORE
+from tanzhang.service.market.compensated import taken_back_members
 from tanzhang.service.market.issue import ENTRY, entry_text
 from tanzhang.stores.book import entry
 from tanzhang.stores.home import Home
@@ -32,7 +33,7 @@ def check_units(home: Home) -> tuple[int, list[Problem]]:
     problems: list[Problem] = []
 
     def wrong(message: str, place: str) -> None:
-        problems.append(Problem("units-mismatch", message, f"{home.book.name}: {place}", RESTORE))
+        problems.append(Problem("units-changed", message, f"{home.book.name}: {place}", RESTORE))
 
     lots, rows = home.units.lots(), home.units.events()
     stands = _booked_again(rows, wrong)
@@ -105,8 +106,18 @@ def _check_lots(home: Home, lots: dict[int, Begun], began: dict[int, Any], wrong
 
 
 def _check_compensated(home: Home, lots: dict[int, Begun], blocks: dict[int, list[Block]], wrong: Wrong) -> None:
-    """What was taken back of a lot is made good in whole units, or its reserve is empty; no unit of it was for less."""
+    """What was taken back of a lot is what its batches say, and made good in whole units as far as its reserve goes."""
+    rows = {row.number: row for row in home.lots.all(states=ISSUED)} if home.units.looked_through() >= 0 else {}
+    is_all_seen = home.units.looked_through() + 1 >= home.book.batch_count()
     for lot, begun in lots.items():
+        if lot in rows and is_all_seen:
+            taken_mg = int(taken_back_members(home, rows[lot])[1].sum())
+            with home.book.reading() as con:
+                if taken_mg != home.units.reversed_mg(con, lot):
+                    wrong(
+                        f"{taken_mg} mg were taken back of {lot_name(lot)}, which is not what was noted",
+                        "unit_reversal",
+                    )
         with home.book.reading() as con:
             reversed_mg, done = home.units.reversed_mg(con, lot), home.units.made_good(con, lot)
         due = -(-reversed_mg // UNIT_MASS_MG[begun.unit])
