@@ -20,7 +20,7 @@ from tanzhang.core.errors import TanzhangError
 from tanzhang.core.lot import LotEntry, LotState
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.retirement import ISSUE_FORMAT, Opening
-from tanzhang.core.serial import Serial
+from tanzhang.core.serial import FIRST_IMPORT, Serial
 from tanzhang.core.units import PROGRAMME, Block, Kind, Pick, State
 from tanzhang.engine.data_integrity import canonical
 from tanzhang.service.certificate_check import check_certificate, credential_in
@@ -427,6 +427,62 @@ def test_what_was_changed_is_found(home: Home) -> None:
     with home.book.transaction() as con:
         con.execute(retirement_addendum.delete())
     assert len(check_retirements(home)[1]) == 2
+
+
+def test_a_retirement_is_whole_while_somebody_settles_and_the_log_has_it_afterwards(home: Home) -> None:
+    with home.settling():
+        made = used(home)
+        assert made["entry"] == home.book.entries()[-1].seq
+        assert home.log.size <= made["entry"]
+        assert used(home) == made
+    assert check_proof(proof(home, made["id"]), home.values["vkey"])["id"] == made["id"]
+    assert right(home)
+
+
+def test_what_dies_before_the_log_is_published_is_told_the_same_when_it_asks_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(home, "publish", die)
+        with pytest.raises(KeyboardInterrupt):
+            used(home)
+    (row,) = home.retirements.rows()
+    again = used(home)
+    assert (again["id"], again["retired_at"]) == (row.id, row.made_at)
+    assert home.log.size > again["entry"]
+    assert [(each.lo, each.hi) for each in home.units.blocks(states=[State.RETIRED])] == [(0, 100)]
+    assert right(home)
+
+
+def test_nothing_is_retired_where_a_part_of_it_fails(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the disk is full")
+
+    for part in ("add", "seal"):
+        with monkeypatch.context() as broken:
+            broken.setattr(home.retirements, part, fail)
+            with pytest.raises(RuntimeError):
+                used(home)
+        assert (home.retirements.rows(), home.units.blocks(states=[State.RETIRED])) == ([], [])
+    assert used(home)["units"] == "100"
+
+
+def test_units_of_another_registry_are_retired_here_and_the_certificate_claims_no_lot_for_them(home: Home) -> None:
+    number = FIRST_IMPORT + 3
+    where = {"registry": "ccer", "foreign": "CCER-2024-1-50"}
+    begun = Begun(number, Kind.IMPORT, "CN", "CCER", 2024, "T", 50, "national_voluntary", **where)
+    with home.book.transaction() as con:
+        blocks = [Block(number, 0, 50, 2024, "party:paper", State.HELD, "national_voluntary")]
+        home.units.begin(con, begun, blocks, "import", AT, actor="root")
+    made = used(home, party="paper", lot="X000003", count=5)
+    said = checked(home, retirement_certificate(home, made["id"], now=on(5)))
+    assert said["says"]["lot"] == {"number": "X000003", **where}
+    assert said["says"]["massMg"] == str(5 * 10**9)
+    assert any("that registry's word" in each for each in said["checks"])
+    assert right(home)
 
 
 def test_units_that_the_programme_holds_for_people_are_no_partys_to_retire(quick: Path) -> None:
