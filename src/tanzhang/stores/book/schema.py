@@ -345,8 +345,8 @@ unit_label = _chained(
     sa.Index("unit_label_lot", "lot", "seq"),
 )
 # Units that were used for a claim (stores/register/retirements.py): ``serials`` are their numbers (JSON), ``event`` the
-# row of ``unit_event`` that retired them, ``entry`` that of the log, ``commitment`` the one to beneficiary, using entity
-# and note.
+# row of ``unit_event`` that retired them, ``entry`` that of the log, ``commitment`` the one to beneficiary, using
+# entity and note.
 retirement = _chained(
     "retirement",
     sa.Column("id", TEXT, nullable=False, unique=True),
