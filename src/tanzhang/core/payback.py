@@ -183,7 +183,7 @@ class Evidence:
 
     def to_bytes(self) -> bytes:
         """As canonical JSON, for the ``extra`` line."""
-        said = {"format": PROOF_FORMAT, "entry": self.entry, "share": self.share.decode("ascii")}
+        said = {"format": PROOF_FORMAT, "entry": self.entry, "share": self.share.decode()}
         return canonical_json(said).encode()
 
     @classmethod
@@ -191,7 +191,7 @@ class Evidence:
         """Read the ``extra`` line; ``payback-proof-malformed`` if it is not one of ours, byte for byte."""
         try:
             said = json.loads(data)
-            evidence = cls(str(said["entry"]), said["share"].encode("ascii"))
+            evidence = cls(str(said["entry"]), said["share"].encode())
             if evidence.to_bytes() != data:
                 raise ValueError("it is not written as proofs are")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -245,14 +245,15 @@ def explained(divided: Divided, before_mg: int, mg: int) -> Mapping[str, str]:
     """
     total, shared = divided.total_mg, divided.shared_fen
     return {
-        "exact_fen": _thousandths(shared * mg, total),
-        "from_fen": _thousandths(shared * before_mg, total),
-        "to_fen": _thousandths(shared * (before_mg + mg), total),
+        "exact_fen": thousandths(shared * mg, total),
+        "from_fen": thousandths(shared * before_mg, total),
+        "to_fen": thousandths(shared * (before_mg + mg), total),
         "fen": str(divided.payment_fen(before_mg, mg)),
     }
 
 
-def _thousandths(over: int, under: int) -> str:
+def thousandths(over: int, under: int) -> str:
+    """A quotient, rounded down to a thousandth."""
     whole, part = divmod(1_000 * over // under, 1_000)
     return f"{whole}.{part:03}"
 

@@ -10,9 +10,13 @@ from tanzhang.service.check_donations import check_donations
 from tanzhang.service.check_mall import check_mall
 from tanzhang.service.findings import Check
 from tanzhang.service.market.check_deals import check_deals
+from tanzhang.service.market.check_lots import check_lots
 from tanzhang.service.market.check_money import check_money
 from tanzhang.service.market.check_passings import check_passings
+from tanzhang.service.market.check_payback import check_payback
 from tanzhang.service.market.check_retirements import check_retirements
+from tanzhang.service.market.check_units import check_units
+from tanzhang.service.market.check_verifications import check_verifications
 from tanzhang.stores.home import Home
 
 
@@ -50,6 +54,19 @@ def money(home: Home) -> Check:
     return Check("money", "every movement of money sums to zero, and is numbered once", *check_money(home))
 
 
+def payback(home: Home) -> Check:
+    """What sales brought to persons."""
+    what = "each sale divided again over its lot; what is owed against money, pay-outs and escrow"
+    return Check("payback", what, *check_payback(home))
+
+
+
+def verifications(home: Home) -> Check:
+    """How lots were verified."""
+    what = "each act of verifying a lot against its state, its sample and the log's word for it"
+    return Check("verifications", what, *check_verifications(home))
+
+
 def retirements(home: Home) -> Check:
     """Units that were used for a claim."""
     what = "retirements against the units that were retired, openings, addenda, and the log's word for them"
@@ -62,6 +79,19 @@ def deals(home: Home) -> Check:
     return Check("deals", what, *check_deals(home))
 
 
+def units(home: Home) -> Check:
+    """Carbon units."""
+    what = "blocks of units made again from every event, lots from the log; labels and tiers"
+    return Check("units", what, *check_units(home))
+
+
+
+def lots(home: Home) -> Check:
+    """Lots, and whose milligrams are in them."""
+    what = "lots against their records, roots and entries, shares by account, and how they came to their states"
+    return Check("lots", what, *check_lots(home))
+
+
 REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     donations,
     passings,
@@ -69,6 +99,11 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     mall,
     certificates,
     money,
+    payback,
+    verifications,
     deals,
     retirements,
+    units,
+    lots,
+    deals,
 )

@@ -43,6 +43,7 @@ from tanzhang.service.gather import gather
 from tanzhang.service.history import History, recipes_of
 from tanzhang.service.links import links_relation
 from tanzhang.service.mall import forget as forget_orders
+from tanzhang.service.market.payback import forget as forget_payback
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.outbox import telling
 from tanzhang.service.progress import Progress, silent
@@ -223,6 +224,7 @@ class _Erasing:
                 forgotten = self.home.people.forget(con, names) + forget_orders(self.home, con, names, now=self.now)
                 forgotten += self.home.certificates.forget(con, names, received_at(self.now))
                 forgotten += self.home.guard.forget(con, names)
+                forgotten += self.home.authorisations.forget(con, persons)
             if forgotten:
                 self.home.book.forget_deleted()
         return {
@@ -238,6 +240,7 @@ class _Erasing:
         """Whether anything went from or to these accounts, or would, was given away or used, or they have points."""
         joined = any(self.home.joinings.of_source(each) or self.home.joinings.into(each) for each in accounts)
         used = self.home.donations.has_of(accounts) or self.home.benefits.has_of(accounts)
+        used = used or self.home.payback.has_of(accounts)
         used = used or self.home.passings.has_of(accounts)
         return joined or used or any(self.home.points.units(uuid.UUID(each)) for each in accounts)
 
@@ -255,6 +258,7 @@ class _Erasing:
         for number in self.home.points.forget(con, accounts):
             append(con, replacement, self._nameless(points_move, number))
         self.home.points_runs.forget(con, [each.bytes for each in accounts])
+        forget_payback(self.home, con, persons, now=self.now)
         self.home.donations.forget(con, persons)
         self.home.passings.forget(con, persons)
         self.home.benefits.forget(con, persons)
@@ -262,6 +266,7 @@ class _Erasing:
         forget_orders(self.home, con, persons, now=self.now)
         self.home.certificates.forget(con, persons, received_at(self.now))
         self.home.guard.forget(con, persons)
+        self.home.authorisations.forget(con, accounts)
         for partner, records in sorted(self.by_partner.items()):
             telling(self.home, "erased", partner, {"records": str(records)}, now=self.now)(con)
         self.home.deliveries.rewrite(con, answers)

@@ -34,7 +34,11 @@ from tanzhang.service.held import own_held
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.links import spans_of
 from tanzhang.service.mall import own_orders
+from tanzhang.service.market.authorise import all_authorisations
+from tanzhang.service.market.lots import shares_of
 from tanzhang.service.market.pass_on import passings
+from tanzhang.service.market.payback_payouts import about_payouts
+from tanzhang.service.market.payback_statement import about as about_shares
 from tanzhang.service.moments import received_at
 from tanzhang.service.sign_in import settings_of
 from tanzhang.stores.home import PERSONAL_KEYS, PERSONAL_VARIABLE, Home
@@ -94,6 +98,7 @@ def about(home: Home, account: str) -> dict[str, Any]:
     name = None
     if row is not None and row.display_name is not None:
         name = keys.open(row.display_name, place_of(person, "display_name", account))
+    own = own_accounts(home, uuid.UUID(account))
     subjects = [
         {
             "kind": each.kind,
@@ -117,7 +122,10 @@ def about(home: Home, account: str) -> dict[str, Any]:
         "donations": gifts(home, uuid.UUID(account)),
         "passings": passings(home, uuid.UUID(account)),
         "benefits": about_uses(home, uuid.UUID(account)),
+        "payback": {"shares": about_shares(home, own), "payouts": about_payouts(home, uuid.UUID(account))},
         "certificates": all_of(home, [str(each) for each in own_accounts(home, uuid.UUID(account))]),
+        "authorisations": all_authorisations(home, uuid.UUID(account)),
+        "lots": shares_of(home, uuid.UUID(account)),
         "groups": groups_of(home, account),
         "points": points_kept(home, account),
         "orders": own_orders(home, own_accounts(home, uuid.UUID(account))),

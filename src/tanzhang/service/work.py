@@ -34,6 +34,11 @@ from tanzhang.service.guard import look
 from tanzhang.service.log import tidy as tidy_log
 from tanzhang.service.mall import expire as expire_orders
 from tanzhang.service.mall import forget_addresses
+from tanzhang.service.market.auctions import close_due
+from tanzhang.service.market.deals import lapse_due
+from tanzhang.service.market.payback import end_escrow
+from tanzhang.service.market.payback import is_due as is_payback_due
+from tanzhang.service.market.payback import run_due as pay_back_due
 from tanzhang.service.moments import check_not_ahead, received_at
 from tanzhang.service.privacy import erase_due
 from tanzhang.service.retention import tidy
@@ -44,6 +49,7 @@ from tanzhang.service.webhooks import deliver_due
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.benefits import ISSUED, PENDING
 from tanzhang.stores.register.chores import is_due
+from tanzhang.stores.register.payback import HELD
 
 AT_ONCE_EVERY_S = 2.0
 """By default, after how many seconds at the least what waits for nothing is settled again."""
@@ -115,6 +121,8 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
         # A minute after midnight: whoever was answered before it is in the inbox by then.
         Chore("settle", Daily(timedelta(minutes=1)), _settle, final=True),
         Chore("award", Every(timedelta(seconds=at_once_every_s)), _award, wanted=is_award_due),
+        Chore("payback", Every(timedelta(seconds=at_once_every_s)), _pay_back, wanted=is_payback_due),
+        Chore("escrow", Daily(timedelta(minutes=20)), _end_escrow, wanted=_has_escrow, final=True),
         # Five minutes after midnight: what ended on the day before is counted by nobody any more.
         Chore("points", Daily(timedelta(minutes=5)), _expire_points, final=True),
         Chore("guard", Every(timedelta(hours=1)), _look, wanted=_is_guarded),
@@ -124,6 +132,8 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
         Chore("tidy_log", Every(timedelta(hours=1)), _tidy_log),
         Chore("forget", Every(timedelta(hours=1)), _forget, outside=True, final=True),
         Chore("mall", Every(timedelta(minutes=1)), _expire_orders, wanted=_has_ordered, final=True),
+        Chore("auctions", Every(timedelta(minutes=1)), _close_auctions, wanted=_has_auction, final=True),
+        Chore("deals", Every(timedelta(hours=1)), _lapse_deals, wanted=_has_deal, final=True),
         Chore("erase", Every(timedelta(hours=1)), _erase_due, final=True),
         Chore(
             "webhooks",
@@ -181,6 +191,20 @@ def _award(home: Home, now: datetime) -> Said:
     return done if done["batches"] else None
 
 
+def _pay_back(home: Home, now: datetime) -> Said:
+    done = pay_back_due(home, now=now)
+    return {"sales": done["sales"], "fen": done["fen"]} if done["sales"] else None
+
+
+def _has_escrow(home: Home) -> bool:
+    return bool(home.payback.escrow(state=HELD))
+
+
+def _end_escrow(home: Home, now: datetime) -> Said:
+    done = end_escrow(home, now=now)
+    return {"amounts": done["amounts"], "fen": done["fen"]} if done["amounts"] else None
+
+
 def _expire_points(home: Home, now: datetime) -> Said:
     return expire_due(home, now=now) or None
 
@@ -234,6 +258,24 @@ def _has_ordered(home: Home) -> bool:
 def _expire_orders(home: Home, now: datetime) -> Said:
     expired = expire_orders(home, now=now)
     return {"expired": expired} if expired else None
+
+
+def _has_auction(home: Home) -> bool:
+    return home.auctions.waits()
+
+
+def _close_auctions(home: Home, now: datetime) -> Said:
+    closed = close_due(home, now=now)
+    return {"auctions": closed} if closed else None
+
+
+def _has_deal(home: Home) -> bool:
+    return home.deals.waits()
+
+
+def _lapse_deals(home: Home, now: datetime) -> Said:
+    lapsed = lapse_due(home, now=now)
+    return {"lapsed": lapsed} if lapsed else None
 
 
 def _erase_due(home: Home, now: datetime) -> Said:

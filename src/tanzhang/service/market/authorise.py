@@ -109,6 +109,11 @@ def authorisations(home: Home, account: uuid.UUID, *, cursor: str | None = None,
     return {"items": [described(row) for row in rows[:limit]], "next": following}
 
 
+def all_authorisations(home: Home, account: uuid.UUID) -> list[dict[str, Any]]:
+    """Every authorisation of an account and of all whose holdings are in it, the latest first."""
+    return [described(row) for row in home.authorisations.of(own_accounts(home, account))]
+
+
 def described(row: Any) -> dict[str, Any]:
     """An authorisation as JSON members."""
     return {

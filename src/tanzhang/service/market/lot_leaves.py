@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tanzhang.core.errors import refuse
+from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.merkle import HASH_BYTES
 from tanzhang.core.record import ERASED, SALT_BYTES
-from tanzhang.engine.columns import Bytes, Numbers, fixed_bytes, said
+from tanzhang.engine.columns import IDENTITY_BYTES, Bytes, Numbers, fixed_bytes, integers, said
 from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.engine.lot import batches_of, keys_of, member_leaves, places_of
 from tanzhang.engine.parallel import in_order
@@ -42,12 +42,13 @@ class _Part:
 class Leaves:
     """Leaves of members, (n, 32), the digests of the plans of their records, and the accounts of the records.
 
-    ``accounts`` is (n, 16), zeros where the record is erased.
+    ``accounts`` is (n, 16), ``granted`` what each record was granted [mg]; zeros where it is erased.
     """
 
     leaves: Bytes
     plans: frozenset[str]
     accounts: Bytes
+    granted: Numbers
 
 
 def leaves_of_members(home: Home, keys: Numbers, amounts: Numbers) -> Leaves:
@@ -55,21 +56,27 @@ def leaves_of_members(home: Home, keys: Numbers, amounts: Numbers) -> Leaves:
 
     Raises ``lot-member-missing`` for a member that no record file has, ``record-file-changed``.
     """
-    leaves, plans, accounts = [np.zeros((0, HASH_BYTES), np.uint8)], set[str](), [np.zeros((0, 16), np.uint8)]
-    done = 0
-    for some, named, own in in_order(_hashed, _parts(home, keys, amounts)):
-        leaves.append(some)
-        plans |= named
-        accounts.append(own)
-        done += len(some)
+    parts = list(in_order(_hashed, _parts(home, keys, amounts)))
+    done = sum(len(part.leaves) for part in parts)
     if done != len(keys):
-        raise refuse(
-            "lot-member-missing",
-            f"{len(keys) - done} members of a lot are in no record file",
-            where="lots",
-            remedy="restore the files from a backup, and run 'tanzhang verify'",
-        )
-    return Leaves(np.concatenate(leaves), frozenset(plans), np.concatenate(accounts))
+        raise _missing(len(keys) - done)
+    nothing = Leaves(
+        np.zeros((0, HASH_BYTES), np.uint8), frozenset(), np.zeros((0, IDENTITY_BYTES), np.uint8), np.zeros(0, np.int64)
+    )
+    parts.append(nothing)
+    return Leaves(
+        np.concatenate([part.leaves for part in parts]),
+        frozenset().union(*(part.plans for part in parts)),
+        np.concatenate([part.accounts for part in parts]),
+        np.concatenate([part.granted for part in parts]),
+    )
+
+
+def record_leaf(home: Home, key: int) -> bytes:
+    """The leaf of one record in its batch; ``lot-member-missing``."""
+    for part in _parts(home, np.array([key]), np.array([0])):
+        return bytes(_commitments(part)[0][0].tobytes())
+    raise _missing(1)
 
 
 def _parts(home: Home, keys: Numbers, amounts: Numbers) -> Iterator[_Part]:
@@ -92,7 +99,19 @@ def _of_batch(home: Home, row: Any, keys: Numbers, amounts: Numbers) -> Iterator
                 first += rows
 
 
-def _hashed(part: _Part) -> tuple[Bytes, set[str], Bytes]:
+def _hashed(part: _Part) -> Leaves:
+    commitments, records, gone = _commitments(part)
+    plans = frozenset(each for each in pc.unique(records["plan"]).to_pylist() if each is not None)
+    accounts, granted = (
+        np.array(fixed_bytes(records["account"], IDENTITY_BYTES)),
+        integers(records["granted_mg"], pa.int64()),
+    )
+    accounts[gone] = 0
+    return Leaves(member_leaves(commitments, part.keys, part.amounts), plans, accounts, granted)
+
+
+def _commitments(part: _Part) -> tuple[Bytes, pa.Table, Numbers]:
+    """The leaf of each member's record in its batch, the records, and which of them are erased."""
     places = places_of(part.keys)
     records = part.records
     if len(places) < records.num_rows:
@@ -101,10 +120,7 @@ def _hashed(part: _Part) -> tuple[Bytes, set[str], Bytes]:
     gone = np.flatnonzero(said(records["outcome"], (ERASED,)))
     if len(gone):
         commitments[gone] = _kept(part.erased, places[gone])
-    plans = {each for each in pc.unique(records["plan"]).to_pylist() if each is not None}
-    accounts = np.array(fixed_bytes(records["account"], 16))
-    accounts[gone] = 0
-    return member_leaves(commitments, part.keys, part.amounts), plans, accounts
+    return commitments, records, gone
 
 
 def _kept(erased: ErasedLeaves, places: npt.NDArray[np.int64]) -> Bytes:
@@ -117,3 +133,12 @@ def _kept(erased: ErasedLeaves, places: npt.NDArray[np.int64]) -> Bytes:
             remedy="restore the file from a backup; nothing can be proved of this batch without it",
         )
     return erased.leaf[found]
+
+
+def _missing(count: int) -> TanzhangError:
+    return refuse(
+        "lot-member-missing",
+        f"{count} members of a lot are in no record file",
+        where="lots",
+        remedy="restore the files from a backup, and run 'tanzhang verify'",
+    )

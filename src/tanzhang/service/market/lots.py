@@ -310,6 +310,14 @@ def lots(home: Home, *, cursor: str | None = None, limit: int = 50, public: bool
     return {"items": [shown(row, public=public) for row in rows[:limit]], "next": following}
 
 
+def shares_of(home: Home, account: uuid.UUID) -> list[dict[str, Any]]:
+    """What lots have of the acts of an account and of all whose holdings are in it, by lot."""
+    found = home.lots.share_of(own_accounts(home, account))
+    return [
+        {"lot": lot_text(number), "mg": str(mg), "state": home.lots.one(number).state} for number, mg in found.items()
+    ]
+
+
 def shown(row: Any, *, public: bool = False) -> dict[str, Any]:
     """A lot as JSON members; what freezing decides is null before."""
 

@@ -22,13 +22,15 @@ from tanzhang.core.access import Actor
 from tanzhang.core.errors import refuse
 from tanzhang.core.lot import lot_text
 from tanzhang.core.payback import Divided, FeeTaken
-from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, fixed_bytes, integers, run_starts
+from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, fixed_bytes, run_starts
+from tanzhang.engine.lot import batches_of, places_of
 from tanzhang.engine.payback import SHARES, by_account, running_total, summed
 from tanzhang.service.award import accounts_at
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.market.rules import market_rules, market_rules_of
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.stores.home import Home
+from tanzhang.stores.lot_files import changed, read_members
 from tanzhang.stores.register.money import ESCROW, PAYBACK
 from tanzhang.stores.register.payback import HELD, OF_ERASED, OF_RUN
 
@@ -82,6 +84,27 @@ def divide(home: Home, sale: Sold, *, now: datetime) -> dict[str, Any]:
     return described(home.payback.run_of(sale.id))
 
 
+def run_due(home: Home, *, now: datetime) -> dict[str, Any]:
+    """Divide every sale that was delivered since the last one that was, in the order of delivery, and publish it.
+
+    Nothing is left half done by a crash: a sale is divided whole or not at all. Raises as :func:`divide`, and
+    ``home-busy``.
+    """
+    fen, done = 0, 0
+    if is_due(home):
+        with home.settling():
+            for sale in home.deals.sales(home.payback.last_delivered()):
+                fen += int(divide(home, sale, now=now)["shared_fen"])
+                done += 1
+            home.publish()
+    return {"status": "divided", "sales": done, "fen": str(fen)}
+
+
+def is_due(home: Home) -> bool:
+    """Whether a sale was delivered that is not divided."""
+    return bool(home.deals.sales(home.payback.last_delivered(), limit=1))
+
+
 def _post(home: Home, con: sa.Connection, divided: Divided, nobodys: int, at: str) -> None:
     """Move what a sale brought to fees, to what is owed to persons, and to escrow what is nobody's."""
     account = f"sale:{divided.deal}"
@@ -105,7 +128,8 @@ def shares_of_lot(home: Home, lot: Any, shared_fen: int) -> tuple[pa.Table, int]
     Accounts (:data:`tanzhang.engine.payback.SHARES`) are those of the records, wherever their holdings are now.
     ``lot-file-changed``.
     """
-    batches, places, mg = _members(home, lot)
+    keys, mg = _members(home, lot)
+    batches, places = batches_of(keys), places_of(keys)
     with home.connect() as con:
         fen = running_total(con, mg, revenue_fen=shared_fen, total_mg=lot.total_mg)
         paid = np.flatnonzero(fen)  # of most records of a small sale the running total passes no whole fen
@@ -121,23 +145,12 @@ def shares_of_lot(home: Home, lot: Any, shared_fen: int) -> tuple[pa.Table, int]
         return summed(con, pa.concat_tables(parts))[0], nobodys
 
 
-def _members(home: Home, lot: Any) -> tuple[Numbers, Numbers, Numbers]:
-    """Batch, place and mg of each member of a lot, in its order."""
-    from tanzhang.stores.storage import parquet_file
-
-    path = home.storage / lot.file
-    if path.is_file():
-        with parquet_file(path) as file:
-            table = file.read()
-        batches, places, mg = (integers(table[name], pa.int64()) for name in ("batch", "place", "amount_mg"))
-        if (len(mg), int(mg.sum())) == (lot.members, lot.total_mg):
-            return batches, places, mg
-    raise refuse(
-        "lot-file-changed",
-        f"{lot.file} is missing, or not the members that the log commits to",
-        where=lot_text(lot.number),
-        remedy="restore it from a backup",
-    )
+def _members(home: Home, lot: Any) -> tuple[Numbers, Numbers]:
+    """Key and mg of each member of a lot, in its order."""
+    keys, mg = read_members(home.storage, lot)
+    if (len(mg), int(mg.sum())) != (lot.members, lot.total_mg):
+        raise changed(lot, lot.file)
+    return keys, mg
 
 
 def described(row: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Paying out what people are owed (提现): asked for by a person, put in a file for whoever pays, answered.
 
 The files and their answers are those of red packets (:mod:`tanzhang.service.payouts`). A pay-out is of all that a
-person is owed at that moment, of whichever account of theirs; so small shares wait until they come to the least pay-out.
+person is owed at that moment, of whichever account of theirs; small shares wait until they come to the least pay-out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tanzhang.service.secrets import derived_secret
 from tanzhang.stores.home import Home
 from tanzhang.stores.payout_files import Payout
 from tanzhang.stores.register.money import BANK, PAYBACK
-from tanzhang.stores.register.payback import ASKED, FAILED, IN_FILE, OF_FAILED, payback_payout
+from tanzhang.stores.register.payback import ASKED, FAILED, IN_FILE, OF_FAILED, STATES, payback_payout
 from tanzhang.stores.register.payback import PAID as IS_PAID
 from tanzhang.stores.register.people import place_of
 
@@ -75,6 +75,20 @@ def payouts(
     """Pay-outs of an account and of those in it, the latest first; ``number`` is for cursors."""
     own = [str(each) for each in own_accounts(home, account)]
     return [{"number": row.seq, **described(row)} for row in home.payback.payouts_of(own, before=before, limit=limit)]
+
+
+def kept(home: Home, account: uuid.UUID) -> dict[str, int]:
+    """State -> fen of all pay-outs of an account and of those in it."""
+    found = dict.fromkeys(STATES, 0)
+    for row in home.payback.payouts_of([str(each) for each in own_accounts(home, account)]):
+        found[row.state] += row.value
+    return found
+
+
+def about_payouts(home: Home, account: uuid.UUID) -> list[dict[str, Any]]:
+    """What is kept of an account's pay-outs, the sealed field opened."""
+    rows = home.payback.payouts_of([str(each) for each in own_accounts(home, account)])
+    return [{**described(row), "payee": None if row.payee is None else _payee(home, row)} for row in rows]
 
 
 def described(row: Any) -> dict[str, Any]:

@@ -149,6 +149,18 @@ class Lots:
             ]
         return sorted({page.lot for page, account in pages if amount_in(page, account.bytes)})
 
+    def frozen_of(self, accounts: Iterable[uuid.UUID]) -> Shares:
+        """Lot -> mg of records of these accounts that were frozen into it, whatever was compensated since.
+
+        By these the money of its sales is divided.
+        """
+        found: Shares = {}
+        with self._book.reading() as con:
+            for account in accounts:
+                for page in con.execute(_PAGE_OF[FROZEN], {"account": account.bytes}):
+                    found[page.lot] = found.get(page.lot, 0) + amount_in(page, account.bytes)
+        return {number: amount for number, amount in sorted(found.items()) if amount}
+
     def shares(self, number: int, kind: str = FROZEN) -> pa.Table:
         """All shares of a lot, sorted by account within each addition: account, unit (the kind), amount."""
         own = sa.select(lot_share, lot_share.c.kind.label("unit"))

@@ -110,6 +110,11 @@ class Payback:
         own = _RUNS.order_by(payback_run.c.seq.desc()).limit(limit)
         return self._book.query(own if before is None else own.where(payback_run.c.seq < before))
 
+    def runs_of_lots(self, lots: Iterable[int], *, before: int | None = None, limit: int | None = None) -> list[Any]:
+        """Runs over some lots, the latest first, those before number ``before``; each with ``text``."""
+        own = _RUNS.where(payback_run.c.lot.in_(sorted(lots))).order_by(payback_run.c.seq.desc()).limit(limit)
+        return self._book.query(own if before is None else own.where(payback_run.c.seq < before))
+
     def run_of(self, deal: int, con: sa.Connection | None = None) -> Any | None:
         """The run of a deal, with ``text``."""
         rows = self._rows(_RUNS.where(payback_run.c.deal == deal), con)
@@ -279,7 +284,8 @@ def _some(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _summed(by: sa.ColumnElement[str], fen: sa.ColumnElement[int]) -> sa.Select[Any]:
     name = by.label("name")
-    return sa.select(name, sa.func.sum(fen)).group_by(name)
+    found: sa.Select[Any] = sa.select(name, sa.func.sum(fen)).group_by(name)
+    return found
 
 
 def _next(con: sa.Connection, table: sa.Table) -> int:

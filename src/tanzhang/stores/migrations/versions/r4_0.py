@@ -1165,14 +1165,15 @@ def upgrade() -> None:
     op.create_table(
         "retirement_addendum",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
         sa.Column("retirement", TEXT, nullable=False),
-        sa.Column("reference", TEXT, nullable=False),
         sa.Column("digest", TEXT, nullable=False),
         sa.Column("sealed", TEXT, nullable=True),
         sa.Column("made_at", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("id"),
     )
-    op.create_index("retirement_addendum_once", "retirement_addendum", ["retirement", "reference"], unique=True)
+    op.create_index("retirement_addendum_retirement", "retirement_addendum", ["retirement", "seq"], unique=False)
     op.create_table(
         "retirement_opening",
         sa.Column("retirement", TEXT, nullable=False),

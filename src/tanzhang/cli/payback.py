@@ -1,0 +1,186 @@
+"""``tanzhang payback``: sales divided over people's reductions, what somebody is owed, pay-outs, proofs."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from tanzhang.cli.common import AccountArgument, AsJson, HomeOption, answer, answering, home_of, looked_at, now, vkey_of
+from tanzhang.cli.partner import operator
+
+payback_app = typer.Typer(help="Pay people back what their reductions brought.")
+
+Adapter = Annotated[str, typer.Option("--adapter", help="Form of the files of whoever pays.")]
+Deal = Annotated[int, typer.Argument(metavar="DEAL", help="Number of the sale.")]
+Action = Annotated[UUID, typer.Argument(metavar="ACTION", help="Id of the act.")]
+
+
+@payback_app.command("run")
+def run(home: HomeOption = None, as_json: AsJson = False) -> None:
+    """Divide every sale that was delivered and is not divided; workers do that by themselves."""
+    with answering(as_json):
+        from tanzhang.cli.show import tree
+        from tanzhang.service.market.payback import run_due
+
+        answer(as_json, run_due(home_of(home), now=now()), tree)
+
+
+@payback_app.command("show")
+def show(home: HomeOption = None, as_json: AsJson = False) -> None:
+    """Every sale that was divided, and what is owed, on its way, paid and in escrow in all."""
+    with answering(as_json):
+        from tanzhang.cli.show import tree
+        from tanzhang.service.market.payback import runs, sums
+
+        opened = home_of(home)
+        answer(as_json, {"sums": sums(opened), "sales": runs(opened)}, tree)
+
+
+@payback_app.command("statement")
+def statement(account: AccountArgument, home: HomeOption = None, as_json: AsJson = False) -> None:
+    """What an account is owed, what each sale brought it, and its pay-outs."""
+    with answering(as_json):
+        from tanzhang.cli.show import tree
+        from tanzhang.service.market.payback_payouts import payouts
+        from tanzhang.service.market.payback_statement import overview, sales
+
+        opened = home_of(home)
+        own = looked_at(opened, account, "payback statement")
+        said = overview(opened, own, now=now())
+        answer(as_json, {**said, "sales": sales(opened, own), "payouts": payouts(opened, own)}, tree)
+
+
+@payback_app.command("ask")
+def ask_(
+    account: AccountArgument,
+    payee: Annotated[str, typer.Option("--payee", help="Whom the bank or the wallet knows.")],
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="Names the pay-out; the same again is the same one.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for all that an account is owed."""
+    with answering(as_json):
+        from tanzhang.cli.show import tree
+        from tanzhang.service.market.payback_payouts import ask, described
+
+        opened = home_of(home)
+        own = looked_at(opened, account, "payback ask")
+        named = reference or secrets.token_hex(16)
+        answer(as_json, described(ask(opened, own, payee, named, now=now())), tree)
+
+
+@payback_app.command("file")
+def file_(
+    out: Annotated[Path, typer.Option("--out", help="New file for whoever pays.")],
+    again: Annotated[str | None, typer.Option("--again", help="Id of a file that is to be made again.")] = None,
+    adapter: Adapter = "bank_file",
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write what was asked for into a new file, or a file again; it names people, so keep it safe and not for long."""
+    with answering(as_json):
+        from tanzhang.cli.show import tree
+        from tanzhang.core.errors import refuse
+        from tanzhang.service.market.payback_payouts import PAYBACKS
+        from tanzhang.service.payouts import file_data, new_file
+
+        opened = home_of(home)
+        if out.exists():
+            raise refuse("export-exists", f"{out} is there already", where="--out", remedy="name a new file")
+        made = {"status": "made again", "id": again} if again else {}
+        made = made or new_file(opened, adapter, actor=operator(), now=now(), of=PAYBACKS)
+        data = file_data(opened, made["id"], of=PAYBACKS)
+        out.touch(mode=0o600)
+        out.write_bytes(data)
+        answer(as_json, {**made, "file": str(out)}, tree)
+
+
+@payback_app.command("files")
+def files_(home: HomeOption = None, as_json: AsJson = False) -> None:
+    """Every file of pay-outs, and how many of each are not answered."""
+    with answering(as_json):
+        from tanzhang.cli.show import tree
+        from tanzhang.service.market.payback_payouts import PAYBACKS
+        from tanzhang.service.payouts import files
+
+        answer(as_json, {"files": files(home_of(home), of=PAYBACKS)}, tree)
+
+
+@payback_app.command("answer")
+def answer_(
+    file: Annotated[Path, typer.Argument(help="CSV of whoever paid: reference, status, reason.")],
+    adapter: Adapter = "bank_file",
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take over what became of pay-outs: all of it, or nothing if any of it is wrong."""
+    with answering(as_json):
+        from tanzhang.cli.show import tree
+        from tanzhang.service.market.payback_payouts import PAYBACKS
+        from tanzhang.service.payouts import take_answers
+
+        data = _there(file).read_bytes()
+        said = take_answers(home_of(home), adapter, data, file.name, actor=operator(), now=now(), of=PAYBACKS)
+        answer(as_json, said, tree)
+
+
+@payback_app.command("escrow")
+def escrow(home: HomeOption = None, as_json: AsJson = False) -> None:
+    """Give what was long enough in escrow to the purpose that today's rules declare; workers do that by themselves."""
+    with answering(as_json):
+        from tanzhang.cli.show import tree
+        from tanzhang.service.market.payback import end_escrow
+
+        answer(as_json, end_escrow(home_of(home), actor=operator(), now=now()), tree)
+
+
+@payback_app.command("prove")
+def prove(
+    account: AccountArgument,
+    deal: Deal,
+    action: Action,
+    out: Annotated[Path, typer.Option("--out", help="New file for the proof.")],
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the proof of what an act had to get of a sale; it holds offline and names nobody."""
+    with answering(as_json):
+        from tanzhang.cli.show import tree
+        from tanzhang.core.errors import refuse
+        from tanzhang.service.market.payback_statement import payment_proof
+        from tanzhang.service.reading import Reader
+
+        opened = home_of(home)
+        own = looked_at(opened, account, "payback prove")
+        if out.exists():
+            raise refuse("export-exists", f"{out} is there already", where="--out", remedy="name a new file")
+        out.write_bytes(payment_proof(Reader(opened), own, action, deal))
+        answer(as_json, {"status": "written", "deal": deal, "file": str(out)}, tree)
+
+
+@payback_app.command("check")
+def check(
+    file: Annotated[Path, typer.Argument(help="Proof file of a payment.")],
+    key: Annotated[str, typer.Option("--key", help="The log's public key, or the file that holds it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compute a payment again from its proof, without a home."""
+    with answering(as_json):
+        from tanzhang.cli.show import tree
+        from tanzhang.service.market.payback_statement import check_proof
+
+        answer(as_json, check_proof(_there(file).read_bytes(), vkey_of(key)), tree)
+
+
+def _there(file: Path) -> Path:
+    from tanzhang.core.errors import refuse
+
+    if not file.is_file():
+        raise refuse("file-missing", f"{file} is not there", where=str(file), remedy="name an existing file")
+    return file
