@@ -22,6 +22,8 @@ _CODE = re.compile(r"[a-z]+(-[a-z0-9]+)+")
 _IN_SQL = re.compile(r"THEN '([a-z]+(?:-[a-z]+)+)'")
 _OTHERS = {"add-log", "utf-8", "utf-8-sig", "unfinished-init", "record-file", "report-file"}
 _OTHERS |= {"eddsa-jcs-2022", "google-noto-cjk", "make-key", "rotate-key", "status-list"}
+_OTHERS |= {"call-off", "end-offer", "pay-out", "return-file"}
+_OTHERS |= {"hand-over", "look-up", "open-data"}  # commands
 _OTHERS |= {"content-digest", "latin-1", "if-match", "if-none-match", "user-agent", "x-forwarded-for"}
 _SKIPPED = {"service/demo.py", "stores/files.py"}  # invented references; names of steps of writing
 # Codes that are put together from parts, or have no hyphen to be known by.

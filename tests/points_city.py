@@ -60,13 +60,12 @@ def _rule(name: str, behaviour: str, **changed: Any) -> dict[str, Any]:
 
 
 def overlay(folder: Path, *versions: Mapping[str, Any]) -> Path:
-    """A catalogue folder with the programme and versions of its rules."""
+    """A catalogue folder with the programme and versions of its rules, of one points programme or several."""
     text = (shipped_folder() / "programmes" / "beijing.yaml").read_text(encoding="utf-8")
     said = text.replace("id: beijing\n", f"id: {PROGRAMME}\n", 1)
-    said = said.replace("points: [beijing_carbon_energy]", f"points: [{POINTS}]", 1)
+    said = said.replace("points: [beijing_carbon_energy]", f"points: {sorted({each['id'] for each in versions})}", 1)
     (folder / "programmes").mkdir(parents=True)
     (folder / "programmes" / f"{PROGRAMME}.yaml").write_text(said, encoding="utf-8")
-    (folder / "points" / POINTS).mkdir(parents=True)
     for each in versions:
         put_rules(folder, each)
     return folder
@@ -74,7 +73,8 @@ def overlay(folder: Path, *versions: Mapping[str, Any]) -> Path:
 
 def put_rules(folder: Path, version: Mapping[str, Any]) -> None:
     """Add a version of the rules to a folder."""
-    path = folder / "points" / POINTS / f"v{version['version']}.yaml"
+    path = folder / "points" / version["id"] / f"v{version['version']}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(dict(version), allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 

@@ -12,15 +12,18 @@ from typing import Any
 import msgspec
 
 from tanzhang.core.access import Actor, Role
+from tanzhang.core.serial import lot_name
+from tanzhang.core.units import PROGRAMME, Block, Kind, State
 from tanzhang.service.market.deals import OfferSaid, accept, offer
 from tanzhang.service.market.parties import PartySaid, add_document, apply, judge_document, set_state
 from tanzhang.service.market.payments import take_statement
 from tanzhang.stores.bank_statements import COLUMNS
 from tanzhang.stores.catalogue import shipped_folder
 from tanzhang.stores.home import Home
+from tanzhang.stores.register.units import Begun
 
 from .homes import new_home, on
-from .units import begin
+from .units import AT, TIER
 
 OPERATOR = Actor(Role.OPERATOR, "root", "command line")
 ACCOUNT = "6222 0000 0001"
@@ -40,6 +43,14 @@ def approved(home: Home, name: str, *, now: datetime | None = None, **more: Any)
     judge_document(home, name, kept["digest"], accepted=True, note=None, actor=OPERATOR, now=moment)
     set_state(home, name, "approved", note=None, actor=OPERATOR, now=moment)
     return name
+
+
+def begin(home: Home, lot: int, units: int, *, vintage: int = 2025) -> None:
+    """Let units of a tonne each begin, by the register alone; the programme holds them."""
+    begun = Begun(lot, Kind.ISSUE, "CN-110000", "BEIJING", vintage, "T", units, tier=TIER)
+    block = Block(lot, 0, units, vintage, PROGRAMME, State.HELD, TIER)
+    with home.book.transaction() as con:
+        home.units.begin(con, begun, [block], lot_name(lot), AT)
 
 
 def market_home(folder: Path, book: str | None = None) -> Home:

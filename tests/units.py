@@ -19,6 +19,10 @@ from tanzhang.stores.register.units import Begun
 AT = "2026-07-01T04:00:00+00:00"
 NOW = datetime(2026, 7, 1, 4, tzinfo=UTC)
 TIER = "inclusion"
+LABEL = {
+    "reference": "l-1", "lo": 0, "hi": 9, "scheme": "s", "scope": "any", "tier": TIER, "granted_by": "bureau",
+    "evidence": "ab" * 32, "first_day": "2026-07-01", "until_day": None, "revokes": None,
+}  # fmt: skip
 OPERATOR = Actor(Role.OPERATOR, "olga", "command line")
 
 
@@ -30,6 +34,17 @@ def begin(
     with home.book.transaction() as con:
         blocks = [Block(lot, 0, units, vintage, holder, State.HELD, TIER)]
         return home.units.begin(con, begun, blocks, reference or lot_name(lot), AT, actor="olga")
+
+
+def imported(home: Home, units: int) -> list[Block]:
+    """A lot that comes from another registry, through the register alone: nothing of it is in the log."""
+    with home.book.transaction() as con:
+        lot = home.units.next_import(con)
+        where = ("gold", f"GS1-{lot}")
+        begun = Begun(lot, Kind.IMPORT, "CN-110000", "BEIJING", 2025, "T", units, TIER, *where)
+        return home.units.begin(
+            con, begun, [Block(lot, 0, units, 2025, PROGRAMME, State.HELD, TIER)], f"i-{lot}", AT, actor="olga"
+        )
 
 
 def registered(home: Home, units: int, reference: str = "lot", *, vintage: int = 2025) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tanzhang.core.claim import CHILD, identity
+from tanzhang.service import award_booking
 from tanzhang.service.award import award_due
 from tanzhang.service.epoch import close
 from tanzhang.service.erase import erase
@@ -47,6 +48,9 @@ def act(job: dict[str, Any]) -> None:
         home = Home(folder)
         erase(home, [identity(home.identity_key, CHILD, "amap", "anna")], now=now)
     elif job["do"] == "award":
+        award_due(Home(folder), now=now)
+    elif job["do"] == "award in slices":
+        award_booking.SLICE_ROWS = 1
         award_due(Home(folder), now=now)
     elif job["do"] == "tidy":
         tidy(Home(folder), now=now)

@@ -23,6 +23,7 @@ import pytest
 
 from tanzhang.core.access import Actor, Role
 from tanzhang.core.errors import TanzhangError
+from tanzhang.core.serial import FIRST_IMPORT
 from tanzhang.service import guard
 from tanzhang.service.award import award_due
 from tanzhang.service.erase import erase
@@ -52,6 +53,7 @@ from ..homes import (
     write,
 )
 from ..postgres import Server, as_superuser
+from ..units import AT, LABEL, TIER, imported
 from .test_crash_everywhere import Dying, state
 
 GUARDED = ("home", "posting", "tally", *(table.name for table in CHAINED))
@@ -59,7 +61,8 @@ GUARDED = ("home", "posting", "tally", *(table.name for table in CHAINED))
 TABLES = (*(table for table in GUARDED if table != "payback_run"), "seal_key")
 POINTS_TABLES = ("points_rules", "points_run", "points_move")
 MARKET_TABLES = ("lot_event", "verification_event", "money_move", "payback_run")
-NOT_LIVED = ("erasure", "replacement", "transfer", *POINTS_TABLES, "guard_move", *MARKET_TABLES)
+UNITS_TABLES = ("unit_lot", "unit_event", "unit_label")
+NOT_LIVED = ("erasure", "replacement", "transfer", *POINTS_TABLES, "guard_move", *MARKET_TABLES, *UNITS_TABLES)
 COMMIT = ("before commit book.postgresql", "after commit book.postgresql")
 
 
@@ -302,6 +305,7 @@ MISSED_BY = {
     "guard_move": "unsettled-changed",
     "lot_event": "lot-mismatch",
     "money_move": "money-mismatch",
+    **dict.fromkeys(UNITS_TABLES, "units-mismatch"),
 }
 
 
@@ -345,6 +349,12 @@ def with_rows(home: Path, table: str) -> None:
         with opened.book.transaction() as con:
             opened.money.post(con, "payment", {"bank": -1, "sale:d1": 1}, "b-1", on(21).isoformat())
         opened.book.close()
+    if table in UNITS_TABLES:
+        opened = Home(home)
+        imported(opened, 100)
+        with opened.book.transaction() as con:
+            opened.units.label(con, {**LABEL, "lot": FIRST_IMPORT + 1}, lambda _: TIER, AT, actor="olga")
+        opened.book.close()
     if table == "guard_move":
         opened = Home(home)
         intake(opened, write(home.parent / "fast.ndjson", [ride("fast", distance_m=FAST)]), now=on(8, 15))
@@ -383,6 +393,7 @@ def test_a_superuser_who_changes_deletes_or_adds_a_row_is_seen_and_the_table_nam
     if table == "seal_key":
         return  # its constraint admits no other row, to nobody
     new = (names[0], "digest", "fingerprint", "entry", "batch" if table == "points_run" else "", "reference")
+    new = (*new, "lot", "foreign") if table == "unit_lot" else new
     added = [another(value) if name in new else value for name, value in zip(names, row, strict=True)]
     con.execute(insert, added)
     assert named(seen(home), table)

@@ -38,8 +38,7 @@ from tanzhang.stores.register.auctions import auction_bid
 from tanzhang.stores.register.audit import audit
 
 from ..homes import assert_verified, on
-from ..trading import OPERATOR, approved, bought, held, market_home, money, offered, paid
-from ..units import begin
+from ..trading import OPERATOR, approved, begin, bought, held, market_home, money, offered, paid
 
 BIDDERS = ("steel", "iron", "zinc")
 

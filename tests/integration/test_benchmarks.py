@@ -128,3 +128,14 @@ def test_the_benchmark_of_rankings_ranks_every_account():
     answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     assert (answer["people"], answer["district_people"]) == (2_000, 125)
     assert 1 <= answer["own"]["rank"] <= 2_000
+
+
+def test_the_benchmark_of_awards_gives_the_same_points_in_one_transaction_and_in_slices() -> None:
+    """The benchmark itself compares what both ways gave."""
+    size = ["--people", "150", "--actions", "300", "--slice-rows", "60", "--without-postgres"]
+    command = [sys.executable, "-m", "benchmarks.awards", *size]
+    answer = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    one, slices = answer["sqlite"]["one"], answer["sqlite"]["slices"]
+    assert one["transactions"] == one["batches"]
+    assert slices["transactions"] > one["transactions"]
+    assert int(slices["granted"]) == int(one["granted"]) > 0

@@ -321,8 +321,8 @@ def test_nobody_gets_more_than_there_is_or_than_is_offered(home: Home) -> None:
 def test_an_offer_is_over_at_its_moment_and_the_same_offer_is_one(home: Home) -> None:
     assert offered(home) == offered(home) == 1
     assert refused(offered, home, 5) == "reference-taken"
-    assert refused(offered, home, 5, reference="o-2", until=on(8)) == "offer-malformed"
-    assert refused(offered, home, 5, reference="o-2", until=on(9).replace(tzinfo=None)) == "offer-malformed"
+    assert refused(offered, home, 5, reference="o-2", until=on(8)) == "deal-malformed"
+    assert refused(offered, home, 5, reference="o-2", until=on(9).replace(tzinfo=None)) == "deal-malformed"
     assert refused(bought, home, "steel", 1, day=30) == "offer-not-open"
     assert refused(offered, home, 5, reference="o-3", seller="steel") == "units-short"
     set_state(home, "steel", "suspended", note=None, actor=OPERATOR, now=on(8))
@@ -335,7 +335,7 @@ def test_a_deal_that_was_agreed_elsewhere_is_one_for_its_buyers_reference(home: 
     assert agree_directly(home, terms, actor=OPERATOR, now=on(9)) == first
     wrong = Terms("agreed", "programme", "steel", 1, 11, 5_500, "contract-7")
     assert refused(agree_directly, home, wrong, actor=OPERATOR, now=on(8)) == "reference-taken"
-    for units, seller, code in ((0, "programme", "offer-malformed"), (5, "steel", "offer-malformed")):
+    for units, seller, code in ((0, "programme", "deal-malformed"), (5, "steel", "deal-malformed")):
         wrong = Terms("agreed", seller, "steel", 1, units, 5_500, "c-8")
         assert refused(agree_directly, home, wrong, actor=OPERATOR, now=on(8)) == code
     sound(home)

@@ -24,10 +24,10 @@ from tanzhang.core.record import HOLDERS
 from tanzhang.service import whatif
 from tanzhang.service.award import award_due
 from tanzhang.service.intake import intake
-from tanzhang.service.whatif import slices, whatif_methodology, whatif_points
+from tanzhang.service.whatif import whatif_methodology, whatif_points
 from tanzhang.stores.catalogue import shipped_folder
 from tanzhang.stores.home import Home
-from tanzhang.stores.parts import RecordFile, record_files
+from tanzhang.stores.parts import RecordFile, record_files, whole_accounts
 from tanzhang.stores.points_rules import points_versions, read_points
 from tanzhang.stores.storage import parquet_file
 from tanzhang.stores.yaml_text import load_yaml
@@ -239,10 +239,10 @@ def test_slices_are_of_whole_accounts_whatever_the_row_groups(tmp_path: Path) ->
         table = pa.table({"account": pa.array(part, pa.binary(16)), "n": list(range(len(part)))})
         pq.write_table(table, tmp_path / name, row_group_size=2)
         files.append(RecordFile(tmp_path / name, 0, len(part), ""))
-    found = [set(table["account"].to_pylist()) for table in slices(files, ("account", "n"), 2)]
+    found = [set(table["account"].to_pylist()) for table in whole_accounts(files, ("account", "n"), 2)]
     assert len(found) == 4
     assert sum(len(part) for part in found) == len(set(accounts))
-    assert [table.num_rows for table in slices(files, ("account",), None)] == [12]
+    assert [table.num_rows for table in whole_accounts(files, ("account",), None)] == [12]
 
 
 def test_the_command_shows_cells_and_answers_as_json(kept: Home, tmp_path: Path) -> None:

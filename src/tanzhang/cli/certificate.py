@@ -111,6 +111,9 @@ def verify(
     status: Annotated[
         Path | None, typer.Option("--status", help="The status list that it names, fetched within the last day.")
     ] = None,
+    opening: Annotated[
+        Path | None, typer.Option("--opening", help="The file that shows whom a silent retirement was for.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a certificate offline, with nothing but the log's public key or a policy."""
@@ -121,5 +124,7 @@ def verify(
 
         trusted = None if policy is None else parse_policy(policy.read_bytes(), where=str(policy))
         listed = None if status is None else status.read_bytes()
+        shown = None if opening is None else opening.read_bytes()
         vkey = None if key is None else vkey_of(key)
-        answer(as_json, check_certificate(file.read_bytes(), vkey, trusted, status=listed, now=now()), tree)
+        said = check_certificate(file.read_bytes(), vkey, trusted, status=listed, opening=shown, now=now())
+        answer(as_json, said, tree)

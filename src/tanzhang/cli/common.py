@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tanzhang.stores.catalogue import Catalogue
     from tanzhang.stores.home import Home
 
+Said = TypeVar("Said")
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 AccountArgument = Annotated[str, typer.Argument(metavar="ID", help="Account id, or PARTNER:SUBJECT.")]
 HomeOption = Annotated[Path | None, typer.Option("--home", envvar="TANZHANG_HOME", help="Folder of the programme.")]
@@ -69,10 +70,25 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def write_new(out: Path, data: bytes) -> None:
-    """Write a file that nobody else may read, and that is not there yet; ``export-exists``."""
+def converted(said: dict[str, Any], kind: type[Said]) -> Said:
+    """What options say, as the service takes it; ``options-malformed``."""
+    import msgspec
+
+    try:
+        return msgspec.convert(said, kind)
+    except msgspec.ValidationError as error:
+        raise refuse("options-malformed", str(error), where="options", remedy="see --help") from None
+
+
+def check_new(out: Path) -> None:
+    """Refuse a file that is there already; ``export-exists``."""
     if out.exists():
         raise refuse("export-exists", f"{out} is there already", where="--out", remedy="name a new file")
+
+
+def write_new(out: Path, data: bytes) -> None:
+    """Write a file that nobody else may read, and that is not there yet; ``export-exists``."""
+    check_new(out)
     out.touch(mode=0o600)
     out.write_bytes(data)
 

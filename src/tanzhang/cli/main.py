@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from tanzhang.cli.accounts import account_app
+from tanzhang.cli.auction import auction_app
 from tanzhang.cli.benefits import benefits_app
 from tanzhang.cli.catalogue import catalogue_app
 from tanzhang.cli.certificate import certificate_app
@@ -38,27 +39,33 @@ from tanzhang.cli.common import (
     now,
     say,
 )
+from tanzhang.cli.deal import deal_app, pledge_app
 from tanzhang.cli.donate import donate_app
 from tanzhang.cli.engines import EngineOption, MasterOption, settling_with
 from tanzhang.cli.guard import guard_app
 from tanzhang.cli.key import key_app
 from tanzhang.cli.log import log_app
+from tanzhang.cli.lot import authorise_app, lot_app
 from tanzhang.cli.mall import mall_app
 from tanzhang.cli.market import market_app
 from tanzhang.cli.operations import backup, migrate, restore
 from tanzhang.cli.partner import partner_app
 from tanzhang.cli.party import party_app
 from tanzhang.cli.pass_on import pass_on_app
+from tanzhang.cli.payment import payment_app
 from tanzhang.cli.payback import payback_app
 from tanzhang.cli.people import people_app
 from tanzhang.cli.points import points_app
 from tanzhang.cli.receipts import receipt_app
 from tanzhang.cli.replay import replay
+from tanzhang.cli.retire import retire_, retirement_app
 from tanzhang.cli.serve import serve
 from tanzhang.cli.simulate import simulate
 from tanzhang.cli.staff import staff_app
 from tanzhang.cli.totals import city_app, epoch_app
 from tanzhang.cli.trail import audit
+from tanzhang.cli.unit import unit_app
+from tanzhang.cli.verification import verification_app, verify_package
 from tanzhang.cli.whatif import whatif_app
 from tanzhang.cli.witness import witness_app
 from tanzhang.cli.work import work
@@ -83,16 +90,25 @@ app.add_typer(witness_app, name="witness")
 app.add_typer(partner_app, name="partner")
 app.add_typer(mall_app, name="mall")
 app.add_typer(party_app, name="party")
+app.add_typer(deal_app, name="deal")
+app.add_typer(auction_app, name="auction")
+app.add_typer(pledge_app, name="pledge")
+app.add_typer(payment_app, name="payment")
 app.add_typer(key_app, name="key")
 app.add_typer(staff_app, name="staff")
 app.add_typer(donate_app, name="donate")
 app.add_typer(pass_on_app, name="pass-on")
+app.add_typer(retirement_app, name="retirement")
 app.add_typer(benefits_app, name="benefits")
 app.add_typer(payback_app, name="payback")
 app.add_typer(certificate_app, name="certificate")
 app.add_typer(points_app, name="points")
 app.add_typer(whatif_app, name="whatif")
 app.add_typer(market_app, name="market")
+app.add_typer(unit_app, name="unit")
+app.add_typer(authorise_app, name="authorise")
+app.add_typer(lot_app, name="lot")
+app.add_typer(verification_app, name="verification")
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
@@ -272,9 +288,24 @@ def settle(
 
 
 @app.command()
-def verify(home: HomeOption = None, as_json: AsJson = False) -> None:
+def verify(
+    lot: Annotated[
+        Path | None, typer.Option("--lot", help="Check a lot's data package (folder or ZIP) instead, without a home.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="With --lot: the log's public key, or the file that holds it.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", help="With --lot: a policy with the log and witnesses.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
     """Rebuild everything from the files and say what holds."""
     with answering(as_json):
+        if lot is not None:
+            verify_package(lot, key, policy, as_json)
+            return
         from tanzhang.cli import show
         from tanzhang.cli.progress import progress_line
         from tanzhang.service.verify import verify as service
@@ -321,6 +352,7 @@ def demo(
 app.command()(simulate)
 app.command()(replay)
 app.command()(serve)
+app.command("retire")(retire_)
 app.command()(migrate)
 app.command()(work)
 app.command()(backup)

@@ -1,6 +1,9 @@
-"""``tanzhang market``: the terms of a market, and since when they are public."""
+"""``tanzhang market``: the terms of a market, and since when they are public; prices, overview, open data."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -28,3 +31,37 @@ def publish(home: HomeOption = None, as_json: AsJson = False) -> None:
         from tanzhang.service.market.terms import publish_terms
 
         answer(as_json, publish_terms(home_of(home), actor=operator(), now=now()), tree)
+
+
+@market_app.command("prices")
+def prices(home: HomeOption = None, as_json: AsJson = False) -> None:
+    """What units were sold for, by day and vintage."""
+    with answering(as_json):
+        from tanzhang.cli.show import tree
+        from tanzhang.service.market.reports import price_history
+
+        answer(as_json, price_history(home_of(home)), tree)
+
+
+@market_app.command("overview")
+def overview(home: HomeOption = None, as_json: AsJson = False) -> None:
+    """Where each milligram stands: confirmed, reserved, issued, retired and so on, each counted once."""
+    with answering(as_json):
+        from tanzhang.cli.show import tree
+        from tanzhang.service.market.reports import market_overview
+
+        answer(as_json, market_overview(home_of(home)), tree)
+
+
+@market_app.command("open-data")
+def open_data(
+    out: Annotated[Path, typer.Option("--out", help="New ZIP file.")],
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Registered lots by region and behaviour, without cells of few accounts: CSV, Parquet and a description."""
+    with answering(as_json):
+        from tanzhang.cli.show import tree
+        from tanzhang.service.market.open_data import export_open_data
+
+        answer(as_json, export_open_data(home_of(home), out, now=now()), tree)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tanzhang.cli.common import AsJson, HomeOption, answer, answering, home_of, now
+from tanzhang.cli.common import AsJson, HomeOption, answer, answering, converted, home_of, now
 from tanzhang.cli.partner import operator
 
 party_app = typer.Typer(help="Organisations that may hold and trade units.")
@@ -36,17 +36,11 @@ def apply_(
 ) -> None:
     """Take an application; documents and a decision come after it."""
     with answering(as_json):
-        import msgspec
-
         from tanzhang.cli.show import tree
-        from tanzhang.core.errors import refuse
         from tanzhang.service.market.parties import PartySaid, apply
 
         said = {"title": title, "kind": kind, "bank_account": bank_account, "credit_code": credit_code}
-        try:
-            wanted = msgspec.convert({**said, "contact": {"name": contact, "phone": phone, "email": email}}, PartySaid)
-        except msgspec.ValidationError as error:
-            raise refuse("party-malformed", str(error), where="options", remedy="see --help") from None
+        wanted = converted({**said, "contact": {"name": contact, "phone": phone, "email": email}}, PartySaid)
         answer(as_json, apply(home_of(home), party, wanted, actor=operator(), now=now()), tree)
 
 
@@ -90,18 +84,13 @@ def document(
 ) -> None:
     """Hand in a document; it is sealed at rest."""
     with answering(as_json):
-        import msgspec
-
         from tanzhang.cli.show import tree
         from tanzhang.core.errors import refuse
-        from tanzhang.service.market.parties import DocumentKind, add_document
+        from tanzhang.service.market.parties import DocumentSaid, add_document
 
         if not file.is_file():
             raise refuse("file-missing", f"{file} is not there", where=str(file), remedy="name an existing file")
-        try:
-            wanted = msgspec.convert(kind, DocumentKind)
-        except msgspec.ValidationError as error:
-            raise refuse("party-malformed", str(error), where="--kind", remedy="see --help") from None
+        wanted = converted({"kind": kind}, DocumentSaid).kind
         opened, content = home_of(home), file.read_bytes()
         answer(as_json, add_document(opened, party, wanted, file.name, content, actor=operator(), now=now()), tree)
 

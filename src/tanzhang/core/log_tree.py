@@ -158,7 +158,7 @@ class LogTree(Generic[R]):
             evidence = Evidence(self.read(said[self.member]), int(said["index"]), path, str(said["entry"]))
             if self.evidence(evidence) != data:
                 raise ValueError("it is not written as proofs are")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (TanzhangError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise self._bad(f"the proof cannot be read: {error}") from None
         return evidence
 

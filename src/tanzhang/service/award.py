@@ -3,18 +3,17 @@
 In this order, so that a crash loses nothing and nothing is given twice:
 
 1. the run's file, by place in the batch (stores/points_runs.py);
-2. one transaction: the run's row, lots, what was used of limits and budgets, what goes on to joined accounts, debts
-   that are repaid.
+2. transactions, each a slice of it and the mark of how far it came, the last one with the run's row (award_booking.py).
 
-The manifest of every batch names the heads of runs and moves of then, and each epoch has an entry of the log over them.
-A run depends on the batch, on the rules and on what earlier runs used, so ``tanzhang verify`` computes it again.
+A run whose mark stands is gone on with before anything else is awarded. The manifest of every batch names the heads of
+runs and moves of then, and each epoch has an entry of the log over them. A run depends on the batch, on the rules and
+on what earlier runs used, so ``tanzhang verify`` computes it again.
 """
 
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -23,46 +22,31 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tanzhang.core.action import INPUT_NAMES
 from tanzhang.core.errors import Problem, TanzhangError
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.points import UNIT, PointsProgramme
 from tanzhang.core.record import HOLDERS
 from tanzhang.engine import meeting
-from tanzhang.engine.columns import IDENTITY_BYTES, fixed_bytes, one_array
-from tanzhang.engine.points import award
+from tanzhang.engine.columns import IDENTITY_BYTES, fixed_bytes, fixed_column, integers, one_array, said
+from tanzhang.engine.points import READ, acts_of, award
+from tanzhang.service.award_booking import batch_accounts, book, go_on
 from tanzhang.service.history import History
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.observe import stepped
 from tanzhang.service.progress import Progress, silent
 from tanzhang.stores.catalogue import Catalogue, kind_of
 from tanzhang.stores.home import Home
-from tanzhang.stores.parts import record_files
+from tanzhang.stores.parts import record_files, whole_accounts
 from tanzhang.stores.points_rules import points_versions, read_points
 from tanzhang.stores.points_runs import SCHEMA, file_name, read_run, write_run
-from tanzhang.stores.register.carrying import sources
-from tanzhang.stores.register.points_runs import AWARD, EXPIRE, LOTS, USED
+from tanzhang.stores.register.points_runs import EXPIRE, USED, OpenRun, sponsors_text
 from tanzhang.stores.storage import parquet_file
 from tanzhang.stores.yaml_text import Document
 
 REWARDED = "reduction"
 """The kind of records that are awarded. That of a footprint tells what was used, not what was done: ours to say."""
-_TEXTS = ("behaviour", "partner", "region", "evidence")
-_COLUMNS = ("account", *_TEXTS, "day", "ended", "action_id", "granted_mg", *INPUT_NAMES)
-_DECIDED = ("kind", "outcome", "reversed_mg", "withdraws")
-RECORDS = pa.schema(
-    {
-        "place": pa.uint32(),
-        "account": pa.binary(IDENTITY_BYTES),
-        **dict.fromkeys(_TEXTS, pa.string()),
-        "day": pa.date32(),
-        "ended": pa.int64(),
-        "action_id": pa.binary(IDENTITY_BYTES),
-        "granted_mg": pa.int64(),
-        **dict.fromkeys(INPUT_NAMES, pa.int64()),
-    }
-)
-"""What the rules of points are asked about."""
+_READ_ROWS = 250_000
+"""About so many records of a batch are looked through at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,27 +101,31 @@ def read_document(text: str) -> PointsProgramme:
 def award_due(home: Home, *, now: datetime, progress: Progress = silent) -> dict[str, Any]:
     """Award every sealed batch that has no run yet, for each points programme of the home's; one process at a time.
 
-    Returns how many ``batches`` were awarded and by programme what was ``granted`` and ``taken_back``. Raises
-    ``home-busy``, ``points-file-missing``.
+    A run that stopped halfway is gone on with first. Returns how many ``batches`` were awarded and by programme what
+    was ``granted`` and ``taken_back``. Raises ``home-busy``, ``points-file-missing``, ``points-file-changed``.
     """
-    answer: dict[str, Any] = {"batches": 0, "programmes": {}}
     if not is_due(home):
-        return answer
+        return {"batches": 0, "programmes": {}}
     with home.settling():
+        booked = [go_on(home, run, now, progress) for run in home.points_runs.open_runs()]
         for rules in rules_of(home):
-            said = {"granted": 0, "taken_back": 0}
-            for row in home.book.batch_files(home.points_runs.next_batch(rules.unit)):
-                progress(f"points of {rules.id}", 0, row.records)
-                granted, taken_back = _run(home, rules, row, now)
-                said["granted"] += granted
-                said["taken_back"] += taken_back
-                answer["batches"] += 1
-            answer["programmes"][rules.id] = {name: str(amount) for name, amount in said.items()}
-    return answer
+            waiting = home.book.batch_files(home.points_runs.next_batch(rules.unit))
+            booked += [_run(home, rules, row, now, progress) for row in waiting]
+    sums = {rules.unit: {"granted": 0, "taken_back": 0} for rules in rules_of(home)}
+    for run in booked:
+        said = sums.setdefault(run.unit, {"granted": 0, "taken_back": 0})
+        said["granted"] += run.granted
+        said["taken_back"] += run.taken_back
+    programmes = {
+        unit.removeprefix(UNIT): {name: str(amount) for name, amount in said.items()} for unit, said in sums.items()
+    }
+    return {"batches": len(booked), "programmes": programmes}
 
 
 def is_due(home: Home) -> bool:
-    """Whether a sealed batch has no run yet, by two look-ups a programme."""
+    """Whether a sealed batch has no run yet, or one that is not whole, by a few look-ups."""
+    if home.points_runs.open_runs():
+        return True
     if not home.programme.points:
         return False
     count = home.book.batch_count()
@@ -179,7 +167,7 @@ def compute(
     spent: Mapping[str, int],
     settled_on: date,
 ) -> Awarded:
-    """What acts (:data:`RECORDS`) are awarded by some versions of the rules, one after the other.
+    """What acts (as :mod:`tanzhang.engine.points` has them) are awarded by some versions of the rules, one by one.
 
     ``used`` and ``spent`` are what earlier runs used; what is returned are additions to them.
     """
@@ -205,8 +193,8 @@ def summed(*tables: pa.Table) -> pa.Table:
 
 
 def records_of(home: Home, row: Any) -> pa.Table:
-    """The granted acts of a batch as :data:`RECORDS`, in its order."""
-    return _read_batch(home, row, _granted, _COLUMNS, RECORDS)
+    """The acts of a batch that can earn points (:func:`~tanzhang.engine.points.acts_of`), in its order."""
+    return _in_batch(home, row, READ, acts_of)
 
 
 def settled_day(home: Home, row: Any) -> date:
@@ -220,8 +208,7 @@ def taken_back(home: Home, unit: str, row: Any) -> pa.Table:
     Which acts: those whose grams were taken back. An act that was worth no gram cannot be told to be taken back once,
     and keeps its points.
     """
-    schema = pa.schema({"place": pa.uint32(), "withdraws": pa.binary(IDENTITY_BYTES)})
-    takers = _read_batch(home, row, _taking, ("withdraws",), schema)
+    takers = _in_batch(home, row, ("account", "kind", "reversed_mg", "withdraws"), _takers)
     if not takers.num_rows:
         return SCHEMA.empty_table()
     by = dict(zip(takers["withdraws"].to_pylist(), takers["place"].to_pylist(), strict=True))
@@ -239,25 +226,9 @@ def taken_back(home: Home, unit: str, row: Any) -> pa.Table:
     return pa.concat_tables(found) if found else SCHEMA.empty_table()
 
 
-def lots_of(rows: pa.Table, account: pa.Array) -> pa.Table:
-    """What rows of a run give to lots, as :data:`LOTS`; ``account`` is that of each row."""
-    collect = pc.fill_null(rows["collect_by"].cast(pa.string()), "")
-    columns = [account, rows["last_day"].cast(pa.string()), rows["first_day"].cast(pa.string()), collect]
-    plain = pa.table([*columns, rows["points"]], names=LOTS.names)
-    sums = plain.group_by(LOTS.names[:4]).aggregate([("granted", "sum")])
-    sums = sums.rename_columns(LOTS.names).cast(LOTS)
-    sums = sums.filter(pc.not_equal(sums["granted"], 0))
-    return sums.sort_by([(name, "ascending") for name in LOTS.names[:4]])
-
-
 def accounts_at(home: Home, row: Any, places: pa.ChunkedArray) -> pa.Array:
     """The account of the records at some places of a batch; null where one was erased."""
-    parts = []
-    for file in record_files(home.storage, row):
-        with parquet_file(file.path) as parquet:
-            parts.append(one_array(parquet.read(columns=["account"])["account"]))
-    accounts = pa.concat_arrays([_plain(part) for part in parts])
-    return accounts.take(one_array(places))
+    return batch_accounts(home, row).take(one_array(places))
 
 
 # -- one run ----------------------------------------------------------------------------------------------------
@@ -283,30 +254,26 @@ class _Run:
         return spent
 
 
-def _run(home: Home, rules: Rules, row: Any, now: datetime) -> tuple[int, int]:
-    """Award a batch, under the home's write lock; what was granted and taken back."""
+def _run(home: Home, rules: Rules, row: Any, now: datetime, progress: Progress) -> OpenRun:
+    """Award a batch, under the home's write lock."""
     run = _computed(home, rules, row)
-    lots, file, digest = LOTS.empty_table(), None, None
-    if run.rows.num_rows:
-        file = file_name(row.folder, rules.id)
-        digest = write_run(home.storage, file, run.rows)
-        lots = lots_of(run.rows, accounts_at(home, row, run.rows["place"]))
-    granted, taken = _total(run.awarded.rows), -_total(run.back)
-    values = {
-        "unit": rules.unit,
-        "kind": AWARD,
-        "batch": row.seq,
-        "rules": canonical_json([each.digest for each in run.awarded.versions]),
-        "day": run.settled_on.isoformat(),
-        "rows": run.rows.num_rows,
-        "granted": granted,
-        "taken_back": taken,
-        "file": file,
-        "file_digest": digest,
-        "made_at": received_at(now),
-    }
-    _book(home, rules, run, lots, values, now)
-    return granted, taken
+    versions = run.awarded.versions
+    file = file_name(row.folder, rules.id) if run.rows.num_rows else None
+    booked = OpenRun(
+        unit=rules.unit,
+        batch=row.seq,
+        rules=canonical_json([each.digest for each in versions]),
+        day=run.settled_on.isoformat(),
+        rows=run.rows.num_rows,
+        granted=_total(run.awarded.rows),
+        taken_back=-_total(run.back),
+        sponsors=sponsors_text(run.spent),
+        writes_off=run.policy.debt != OWE,
+        file=file,
+        file_digest=None if file is None else write_run(home.storage, file, run.rows),
+    )
+    documents = {each.digest: rules.documents[each.digest] for each in versions}
+    return book(home, row, booked, run.rows, run.awarded.used, documents, now, progress)
 
 
 def _computed(home: Home, rules: Rules, row: Any) -> _Run:
@@ -316,28 +283,12 @@ def _computed(home: Home, rules: Rules, row: Any) -> _Run:
     days = pc.min_max(records["day"]).as_py()
     versions = rules.between(days["min"], days["max"]) if records.num_rows else ()
     if versions:
-        accounts = sorted(pc.unique(records["account"]).to_pylist())
+        accounts = sorted(pc.unique(fixed_column(fixed_bytes(records["account"], IDENTITY_BYTES))).to_pylist())
         used, spent = home.points_runs.used(rules.unit, accounts), home.points_runs.spent(rules.unit)
         awarded = compute(versions, records, used, spent, settled_on)
     back = taken_back(home, rules.unit, row)
     rows = sorted_rows(pa.concat_tables([awarded.rows, back]))
     return _Run(awarded, back, rows, settled_on, rules.at(settled_on))
-
-
-def _book(home: Home, rules: Rules, run: _Run, lots: pa.Table, values: Mapping[str, Any], now: datetime) -> None:
-    """The one transaction of a run."""
-    runs, points, unit, at = home.points_runs, home.points, rules.unit, received_at(now)
-    used = run.awarded.versions
-    with home.book.transaction() as con:
-        runs.keep_rules(con, unit, {each.digest: rules.documents[each.digest] for each in used})
-        runs.give(con, unit, lots)
-        runs.use(con, unit, run.awarded.used)
-        not_spent = points.take_from_ended(con, unit) if values["taken_back"] else 0
-        runs.add(con, {**values, "ended": -not_spent}, run.spent)
-        carried = pa.array([uuid.UUID(each).bytes for each in sources(con)], pa.binary(IDENTITY_BYTES))
-        touched = pc.unique(lots["account"].filter(pc.is_in(lots["account"], value_set=carried)))
-        points.follow(con, [uuid.UUID(bytes=each) for each in touched.to_pylist()], at=at)
-        points.settle_debts(con, unit, at=at, day=received_day(home, now), write_off=run.policy.debt != OWE)
 
 
 OWE = "owe"
@@ -386,49 +337,22 @@ def _opposite(rows: pa.Table, number: int, taker: Mapping[int, int]) -> pa.Table
 # -- reading a batch ----------------------------------------------------------------------------------------------
 
 
-def _read_batch(home: Home, row: Any, choose: Any, names: Sequence[str], schema: pa.Schema) -> pa.Table:
-    """Columns of those records of a batch that are chosen, with their place."""
-    found = []
-    for file in record_files(home.storage, row):
-        first = file.first
-        with parquet_file(file.path) as parquet:
-            there = [name for name in (*names, *_DECIDED) if name in parquet.schema_arrow.names]
-            for number in range(parquet.num_row_groups):
-                table = parquet.read_row_group(number, columns=list(dict.fromkeys(there)))
-                place = pa.array(np.arange(first, first + table.num_rows, dtype=np.uint32))
-                first += table.num_rows
-                found.append(_chosen(table.append_column("place", place), choose, schema))
-    return pa.concat_tables(found) if found else schema.empty_table()
+def _in_batch(home: Home, row: Any, names: Sequence[str], choose: Callable[[pa.Table, int], pa.Table]) -> pa.Table:
+    """What is chosen of a batch's records, some columns of them, by a table of records and the place of its first."""
+    found, first = [], 0
+    for records in whole_accounts(record_files(home.storage, row), names, _READ_ROWS):
+        found.append(choose(records, first))
+        first += records.num_rows
+    return pa.concat_tables(found, promote_options="default")
 
 
-def _chosen(table: pa.Table, choose: Any, schema: pa.Schema) -> pa.Table:
-    table = table.filter(choose(table))
-    columns = []
-    for name, kind in zip(schema.names, schema.types, strict=True):
-        if name not in table.column_names:
-            columns.append(pa.nulls(table.num_rows, kind))
-            continue
-        column = _plain(one_array(table[name]))
-        columns.append(column if pa.types.is_timestamp(column.type) and column.type == kind else column.cast(kind))
-    return pa.table(columns, schema=schema)
-
-
-def _granted(table: pa.Table) -> pa.Array:
-    held = pc.is_in(table["outcome"].cast(pa.string()), value_set=pa.array(HOLDERS))
-    return pc.and_(held, pc.equal(table["kind"].cast(pa.string()), REWARDED))
-
-
-def _taking(table: pa.Table) -> pa.Array:
-    taken = pc.fill_null(pc.greater(table["reversed_mg"], 0), False)
-    reduces = pc.fill_null(pc.equal(table["kind"].cast(pa.string()), REWARDED), False)
-    return pc.and_(pc.and_(taken, reduces), pc.is_valid(table["withdraws"]))
-
-
-def _plain(array: pa.Array) -> pa.Array:
-    """An identity as 16 bytes, a text as a text."""
-    if isinstance(array, pa.ExtensionArray):
-        return array.storage
-    return array.cast(pa.string()) if pa.types.is_dictionary(array.type) else array
+def _takers(records: pa.Table, first: int) -> pa.Table:
+    """The records that take an act with its grams back: ``place`` and ``withdraws``."""
+    rows = np.flatnonzero(said(records["kind"], [REWARDED]) & (integers(records["reversed_mg"], pa.int64()) > 0))
+    withdraws = fixed_column(fixed_bytes(records["withdraws"], IDENTITY_BYTES))
+    known = np.asarray(one_array(records["withdraws"]).is_valid())
+    rows = rows[known[rows]]
+    return pa.table({"place": pa.array((rows + first).astype(np.uint32)), "withdraws": withdraws.take(pa.array(rows))})
 
 
 def _places(home: Home, actions: Sequence[bytes]) -> Iterator[tuple[bytes, tuple[int, int]]]:

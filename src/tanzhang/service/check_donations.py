@@ -10,14 +10,15 @@ from tanzhang.service.findings import RESTORE
 from tanzhang.service.log_rows import check_entries
 from tanzhang.stores.book import points_move, transfer
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.donations import DONATE, account_of, counter_of
+from tanzhang.stores.register.donations import DONATE, account_of, counter_of, donation_total
 
 
 def check_donations(home: Home) -> tuple[int, list[Problem]]:
     """How many gifts and entries were looked at, and what is wrong.
 
     Each gift has the legs, or the move of points, of its project, giver and amount, and no such leg or move is without
-    its gift; entries of the log follow one another, and each has the root and the totals of its gifts.
+    its gift; what is kept of a project is the sum of its gifts; entries of the log follow one another, and each has the
+    root and the totals of its gifts.
     """
     problems: list[Problem] = []
 
@@ -46,4 +47,11 @@ def check_donations(home: Home) -> tuple[int, list[Problem]]:
         wrong(f"transfer {number} to a project is no gift", "transfer")
     for _, reference in moves:
         wrong(f"move {reference} to a project is no gift", "points_move")
+    sums: dict[tuple[str, str], tuple[int, int]] = {}
+    for row in rows:
+        amount, givers = sums.get((row.project, row.unit), (0, 0))
+        sums[row.project, row.unit] = amount + row.amount, givers + row.first
+    kept = {(row.project, row.unit): (row.amount, row.givers) for row in home.book.query(sa.select(donation_total))}
+    for project, unit in sorted(key for key in sums.keys() | kept.keys() if sums.get(key) != kept.get(key)):
+        wrong(f"what project {project} was given in {unit} is not the sum of its gifts", "donation_total")
     return len(rows) + check_entries(home, home.donations, rows, wrong), problems

@@ -1,7 +1,8 @@
 """What verification asks of points: every run computed again, every lot the sum of runs and moves, the log's word.
 
 A run is computed again from its batch, from the rules that it names and from what the runs before it used. Of erased
-records only the rows of the run's file are left: they count as they stand.
+records only the rows of the run's file are left: they count as they stand. Of a run that is not whole everything is
+computed again too, and as much counts as its mark says is in the book.
 """
 
 from __future__ import annotations
@@ -19,11 +20,10 @@ import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError
 from tanzhang.core.points import PointsProgramme
+from tanzhang.engine.columns import one_array
 from tanzhang.service.award import (
-    accounts_at,
     by_sponsor,
     compute,
-    lots_of,
     read_document,
     records_of,
     settled_day,
@@ -31,12 +31,22 @@ from tanzhang.service.award import (
     summed,
     taken_back,
 )
+from tanzhang.service.award_booking import batch_accounts, before, lots_of, used_of
 from tanzhang.service.findings import RESTORE, SHOWN
 from tanzhang.stores.book import entry, points_move, points_rules, points_run
 from tanzhang.stores.home import Home
-from tanzhang.stores.points_runs import SCHEMA, is_as_written, read_run
+from tanzhang.stores.points_runs import SCHEMA, is_as_written, is_used_as_written, read_run, read_used
 from tanzhang.stores.register.points import NOBODY, points_lot
-from tanzhang.stores.register.points_runs import AWARD, KIND, LOTS, USED, entry_text, points_used, sponsors_of
+from tanzhang.stores.register.points_runs import (
+    AWARD,
+    KIND,
+    LOTS,
+    USED,
+    OpenRun,
+    entry_text,
+    points_used,
+    sponsors_of,
+)
 
 Wrong = Callable[[str, str], None]
 _SOME = "lots of points"
@@ -72,7 +82,7 @@ def check_points(
 
 
 def _units(home: Home) -> list[str]:
-    found = set(home.points_runs.units())
+    found = {*home.points_runs.units(), *(run.unit for run in home.points_runs.open_runs())}
     for table in (points_lot, points_run, points_move):
         found |= {row.unit for row in home.book.query(sa.select(table.c.unit).distinct())}
     return sorted(found)
@@ -118,6 +128,7 @@ class _Unit:
         self.home, self.unit, self.batches, self.sound = home, unit, batches, sound
         self.documents, self.check, self.wrong = documents, check, wrong
         self.runs = home.points_runs.of(unit)
+        self.open = next((run for run in home.points_runs.open_runs() if run.unit == unit), None)
         self.used, self.spent = USED.empty_table(), dict[str, int]()
         self.given: list[pa.Table] = []
         self.back: set[tuple[int, int]] = set()
@@ -132,7 +143,9 @@ class _Unit:
                 "runs do not follow their batches one by one", f"{self.home.book.name}: points_run of {self.unit}"
             )
         for run in awards:
-            self._run(run)
+            self._run(run, f"{self.home.book.name}: points_run {run.seq}")
+        if self.open is not None:
+            self._open(self.open, len(awards))
         self._lots()
         if self.whole:
             self._limits()
@@ -140,8 +153,8 @@ class _Unit:
         if not self.whole:
             self.check.notes.append(f"{self.unit}: runs over batches that are damaged were not computed again")
 
-    def _run(self, run: Any) -> None:
-        where = f"{self.home.book.name}: points_run {run.seq}"
+    def _run(self, run: Any, where: str) -> None:
+        """One run; of one that is not whole (:class:`OpenRun`) only what is in the book counts."""
         row = self.batches.get(run.batch)
         try:
             right = is_as_written(self.home.storage, run)
@@ -155,13 +168,39 @@ class _Unit:
             return
         self.check.count += rows.num_rows
         self._totals(run, rows, where)
-        accounts = accounts_at(self.home, row, rows["place"]) if rows.num_rows else pa.array([], pa.binary(16))
-        if rows.num_rows:
-            lots = lots_of(rows, accounts)
-            self.given.append(lots.set_column(0, "account", _named(lots["account"])))
-        self._computed(run, row, rows, accounts, where)
-        for sponsor, amount in sponsors_of(run).items():
-            self.spent[sponsor] = self.spent.get(sponsor, 0) + amount
+        accounts = batch_accounts(self.home, row)
+        booked = before(rows, run.done) if isinstance(run, OpenRun) else rows
+        if booked.num_rows:
+            self.given.append(lots_of(booked, accounts.take(one_array(booked["place"]))))
+        used = self._computed(run, row, rows, accounts.take(one_array(rows["place"])), where)
+        if isinstance(run, OpenRun):
+            used = self._used_so_far(run, used, accounts)
+        else:
+            for sponsor, amount in sponsors_of(run).items():
+                self.spent[sponsor] = self.spent.get(sponsor, 0) + amount
+        self.used = summed(self.used, used)
+
+    def _open(self, run: OpenRun, following: int) -> None:
+        """The run that is not whole; it is over the batch after those that have theirs."""
+        where = f"{self.home.book.name}: points_open of {self.unit}"
+        if run.batch != following:
+            self.wrong(f"the run that is open is over batch {run.batch}, the next one is {following}", where)
+        self._run(run, where)
+        self.check.notes.append(
+            f"{self.unit}: the run over batch {run.batch} is open, booked up to its record {run.done}; "
+            "'tanzhang points award' goes on with it"
+        )
+
+    def _used_so_far(self, run: OpenRun, wanted: pa.Table, accounts: pa.Array) -> pa.Table:
+        """What of a run that is open was added to limits; all of it is in its file, as it is computed again."""
+        if not is_used_as_written(self.home.storage, run):
+            self.wrong(f"{run.used_file} is missing or not what was written", str(run.used_file))
+            self.whole = False
+            return USED.empty_table()
+        by_place = read_used(self.home.storage, run)
+        if not used_of(by_place, accounts).equals(wanted):
+            self.wrong("what is added to limits is not what the records and rules give", str(run.used_file))
+        return used_of(before(by_place, run.done), accounts)
 
     def _known(self, run: Any) -> bool:
         """Whether the rules of a run are there; what is not is told of."""
@@ -188,14 +227,13 @@ class _Unit:
             self.wrong(f"{len(acts & self.back)} acts are taken back twice", where)
         self.back |= acts
 
-    def _computed(self, run: Any, row: Any, rows: pa.Table, accounts: pa.Array, where: str) -> None:
-        """The rows of a run computed again, but for those of erased records, and what it used."""
+    def _computed(self, run: Any, row: Any, rows: pa.Table, accounts: pa.Array, where: str) -> pa.Table:
+        """The rows of a run computed again, but for those of erased records; returns what it used."""
         versions = [self.documents[digest] for digest in json.loads(run.rules)]
         settled_on = settled_day(self.home, row)
         if run.day != settled_on.isoformat():
             self.wrong(f"the run is of {run.day}, its batch of {settled_on}", where)
         awarded = compute(versions, records_of(self.home, row), self.used, self.spent, settled_on)
-        self.used = summed(self.used, awarded.used)
         gone = pc.is_null(accounts)
         some_gone = bool(pc.any(gone).as_py())
         kept = rows.filter(pc.invert(gone))
@@ -213,6 +251,7 @@ class _Unit:
             differing = _differing(kept, wanted)
             self.wrong(f"{differing} rows are not what the records and rules give", run.file or where)
         self._sponsors(run, versions, rows, settled_on, where)
+        return awarded.used
 
     def _sponsors(self, run: Any, versions: Sequence[PointsProgramme], rows: pa.Table, day: date, where: str) -> None:
         """What a run took out of budgets: what it gave at sponsors' cost; what it took back came back if it is owed."""
@@ -236,7 +275,7 @@ class _Unit:
         where = f"{self.home.book.name}: points_lot of {self.unit}"
         parts = _table([(account, *key, amount) for account, key, amount in self._parts()])
         con.register("moved", parts)
-        con.register("given", pa.concat_tables([_PLAIN.empty_table(), *self.given]))
+        con.register("given", pa.concat_tables([LOTS.empty_table(), *self.given]))
         columns = [points_lot.c[name] for name in (*LOTS.names, "available", "ended")]
         held = self.home.book.query(sa.select(*columns).where(points_lot.c.unit == self.unit))
         self.check.count += len(held)
@@ -309,22 +348,15 @@ class _Unit:
             )
 
 
-_PLAIN = pa.schema([("account", pa.binary()), *((field.name, field.type) for field in list(LOTS)[1:])])
-
-
-def _named(accounts: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.fill_null(accounts.cast(pa.binary()), NOBODY)
-
-
 def _table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
-    columns = zip(*rows, strict=True) if rows else ([] for _ in _PLAIN)
+    columns = zip(*rows, strict=True) if rows else ([] for _ in LOTS)
     return pa.table(
-        [pa.array(list(column), kind) for column, kind in zip(columns, _PLAIN.types, strict=True)], schema=_PLAIN
+        [pa.array(list(column), kind) for column, kind in zip(columns, LOTS.types, strict=True)], schema=LOTS
     )
 
 
 def _held(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
-    schema = _PLAIN.append(pa.field("available", pa.int64())).append(pa.field("ended", pa.int64()))
+    schema = LOTS.append(pa.field("available", pa.int64())).append(pa.field("ended", pa.int64()))
     columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
     return pa.table(
         [pa.array(list(column), kind) for column, kind in zip(columns, schema.types, strict=True)], schema=schema

@@ -15,6 +15,8 @@ from tanzhang.service.market.check_money import check_money
 from tanzhang.service.market.check_passings import check_passings
 from tanzhang.service.market.check_payback import check_payback
 from tanzhang.service.market.check_retirements import check_retirements
+from tanzhang.service.market.check_units import check_units
+from tanzhang.service.market.check_verifications import check_verifications
 from tanzhang.stores.home import Home
 
 
@@ -58,6 +60,13 @@ def payback(home: Home) -> Check:
     return Check("payback", what, *check_payback(home))
 
 
+
+def verifications(home: Home) -> Check:
+    """How lots were verified."""
+    what = "each act of verifying a lot against its state, its sample and the log's word for it"
+    return Check("verifications", what, *check_verifications(home))
+
+
 def retirements(home: Home) -> Check:
     """Units that were used for a claim."""
     what = "retirements against the units that were retired, openings, addenda, and the log's word for them"
@@ -68,6 +77,13 @@ def deals(home: Home) -> Check:
     """What was sold, and the money for it."""
     what = "deals, payments, returns, pledges and auctions against units and money; auctions cleared again"
     return Check("deals", what, *check_deals(home))
+
+
+def units(home: Home) -> Check:
+    """Carbon units."""
+    what = "blocks of units made again from every event, lots from the log; labels and tiers"
+    return Check("units", what, *check_units(home))
+
 
 
 def lots(home: Home) -> Check:
@@ -84,7 +100,10 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     certificates,
     money,
     payback,
+    verifications,
     deals,
     retirements,
+    units,
     lots,
+    deals,
 )

@@ -107,16 +107,21 @@ def checked(home: Home, said: Any, where: str) -> ProjectSaid:
     return project
 
 
-def put_project(home: Home, name: str, said: ProjectSaid, *, actor: Actor, now: datetime) -> dict[str, Any]:
-    """Say a project anew, as a whole; ``project-malformed``."""
+def put_project(
+    home: Home, name: str, said: ProjectSaid, *, version: int | None = None, actor: Actor, now: datetime
+) -> dict[str, Any]:
+    """Say a project anew, as a whole; ``version`` is what the caller has seen, None for whichever there is.
+
+    ``project-malformed``, ``resource-changed``.
+    """
     check_id(name, "path: project", _malformed)
-    say_documents(home.book, {name: checked(home, said, "#")}, _saying(home, actor), now=now)
+    say_documents(home.book, {name: checked(home, said, "#")}, _saying(home, actor, version), now=now)
     return project_page(home, name)
 
 
-def _saying(home: Home, actor: Actor) -> Say:
+def _saying(home: Home, actor: Actor, seen: int | None = None) -> Say:
     def say(con: sa.Connection, name: str, document: str, at: str) -> int:
-        version, is_new = home.donations.said.say(con, name, document, at)
+        version, is_new = home.donations.said.say(con, name, document, at, seen=seen)
         if is_new:
             detail = {"version": version}
             home.audit.write(con, actor, "donation project said", f"donation project {name}", at=at, detail=detail)
@@ -147,7 +152,7 @@ def project_page(home: Home, name: str) -> dict[str, Any]:
     """
     _, project = project_named(home, name)
     entries = []
-    for index, text in home.donations.sealed()[-_ENTRIES:]:
+    for index, text in home.donations.sealed(_ENTRIES):
         sealed = DONATIONS.parse(text)
         said = _amounts(project, sealed.totals.get(name, {}))
         entries.append({"entry": index, "gifts": str(sealed.rows), "root": sealed.root.hex(), **said})

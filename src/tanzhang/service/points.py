@@ -16,11 +16,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from tanzhang.core.action import INPUT_NAMES
 from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.points import PointsProgramme, PointsRule, rounded
 from tanzhang.core.record import HOLDERS, Record
 from tanzhang.engine.account_rows import PLACE_BITS, place_of, records_of
-from tanzhang.service.award import RECORDS, REWARDED, Rules, compute, read_document, rules_of
+from tanzhang.engine.columns import IDENTITY_BYTES
+from tanzhang.engine.points import TEXTS
+from tanzhang.service.award import REWARDED, Rules, compute, read_document, rules_of
 from tanzhang.service.cursors import cursor_of, place_after
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.moments import received_at, received_day
@@ -33,6 +36,19 @@ from tanzhang.stores.register.points_runs import AWARD
 
 SOON_DAYS = 30
 """Points that end within so many days are shown day by day; ours to say."""
+_ACTS = pa.schema(
+    {
+        "place": pa.uint32(),
+        "account": pa.binary(IDENTITY_BYTES),
+        **dict.fromkeys(TEXTS, pa.string()),
+        "day": pa.date32(),
+        "ended": pa.int64(),
+        "action_id": pa.binary(IDENTITY_BYTES),
+        "granted_mg": pa.int64(),
+        **dict.fromkeys(INPUT_NAMES, pa.int64()),
+    }
+)
+"""What the rules of points are asked about."""
 _LATEST = (1 << 31) - 1  # above every number of a batch or move
 
 
@@ -224,7 +240,7 @@ def _expected(home: Home, rules: Rules, account: uuid.UUID, provisional: Sequenc
 
 def acts_table(records: Sequence[tuple[int, Record]]) -> pa.Table:
     """Records, each with its place, as the rules of points are asked about them."""
-    columns: dict[str, list[Any]] = {name: [] for name in RECORDS.names}
+    columns: dict[str, list[Any]] = {name: [] for name in _ACTS.names}
     for place, record in records:
         said = {"place": place, "account": record.account.bytes, "action_id": record.action_id.bytes}
         for name, column in columns.items():
@@ -232,7 +248,7 @@ def acts_table(records: Sequence[tuple[int, Record]]) -> pa.Table:
                 column.append(said[name])
             else:
                 column.append(getattr(record, name) if hasattr(record, name) else record.inputs.get(name))
-    return pa.table(columns, schema=RECORDS)
+    return pa.table(columns, schema=_ACTS)
 
 
 def _as_of(home: Home, unit: str) -> dict[str, Any]:

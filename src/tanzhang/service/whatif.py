@@ -37,7 +37,7 @@ from tanzhang.service.progress import Progress, silent
 from tanzhang.stores.catalogue import Catalogue, check_schema
 from tanzhang.stores.catalogue_documents import read_methodology
 from tanzhang.stores.home import Home
-from tanzhang.stores.parts import RecordFile, record_files
+from tanzhang.stores.parts import RecordFile, record_files, whole_accounts
 from tanzhang.stores.points_rules import points_ids, points_versions, read_points
 from tanzhang.stores.storage import parquet_file
 from tanzhang.stores.yaml_text import Document, load_yaml
@@ -285,7 +285,7 @@ class _Run:
         done = 0
         for row, own, later in zip(batches, files, firsts, strict=True):
             settled_on = received_day(self.home, datetime.fromisoformat(row.sealed_at))
-            for records in slices(own, _COLUMNS, None if whole else SLICE_ROWS):
+            for records in whole_accounts(own, _COLUMNS, None if whole else SLICE_ROWS):
                 progress("batches", 100 * done // max(total, 1), total)
                 chosen = self._chosen(records)
                 changed = self.change(chosen)
@@ -360,34 +360,6 @@ def _cell(
 
 
 # -- reading ---------------------------------------------------------------------------------------------------
-
-
-def slices(files: Sequence[RecordFile], names: Sequence[str], rows: int | None) -> Iterator[pa.Table]:
-    """The records of a batch, some columns of them, in tables of whole accounts of about so many rows; None: in one.
-
-    A batch is in order of the account, so that all acts of a person in it stand in one table.
-    """
-    waiting: pa.Table | None = None
-    for file in files:
-        with parquet_file(file.path) as parquet:
-            there = [name for name in names if name in parquet.schema_arrow.names]
-            for number in range(parquet.num_row_groups):
-                table = parquet.read_row_group(number, columns=there)
-                if waiting is not None:
-                    table = pa.concat_tables([waiting, table], promote_options="default")
-                cut = _last_account(table) if rows is not None and table.num_rows >= rows else 0
-                if cut:
-                    yield table.slice(0, cut)
-                waiting = table.slice(cut)
-    if waiting is not None and waiting.num_rows:
-        yield waiting
-
-
-def _last_account(table: pa.Table) -> int:
-    """The first row of the last account of a table."""
-    accounts = fixed_bytes(table["account"], IDENTITY_BYTES)
-    other = np.flatnonzero((accounts != accounts[-1]).any(axis=1))
-    return int(other[-1]) + 1 if len(other) else 0
 
 
 def _first_days_from(files: Sequence[Sequence[RecordFile]]) -> list[date | None]:

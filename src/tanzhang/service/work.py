@@ -34,6 +34,8 @@ from tanzhang.service.guard import look
 from tanzhang.service.log import tidy as tidy_log
 from tanzhang.service.mall import expire as expire_orders
 from tanzhang.service.mall import forget_addresses
+from tanzhang.service.market.auctions import close_due
+from tanzhang.service.market.deals import lapse_due
 from tanzhang.service.market.payback import end_escrow
 from tanzhang.service.market.payback import is_due as is_payback_due
 from tanzhang.service.market.payback import run_due as pay_back_due
@@ -130,6 +132,8 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
         Chore("tidy_log", Every(timedelta(hours=1)), _tidy_log),
         Chore("forget", Every(timedelta(hours=1)), _forget, outside=True, final=True),
         Chore("mall", Every(timedelta(minutes=1)), _expire_orders, wanted=_has_ordered, final=True),
+        Chore("auctions", Every(timedelta(minutes=1)), _close_auctions, wanted=_has_auction, final=True),
+        Chore("deals", Every(timedelta(hours=1)), _lapse_deals, wanted=_has_deal, final=True),
         Chore("erase", Every(timedelta(hours=1)), _erase_due, final=True),
         Chore(
             "webhooks",
@@ -254,6 +258,24 @@ def _has_ordered(home: Home) -> bool:
 def _expire_orders(home: Home, now: datetime) -> Said:
     expired = expire_orders(home, now=now)
     return {"expired": expired} if expired else None
+
+
+def _has_auction(home: Home) -> bool:
+    return home.auctions.waits()
+
+
+def _close_auctions(home: Home, now: datetime) -> Said:
+    closed = close_due(home, now=now)
+    return {"auctions": closed} if closed else None
+
+
+def _has_deal(home: Home) -> bool:
+    return home.deals.waits()
+
+
+def _lapse_deals(home: Home, now: datetime) -> Said:
+    lapsed = lapse_due(home, now=now)
+    return {"lapsed": lapsed} if lapsed else None
 
 
 def _erase_due(home: Home, now: datetime) -> Said:

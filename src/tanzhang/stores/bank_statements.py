@@ -13,7 +13,7 @@ from typing import Protocol
 from tanzhang.core.errors import Problem, TanzhangError
 
 COLUMNS = ("entry", "booked_on", "amount_fen", "payer", "payer_account", "memo")
-_ENTRY = re.compile(r"[0-9A-Za-z][0-9A-Za-z._/-]{0,63}")
+_ENTRY = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 _AMOUNT = re.compile(r"-?[1-9][0-9]{0,14}")
 _LONGEST = 300
 

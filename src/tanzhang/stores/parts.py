@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from tanzhang.core.errors import refuse
 from tanzhang.core.methodology import canonical_json
+from tanzhang.engine.columns import IDENTITY_BYTES, fixed_bytes
 from tanzhang.stores.erased import ErasedLeaves, read_leaves, write_leaves
 from tanzhang.stores.records import ROW_GROUP, SUBTREE_LEAVES, read_slice
 from tanzhang.stores.storage import Place, files_under, parquet_file, remove, write_durably
@@ -180,6 +182,34 @@ def whole_subtrees(files: Iterable[RecordFile]) -> Iterator[tuple[int, pa.Table]
                 waiting = table.slice(whole) if whole < table.num_rows else None
     if waiting is not None:
         yield first, waiting
+
+
+def whole_accounts(files: Iterable[RecordFile], names: Sequence[str], rows: int | None) -> Iterator[pa.Table]:
+    """The records of a batch, some columns of them, in tables of whole accounts of about so many rows; None: in one.
+
+    A batch is in order of the account, so that all acts of a person in it stand in one table.
+    """
+    waiting: pa.Table | None = None
+    for file in files:
+        with parquet_file(file.path) as parquet:
+            there = [name for name in names if name in parquet.schema_arrow.names]
+            for number in range(parquet.num_row_groups):
+                table = parquet.read_row_group(number, columns=there)
+                if waiting is not None:
+                    table = pa.concat_tables([waiting, table], promote_options="default")
+                cut = _last_account(table) if rows is not None and table.num_rows >= rows else 0
+                if cut:
+                    yield table.slice(0, cut)
+                waiting = table.slice(cut)
+    if waiting is not None and waiting.num_rows:
+        yield waiting
+
+
+def _last_account(table: pa.Table) -> int:
+    """The first row of the last account of a table."""
+    accounts = fixed_bytes(table["account"], IDENTITY_BYTES)
+    other = np.flatnonzero((accounts != accounts[-1]).any(axis=1))
+    return int(other[-1]) + 1 if len(other) else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """Files of award runs: what each record of a batch was awarded, by its place in the batch, so that they name no person.
 
-``records/<batch>/points-<programme>.parquet`` beside the batch's records; a file that no row of table points_run names
-does not exist. When a person is erased nothing is written anew: what the record was goes, its place stays.
+``records/<batch>/points-<programme>.parquet`` beside the batch's records; a file that no row of table points_run or
+points_open names does not exist. When a person is erased nothing is written anew: what the record was goes, its place
+stays. While a run is booked in slices, ``used-<programme>.parquet`` has what it adds to limits, each account named by
+the place of its first record in the batch.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import pyarrow.parquet as pq
 
 from tanzhang.core.errors import refuse
 from tanzhang.stores.records import digest_of, write_table
+from tanzhang.stores.register.points_runs import OpenRun
 from tanzhang.stores.storage import Place, parquet_file
 
 SCHEMA = pa.schema(
@@ -32,6 +35,8 @@ SCHEMA = pa.schema(
     }
 )
 """Columns of a file, sorted by place, version, rule and sponsor."""
+USED_BY_PLACE = pa.schema({"place": pa.uint32(), "key": pa.string(), "period": pa.date32(), "amount": pa.int64()})
+"""What a run adds to limits, by the first place of the account in its batch, sorted by all but the amount."""
 
 
 def file_name(folder: str, programme: str) -> str:
@@ -39,9 +44,28 @@ def file_name(folder: str, programme: str) -> str:
     return f"{folder}/points-{programme}.parquet"
 
 
+def used_name(folder: str, programme: str) -> str:
+    """The name of the file with what a run adds to limits."""
+    return f"{folder}/used-{programme}.parquet"
+
+
 def write_run(storage: Place, name: str, rows: pa.Table) -> str:
     """Write a run's file, whole and durably; returns its SHA-256."""
     return write_table(storage / name, rows.select(SCHEMA.names).cast(SCHEMA), home=storage)
+
+
+def write_used(storage: Place, name: str, used: pa.Table) -> str:
+    """Write what a run adds to limits (:data:`USED_BY_PLACE`), whole and durably; returns its SHA-256."""
+    return write_table(storage / name, used, home=storage)
+
+
+def read_used(storage: Place, run: OpenRun) -> pa.Table:
+    """What a run that is not whole adds to limits; ``points-file-missing``."""
+    if run.used_file is None:
+        return USED_BY_PLACE.empty_table()
+    path = _there(storage, run.used_file)
+    with parquet_file(path) as parquet:
+        return parquet.read().cast(USED_BY_PLACE)
 
 
 def read_run(storage: Place, run: Any, places: Iterable[int] | None = None) -> pa.Table:
@@ -51,14 +75,7 @@ def read_run(storage: Place, run: Any, places: Iterable[int] | None = None) -> p
     """
     if run.file is None:
         return SCHEMA.empty_table()
-    path = storage / run.file
-    if not path.is_file():
-        raise refuse(
-            "points-file-missing",
-            f"{run.file} is missing",
-            where=run.file,
-            remedy="restore it from a backup; what each account holds is in the book",
-        )
+    path = _there(storage, run.file)
     with parquet_file(path) as parquet:
         if places is None:
             return parquet.read().cast(SCHEMA)
@@ -73,6 +90,23 @@ def read_run(storage: Place, run: Any, places: Iterable[int] | None = None) -> p
 def is_as_written(storage: Place, run: Any) -> bool:
     """Whether a run's file is the one that was written."""
     return run.file is None or digest_of(storage / run.file) == run.file_digest
+
+
+def is_used_as_written(storage: Place, run: OpenRun) -> bool:
+    """Whether the file with what a run adds to limits is the one that was written."""
+    return run.used_file is None or digest_of(storage / run.used_file) == run.used_digest
+
+
+def _there(storage: Place, name: str) -> Place:
+    path = storage / name
+    if not path.is_file():
+        raise refuse(
+            "points-file-missing",
+            f"{name} is missing",
+            where=name,
+            remedy="restore it from a backup; what each account holds is in the book",
+        )
+    return path
 
 
 def _groups(parquet: pq.ParquetFile, wanted: Sequence[int]) -> list[int]:

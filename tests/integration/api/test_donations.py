@@ -80,6 +80,23 @@ def test_projects_are_said_whole_and_asked_for_by_name(home: Home, client: TestC
     assert client.get("/v1/projects/forest").json()["code"] == "unknown-project"
 
 
+def test_a_project_that_somebody_else_said_anew_is_not_overwritten(home: Home, client: TestClient[Litestar]) -> None:
+    operator = by_cookie(home, Role.OPERATOR)
+
+    def put(title: str, seen: str | None) -> Any:
+        headers = operator | ({} if seen is None else {"if-match": seen})
+        return client.put("/v1/projects/forest", json={**PROJECT, "title": title}, headers=headers)
+
+    assert put("One", '"1"').json()["code"] == "resource-changed"
+    assert put("One", '"0"').headers["etag"] == '"1"'
+    assert put("Two", '"1"').headers["etag"] == '"2"'
+    late = put("Another two", '"1"')
+    assert (late.status_code, late.json()["code"]) == (412, "resource-changed")
+    assert client.get("/v1/projects/forest").json()["title"] == "Two"
+    assert put("Three", None).json()["version"] == 3
+    assert put("Four", '"3-x"').json()["code"] == "resource-changed"
+
+
 def test_projects_come_page_by_page(home: Home, client: TestClient[Litestar]) -> None:
     operator = by_cookie(home, Role.OPERATOR)
     for name in ("c", "a", "b"):

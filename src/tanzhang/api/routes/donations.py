@@ -12,7 +12,7 @@ from litestar.params import FromPath, JSONBody
 
 from tanzhang.api.access import EVERYBODY, allow
 from tanzhang.api.actors import actor_of
-from tanzhang.api.conditional import private_json
+from tanzhang.api.conditional import private_json, version_seen, version_tag
 from tanzhang.api.given import Now, TheCaller, TheHome, TheReader
 from tanzhang.api.paging import Cursor, Limit, Page, number_after, page_of, size_of, text_after
 from tanzhang.api.public import A_MOMENT, on_public_refusal, public_json
@@ -107,9 +107,11 @@ def say_project(
     request: AnyRequest,
     project: FromPath[str],
     data: JSONBody[service.ProjectSaid],
-) -> dict[str, Any]:
-    """Say a project as a whole, a new one or anew; gifts that were made stand."""
-    return service.put_project(home, project, data, actor=actor_of(request, caller), now=now)
+) -> Response[dict[str, Any]]:
+    """Say a project as a whole, a new one or anew; gifts stand. If-Match with its version overwrites no other one."""
+    actor, seen = actor_of(request, caller), version_seen(request)
+    said = service.put_project(home, project, data, version=seen, actor=actor, now=now)
+    return Response(said, status_code=200, headers={"etag": version_tag(said["version"])})
 
 
 @post("/v1/me/donations", opt=_OWN, sync_to_thread=True, tags=_TAGS)

@@ -27,7 +27,16 @@ from tanzhang.core.methodology import canonical_json
 from tanzhang.core.party import PartyState
 from tanzhang.core.serial import lot_name, lot_number
 from tanzhang.service.donations import Amount
-from tanzhang.service.market.deals import AUCTION_REFERENCE, MOST_FEN, Seller, Terms, agree, check_seller, holder_of
+from tanzhang.service.market.deals import (
+    AUCTION_REFERENCE,
+    MOST_FEN,
+    Seller,
+    Terms,
+    agree,
+    check_seller,
+    holder_of,
+    is_moment,
+)
 from tanzhang.service.market.parties import Reference, check_approved
 from tanzhang.service.market.pledges import LotName, reference_taken
 from tanzhang.service.market.rules import market_rules
@@ -364,8 +373,8 @@ def _unknown(number: int) -> TanzhangError:
 
 
 def _moment(given: datetime) -> str:
-    if given.tzinfo is None:
-        raise _malformed("a moment of it has no offset")
+    if not is_moment(given):
+        raise _malformed("a moment of it has no offset, or is in no year of ours")
     return received_at(given)
 
 

@@ -76,8 +76,8 @@ def _has_keys(home: Home) -> bool:
 def _is_open(home: Home, row: Any) -> bool:
     """Whether an opening is what was committed to, or was taken away."""
     try:
-        kept = home.retirements.opening(row.id)
-        return kept.sealed is None or opening_of(home, row.id).commitment == row.commitment
+        is_gone: bool = home.retirements.opening(row.id).sealed is None
+        return is_gone or opening_of(home, row.id).commitment == str(row.commitment)
     except (TanzhangError, IndexError):
         return False
 
@@ -100,7 +100,7 @@ def _check_addenda(home: Home, wrong: Callable[[str, str], None], *, has_keys: b
 
 def _is_said(home: Home, row: Any) -> bool:
     """Whether an addendum says what was written."""
-    place = place_of(retirement_addendum, "sealed", f"{row.retirement} {row.reference}")
+    place = place_of(retirement_addendum, "sealed", row.id)
     try:
         return bool(addendum_digest(home, home.personal_keys.open(row.sealed, place)) == row.digest)
     except TanzhangError:

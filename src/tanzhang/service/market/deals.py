@@ -71,7 +71,7 @@ class Terms:
 def offer(home: Home, said: OfferSaid, *, actor: Actor, now: datetime) -> dict[str, Any]:
     """Offer units; the same ``reference`` again is the same offer.
 
-    ``offer-malformed``, ``units-short``, ``unknown-party``, ``party-not-approved``, ``reference-taken``, ``no-market``.
+    ``deal-malformed``, ``units-short``, ``unknown-party``, ``party-not-approved``, ``reference-taken``, ``no-market``.
     """
     at = received_at(now)
     row: dict[str, Any] = {"seller": said.seller, "lot": lot_number(said.lot, where="#/lot"), "units": int(said.units)}
@@ -324,13 +324,19 @@ def described_offer(row: Any) -> dict[str, Any]:
 
 
 def _moment(given: datetime, where: str) -> str:
-    if given.tzinfo is None:
-        raise refuse("offer-malformed", "the moment has no offset", where=where, remedy="end it with Z or +08:00")
+    if not is_moment(given):
+        what = "the moment has no offset, or is in no year of ours"
+        raise refuse("deal-malformed", what, where=where, remedy="write it as 2026-12-31T18:00:00+08:00")
     return received_at(given)
 
 
+def is_moment(given: datetime) -> bool:
+    """Whether a moment is one that can be agreed on: with an offset, and in a year that every time zone has."""
+    return given.tzinfo is not None and 2000 <= given.year < 3000
+
+
 def _malformed(message: str) -> TanzhangError:
-    return refuse("offer-malformed", message, where="#", remedy="correct what is offered; docs/trading.md")
+    return refuse("deal-malformed", message, where="#", remedy="correct what is offered; docs/trading.md")
 
 
 def _unknown_offer(number: int) -> TanzhangError:

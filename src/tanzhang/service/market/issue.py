@@ -36,7 +36,7 @@ FORMAT = "tanzhang.units-issued/1"
 def issue(home: Home, number: int, *, reference: str, actor: Actor, now: datetime) -> dict[str, Any]:
     """Issue the units of a lot; the same ``reference`` again answers the same.
 
-    ``unknown-lot``, ``lot-state`` unless it is registered, ``lot-issued``, ``lot-too-small``, ``lot-mismatch`` where
+    ``unknown-lot``, ``lot-state`` unless it is registered, ``lot-issued``, ``lot-too-small``, ``lot-not-logged`` where
     the lot is not what the log says, ``reference-taken``, ``home-busy``.
     """
     with home.settling():
@@ -102,7 +102,7 @@ def _blocks(begun: Begun, rules: MarketRules) -> list[Block]:
 
 
 def _entry_of(home: Home, row: Any) -> LotEntry:
-    """What the log says of a lot; ``lot-mismatch`` where its row in the book is not that."""
+    """What the log says of a lot; ``lot-not-logged`` where its row in the book is not that."""
     texts = [text for index, text in home.lots.sealed() if index == row.entry]
     try:
         said = LotEntry.parse(texts[0]) if texts else None
@@ -116,7 +116,7 @@ def _entry_of(home: Home, row: Any) -> LotEntry:
         or said.units * said.unit_mass_mg != said.total_mg
     ):
         raise refuse(
-            "lot-mismatch",
+            "lot-not-logged",
             f"{lot_text(row.number)} is not what the log says of it",
             where=f"entry {row.entry}",
             remedy="run 'tanzhang verify', and restore the book from a backup; nothing is issued meanwhile",

@@ -124,8 +124,9 @@ def _members_with_records(home: Home, row: Any) -> Iterator[str]:
 
 
 def open_data(home: Home, *, now: datetime) -> dict[str, Any]:
-    """Every registered lot with its cells, and a description of each column."""
-    lots = home.lots.all(states=PUBLISHED)[::-1]
+    """Every registered lot with its cells, which are made when it is registered; and what each column means."""
+    kept = {row.lot for row in home.verifications.cells()}
+    lots = [row for row in home.lots.all(states=PUBLISHED)[::-1] if row.number in kept]
     return {
         "format": FORMAT,
         "programme": home.programme.id,
@@ -167,8 +168,10 @@ def export_open_data(home: Home, out: Path, *, now: datetime) -> dict[str, Any]:
     """Write the open data to a ZIP file: cells as CSV and Parquet, lots and columns as JSON; ``export-exists``."""
     if out.exists():
         raise refuse("export-exists", f"{out} is there already", where="--out", remedy="name a new file")
+    for row in home.lots.all(states=PUBLISHED):
+        cells_of(home, row.number, now=now)  # a crash may have come between registering and this
     said = open_data(home, now=now)
-    rows = list(_rows(said))
+    rows = rows_of(said)
     try:
         with zipfile.ZipFile(out, "x", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("cells.csv", as_csv(rows))
@@ -189,10 +192,13 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _rows(said: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def rows_of(said: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cells of what :func:`open_data` says, each with its lot."""
+    found = []
     for lot in said["lots"]:
         named = {name: lot[name] for name in ("lot", "vintage", "state")}
-        yield from ({**named, **cell} for cell in lot["cells"])
+        found += [{**named, **cell} for cell in lot["cells"]]
+    return found
 
 
 def _parquet(rows: list[dict[str, Any]]) -> bytes:

@@ -55,7 +55,7 @@ from tanzhang.core.methodology import canonical_json
 from tanzhang.core.note import parse_note, sign_note
 from tanzhang.core.record import ERASED, SALT_BYTES
 from tanzhang.core.sum_tree import Node
-from tanzhang.engine.columns import Bytes, Numbers, fixed_bytes, fixed_column, integers, said
+from tanzhang.engine.columns import Bytes, Numbers, fixed_bytes, fixed_column, integers, one_array, said
 from tanzhang.engine.leaves import leaf_hashes, salts
 from tanzhang.engine.partial_tree import HEIGHT, LEAVES, Siblings, siblings
 from tanzhang.engine.records import ARROW_TYPES, RECORD_COLUMNS
@@ -189,12 +189,13 @@ def _entries(home: Home, note: bytes, wanted: list[int], number: int) -> Iterato
 
 
 def units_said(home: Home, row: Any, *, with_holders: bool) -> dict[str, Any]:
-    """The units of a lot and their blocks; who holds them is no business of everybody."""
+    """What became of a lot: its state, its units and their blocks; who holds them is no business of everybody."""
     blocks = home.units.blocks(lot=row.number)
     states: dict[str, int] = {}
     for block in blocks:
         states[block.state] = states.get(block.state, 0) + block.hi - block.lo
     return {
+        "state": row.state,
         "issued": str(sum(states.values())),
         "unit_mass_mg": str(row.unit_mass_mg),
         "states": {name: str(count) for name, count in sorted(states.items())},
@@ -347,8 +348,16 @@ def _members(
         wanted = ARROW_TYPES[kind]
         column = taken[name] if name in taken.column_names else pa.nulls(len(local), wanted)
         column = column if column.type == wanted else column.cast(wanted)
-        columns[name] = pc.if_else(pa.array(~gone), column, None) if gone.any() else column
+        columns[name] = _emptied(column, gone) if gone.any() else column
     return pa.table(columns, schema=MEMBER_SCHEMA)
+
+
+def _emptied(column: Any, gone: npt.NDArray[np.bool_]) -> pa.Array:
+    """A column without the values of records that are gone."""
+    array = one_array(column)
+    if isinstance(array, pa.ExtensionArray):
+        return pa.ExtensionArray.from_storage(array.type, pc.if_else(pa.array(~gone), array.storage, None))
+    return pc.if_else(pa.array(~gone), array, None)
 
 
 def _siblings(batch: int, found: Siblings) -> pa.Table:

@@ -64,6 +64,12 @@ class PartySaid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 DocumentKind = Literal["business_licence", "representative", "beneficial_owner", "authority", "bank_account", "other"]
 
 
+class DocumentSaid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of what kind a document is."""
+
+    kind: DocumentKind
+
+
 def apply(home: Home, name: str, said: PartySaid, *, actor: Actor, now: datetime) -> dict[str, Any]:
     """A party applies under an id. The same again gets the same answer, as the party is by now.
 

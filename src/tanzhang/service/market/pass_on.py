@@ -141,7 +141,7 @@ def scheme_page(home: Home, name: str) -> dict[str, Any]:
     """A scheme, and the last entries of the log that commit to what went to it and came from it; ``unknown-scheme``."""
     scheme_named(home, name)
     entries = []
-    for index, text in home.passings.sealed()[-_ENTRIES:]:
+    for index, text in home.passings.sealed(_ENTRIES):
         sealed = PASSINGS.parse(text)
         sums = sealed.totals.get(name, {})
         said = {unit: str(sums.get(unit, 0)) for unit in _WAYS}

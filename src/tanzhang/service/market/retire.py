@@ -220,8 +220,9 @@ def add_addendum(home: Home, name: str, reference: str, text: str, *, actor: Act
         remedy = f"write 1 to {MOST_TEXT} characters"
         raise refuse("retirement-malformed", "an addendum says something", where="#/text", remedy=remedy)
     digest = addendum_digest(home, text)
+    identifier = derived_secret(home, "retirement addendum id", f"{row.id} {reference}").hex()[:32]
     with home.book.transaction() as con:
-        known = [each for each in home.retirements.addenda(row.id) if each.reference == reference]
+        known = [each for each in home.retirements.addenda(row.id) if each.id == identifier]
         if known and known[0].digest != digest:
             raise refuse(
                 "reference-taken",
@@ -230,9 +231,9 @@ def add_addendum(home: Home, name: str, reference: str, text: str, *, actor: Act
                 remedy="give each addendum a reference of its own",
             )
         if not known:
-            place = place_of(retirement_addendum, "sealed", f"{row.id} {reference}")
-            values = {"retirement": row.id, "reference": reference, "digest": digest, "made_at": at}
-            home.retirements.add_addendum(con, {**values, "sealed": home.personal_keys.seal(text, place)})
+            sealed = home.personal_keys.seal(text, place_of(retirement_addendum, "sealed", identifier))
+            values = {"id": identifier, "retirement": row.id, "digest": digest, "sealed": sealed, "made_at": at}
+            home.retirements.add_addendum(con, values)
             home.audit.write(con, actor, ADDENDUM, f"retirement {row.id}", at=at, detail={"digest": digest})
     return retirement_page(home, row.id, to_holder=True)
 
@@ -350,8 +351,8 @@ def _described(home: Home, row: Any, *, to_holder: bool = False) -> dict[str, An
 
 
 def _addendum(home: Home, row: Any) -> dict[str, str]:
-    place = place_of(retirement_addendum, "sealed", f"{row.retirement} {row.reference}")
-    return {"text": home.personal_keys.open(row.sealed, place), "made_at": row.made_at}
+    text = home.personal_keys.open(row.sealed, place_of(retirement_addendum, "sealed", row.id))
+    return {"text": text, "made_at": row.made_at}
 
 
 # -- proofs ---------------------------------------------------------------------------------------------------

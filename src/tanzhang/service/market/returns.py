@@ -82,7 +82,7 @@ def pay_out(home: Home, party: str, amount_fen: int, reference: str, *, actor: A
         known = home.payments.return_named(con, name)
         if known is not None:
             if known.amount_fen != amount_fen:
-                raise reference_taken("pay-out")
+                raise reference_taken("payout")
             return described(home, known)
         row = check_approved(home, con, party, "be paid")
         free = home.money.balance(account, con) - home.payments.held_by(con, account)

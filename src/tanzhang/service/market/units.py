@@ -21,9 +21,10 @@ from tanzhang.core.access import Actor
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.region import check_region
 from tanzhang.core.serial import FIRST_IMPORT, MOST_UNITS, Serial, code_of, lot_name, lot_number
-from tanzhang.core.units import PROGRAMME, RESERVE, Block, Kind, Pick, State, totals
+from tanzhang.core.units import PARTY, PROGRAMME, RESERVE, Block, Kind, Pick, State, totals
 from tanzhang.service.cursors import cursor_of, place_after
 from tanzhang.service.market.issue import actor_text
+from tanzhang.service.market.parties import check_approved
 from tanzhang.service.market.rules import market_rules
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.stores.home import Home
@@ -59,11 +60,11 @@ def blocks_page(
     return {"items": [shown(begun[each.lot], each) for each in rows[:limit]], "next": following}
 
 
-def block_page(home: Home, serial: str, *, public: bool = False) -> dict[str, Any]:
+def block_page(home: Home, serial: str) -> dict[str, Any]:
     """The units of a serial number as they stand: blocks, labels and every event that was about any of them.
 
-    ``public`` leaves out who holds or did it, and references. ``serial-malformed``, ``serial-check``,
-    ``serial-unknown``.
+    With holders, references and who did it; what everybody sees is in unit_pages.py. ``serial-malformed``,
+    ``serial-check``, ``unknown-serial``.
     """
     with home.book.snapshot():
         begun, pick = named(home, serial)
@@ -72,7 +73,7 @@ def block_page(home: Home, serial: str, *, public: bool = False) -> dict[str, An
             each for each in standing_facts(home.units.labels(pick.lot)) if each.lo < pick.hi and each.hi > pick.lo
         ]
         events = [
-            _event_shown(begun, row, public=public)
+            _event_shown(begun, row)
             for row in home.units.events(lot=pick.lot)
             if any(lo < pick.hi and hi > pick.lo for lo, hi in json.loads(row.detail)["units"])
         ]
@@ -80,7 +81,7 @@ def block_page(home: Home, serial: str, *, public: bool = False) -> dict[str, An
         "serial": serial,
         **_lot_shown(begun),
         "count": str(pick.count),
-        "blocks": [shown(begun, each, public=public) for each in blocks],
+        "blocks": [shown(begun, each) for each in blocks],
         "labels": [label_shown(begun, each) for each in facts],
         "events": events,
     }
@@ -98,17 +99,27 @@ def lot_units(home: Home, name: str) -> dict[str, Any]:
     return {**_lot_shown(begun), "units": str(begun.units), "states": states, "reserve": str(reserve)}
 
 
-def shown(begun: Begun, block: Block, *, public: bool = False) -> dict[str, Any]:
-    """A block as JSON members; ``public`` without who holds it and for what."""
-    said = {
+def labels_of(home: Home, serial: str) -> dict[str, Any]:
+    """The labels over the units of a serial number that were not revoked; as :func:`block_page`."""
+    with home.book.snapshot():
+        begun, pick = named(home, serial)
+        facts = standing_facts(home.units.labels(pick.lot))
+    own = [each for each in facts if each.lo < pick.hi and each.hi > pick.lo]
+    return {"serial": serial, "labels": [label_shown(begun, each) for each in own]}
+
+
+def shown(begun: Begun, block: Block) -> dict[str, Any]:
+    """A block as JSON members."""
+    return {
         "serial": begun.serial(block.lo, block.hi).text,
         "lot": lot_name(block.lot),
         "count": str(block.count),
         "vintage": block.vintage,
         "state": str(block.state),
         "tier": block.tier,
+        "holder": block.holder,
+        "held_for": block.held_for or None,
     }
-    return said if public else {**said, "holder": block.holder, "held_for": block.held_for or None}
 
 
 def label_shown(begun: Begun, fact: Any) -> dict[str, Any]:
@@ -121,18 +132,18 @@ def label_shown(begun: Begun, fact: Any) -> dict[str, Any]:
         "tier": fact.tier,
         "granted_by": fact.granted_by,
         "evidence": fact.evidence,
-        "from": fact.first_day,
-        "until": fact.until_day,
+        "first_day": fact.first_day,
+        "until_day": fact.until_day,
     }
 
 
 def named(home: Home, serial: str, *, where: str = "serial") -> tuple[Begun, Pick]:
-    """The units that a serial number names; ``serial-malformed``, ``serial-check``, ``serial-unknown``."""
+    """The units that a serial number names; ``serial-malformed``, ``serial-check``, ``unknown-serial``."""
     read = Serial.parse(serial, where=where)
     begun = home.units.begun(read.lot)
     if begun is None or begun.serial(read.lo, read.hi) != read or read.hi > begun.units:
         raise refuse(
-            "serial-unknown",
+            "unknown-serial",
             f"no units were issued here under {serial}",
             where=where,
             remedy="see the lot's blocks; the number may be another registry's",
@@ -325,6 +336,8 @@ def import_units(
         begun = Begun(lot, Kind.IMPORT, region, code_of(home.programme.id), vintage, unit, units, tier, *where)
         block = Block(lot, 0, units, vintage, holder, State.HELD, tier)
         at = received_at(now)
+        if known is None and holder.startswith(PARTY):
+            check_approved(home, con, holder.removeprefix(PARTY), "hold units")
         made = home.units.begin(con, begun, [block], reference, at, actor=actor_text(actor), detail=detail)
         said = {"reference": reference, "registry": registry, "foreign": number, **detail}
         _write(home, con, known, actor, "unit import", f"lot {lot_name(lot)}", now, said)
@@ -459,15 +472,16 @@ def _lot_shown(begun: Begun) -> dict[str, Any]:
     return said if begun.registry is None else {**said, "registry": begun.registry, "foreign": begun.foreign}
 
 
-def _event_shown(begun: Begun, row: Any, *, public: bool) -> dict[str, Any]:
+def _event_shown(begun: Begun, row: Any) -> dict[str, Any]:
     detail = json.loads(row.detail)
-    said = {
+    return {
         "event": row.kind,
         "at": row.made_at,
         "count": str(detail["count"]),
         "serials": [begun.serial(lo, hi).text for lo, hi in detail["units"]],
+        "reference": row.reference,
+        "actor": row.actor,
     }
-    return said if public else {**said, "reference": row.reference, "actor": row.actor}
 
 
 def _state(text: str) -> State:

@@ -28,6 +28,7 @@ from tanzhang.core.lot import LotState, lot_text
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.note import parse_note
 from tanzhang.core.sample import LEAST_PICKS, MOST_PICKS, RULE, picks, seed
+from tanzhang.service.market.open_data import cells_of
 from tanzhang.service.market.rules import market_rules_of
 from tanzhang.service.market.sampled import is_member, sampled_members
 from tanzhang.service.market.verifiers import check_standing, verifier_page
@@ -114,7 +115,7 @@ def draw(
 
     ``not-found`` of a lot that is another's, ``lot-state``, ``sample-size``, ``sample-drawn``, ``sample-checkpoint``.
     """
-    _check_own(home, number, verifier)
+    check_own(home, number, verifier)
     if not LEAST_PICKS <= count <= MOST_PICKS:
         raise refuse(
             "sample-size",
@@ -141,7 +142,7 @@ def sample(home: Home, number: int, verifier: str | None, *, actor: Actor, now: 
     ``verifier`` None is the operator. Who reads it is written down. ``not-found``, ``sample-missing``.
     """
     if verifier is not None:
-        _check_own(home, number, verifier)
+        check_own(home, number, verifier)
     row, events = home.lots.one(number), home.verifications.events(number)
     drawn = _drawn(number, events)
     wanted = _picks(row, drawn)
@@ -167,7 +168,7 @@ def file_findings(
     now: datetime,
 ) -> dict[str, Any]:
     """File findings, all or none. ``not-found``, ``lot-state``, ``finding-malformed``; each ``not-a-member``."""
-    _check_own(home, number, verifier)
+    check_own(home, number, verifier)
     if not findings:
         raise refuse("finding-malformed", "there is no finding", where="#/findings", remedy="file one at least")
     asked = {"findings": [msgspec.to_builtins(each) for each in findings]}
@@ -189,7 +190,7 @@ def decide(
     ``not-found``, ``lot-state``, ``sample-missing``; ``sample-unfinished`` while a record of the sample has no finding,
     ``finding-material`` and ``rejection-unfounded`` where the decision is not the one that the findings ask for.
     """
-    _check_own(home, number, verifier)
+    check_own(home, number, verifier)
 
     def effect(on: _On) -> dict[str, Any]:
         _check_state(on.row, LotState.IN_VERIFICATION)
@@ -261,6 +262,7 @@ def register(home: Home, number: int, *, reference: str, actor: Actor, now: date
     with home.settling():
         done = _act(home, number, REGISTERED, reference, {}, effect, actor=actor, now=now)
         home.publish()
+    cells_of(home, number, now=now)
     return done
 
 
@@ -294,7 +296,7 @@ def _check_registrable(home: Home, row: Any, events: Sequence[Any], actor: Actor
 def verification_page(home: Home, number: int, verifier: str | None = None) -> dict[str, Any]:
     """Everything that was done to verify a lot, for the operator or the verifier it was handed to; ``not-found``."""
     if verifier is not None:
-        _check_own(home, number, verifier)
+        check_own(home, number, verifier)
     row, events = home.lots.one(number), home.verifications.events(number)
     rules = None if row.terms is None else market_rules_of(home, row.terms)
     return {
@@ -450,7 +452,7 @@ def advance(
     home.lots.advance(con, number, to, detail=detail, actor=actor, at=received_at(now))
 
 
-def _check_own(home: Home, number: int, verifier: str) -> None:
+def check_own(home: Home, number: int, verifier: str) -> None:
     """Refuse a verifier what was not handed to it, as if it were not there, and one that is suspended."""
     handed = _of_kind(home.verifications.events(number), HANDED)
     if not handed or detail_of(handed[0])["asked"]["verifier"] != verifier:

@@ -52,6 +52,7 @@ from tanzhang.core.sample import RULE, picks, seed
 from tanzhang.core.sum_tree import Node
 from tanzhang.engine.signing import CosignatureVerifier, NoteVerifier
 from tanzhang.service.findings import Check
+from tanzhang.service.market.open_data import PUBLISHED
 from tanzhang.service.market.verification import FORMAT as VERIFICATION_FORMAT
 from tanzhang.service.market.verify_members import REMEDY, BatchSaid, check_members, manifest_said
 from tanzhang.service.progress import Progress, silent
@@ -384,12 +385,15 @@ class _Verification:
         if decision is not None and (decision["decision"] == "verified") == material:
             message = f"it was {decision['decision']} with {self.verification['found']['material']} material findings"
             check.problems.append(_wrong("verification-mismatch", message, VERIFICATION))
-        issued = int(self._json(UNITS)["issued"])
+        became = self._json(UNITS)
+        registered = became["state"] in PUBLISHED or became["issued"] != "0"
+        if registered != bool(self.said.verified):
+            message = (
+                f"the lot is said to be {became['state']}, and the log has {len(self.said.verified)} entries of it"
+            )
+            check.problems.append(_wrong("verification-mismatch", message, UNITS))
         if not self.said.verified:
             check.notes.append("the lot is not registered: the log does not say yet how it was verified")
-            if issued:
-                message = "units were issued of a lot that was not registered"
-                check.problems.append(_wrong("verification-mismatch", message, UNITS))
         return [check]
 
     def _json(self, name: str) -> Any:

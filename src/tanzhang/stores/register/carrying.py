@@ -41,9 +41,10 @@ def carries() -> sa.ColumnElement[bool]:
     return standing() & (joining.c.carries == 1)
 
 
-def sources(con: sa.Connection) -> list[str]:
-    """The accounts whose holdings are another one's."""
-    return list(con.execute(sa.select(joining.c.source).where(carries())).scalars())
+def sources(con: sa.Connection, first: str, last: str) -> list[str]:
+    """The accounts from ``first`` to ``last`` whose holdings are another one's."""
+    between = (joining.c.source >= first) & (joining.c.source <= last)
+    return list(con.execute(sa.select(joining.c.source).where(carries() & between)).scalars())
 
 
 def edges(con: sa.Connection, accounts: Iterable[str]) -> dict[str, Any]:

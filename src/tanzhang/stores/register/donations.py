@@ -38,8 +38,22 @@ donation = sa.Table(
     sa.Column("first", sa.Integer, nullable=False),  # 1 if it is the first one of this giver to this project
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("donation_account", "account", "seq"),
-    sa.Index("donation_project_unit", "project", "unit"),
 )
+# What the gifts above come to, added up with each of them, so that a page of a project does not read them all.
+donation_total = sa.Table(
+    "donation_total",
+    metadata,
+    sa.Column("project", TEXT, nullable=False),
+    sa.Column("unit", TEXT, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("givers", sa.BigInteger, nullable=False),  # whose first gift to the project was in this unit
+    sa.PrimaryKeyConstraint("project", "unit"),
+)
+_GIVEN = """
+INSERT INTO donation_total (project, unit, amount, givers) VALUES (:of_project, :of_unit, :more, :new)
+ON CONFLICT (project, unit)
+DO UPDATE SET amount = donation_total.amount + excluded.amount, givers = donation_total.givers + excluded.givers
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +84,18 @@ class Donations(PersonalLogRows[Gift]):
 
     def given(self, project: str) -> Given:
         """What a project was given in all."""
-        columns = (donation.c.unit, sa.func.sum(donation.c.amount), sa.func.sum(donation.c.first))
-        own = sa.select(*columns).where(donation.c.project == project).group_by(donation.c.unit)
-        rows = self._book.query(own)
-        return Given({unit: int(amount) for unit, amount, _ in rows}, sum(int(first) for *_, first in rows))
+        rows = self._book.query(sa.select(donation_total).where(donation_total.c.project == project))
+        return Given({row.unit: row.amount for row in rows}, sum(row.givers for row in rows))
 
     def add(self, con: sa.Connection, values: Mapping[str, Any]) -> int:
         """In somebody's transaction: keep the next gift; returns its number."""
         seq = self.next_seq(con)
         same = (donation.c.account == values["account"]) & (donation.c.project == values["project"])
         known = con.execute(sa.select(donation.c.seq).where(same).limit(1)).first()
-        con.execute(donation.insert(), {**values, "seq": seq, "first": int(known is None)})
+        first = int(known is None)
+        con.execute(donation.insert(), {**values, "seq": seq, "first": first})
+        more = {"of_project": values["project"], "of_unit": values["unit"], "more": values["amount"], "new": first}
+        con.execute(sa.text(_GIVEN), more)
         return seq
 
 

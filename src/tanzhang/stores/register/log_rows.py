@@ -39,10 +39,11 @@ class LogRows(Generic[R]):
             wanted &= self._table.c.seq < stop
         return self._book.query(sa.select(self._table).where(wanted).order_by(self._table.c.seq))
 
-    def sealed(self) -> list[tuple[int, str]]:
-        """Index in the log and text of every entry that commits to rows, in order."""
-        own = sa.select(entry.c.seq, entry.c.text).where(entry.c.kind == self.tree.kind).order_by(entry.c.seq)
-        return [(row.seq, row.text) for row in self._book.query(own)]
+    def sealed(self, last: int | None = None) -> list[tuple[int, str]]:
+        """Index in the log and text of every entry that commits to rows, or of the ``last`` ones, in order."""
+        own = sa.select(entry.c.seq, entry.c.text).where(entry.c.kind == self.tree.kind)
+        found = self._book.query(own.order_by(entry.c.seq.desc()).limit(last))
+        return [(row.seq, row.text) for row in reversed(found)]
 
     def seal(self, con: sa.Connection, programme: str) -> None:
         """In somebody's transaction: give the log an entry over rows that none commits to yet, if there are any."""

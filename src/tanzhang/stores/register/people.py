@@ -26,6 +26,7 @@ from tanzhang.stores.register.mall import mall_code, mall_order
 from tanzhang.stores.register.parties import market_party, party_document
 from tanzhang.stores.register.payback import payback_payout
 from tanzhang.stores.register.payments import market_payment, market_return
+from tanzhang.stores.register.retirements import retirement_addendum, retirement_opening
 
 person = sa.Table(
     "person",
@@ -155,6 +156,8 @@ SEALED: tuple[tuple[sa.Table, str, str], ...] = (
     (auction_bid, "id", "sealed"),
     (market_payment, "entry", "payer"),
     (market_return, "name", "payee"),
+    (retirement_opening, "retirement", "sealed"),
+    (retirement_addendum, "id", "sealed"),
 )
 """Where sealed texts stand: table, key and column."""
 _SEALED_AT_ONCE = 500

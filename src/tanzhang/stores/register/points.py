@@ -229,7 +229,7 @@ class Points:
         parts = [(lot, -lot.available) for lot in chosen]
         parts += [(replace(lot, collect_by=""), lot.available) for lot in chosen]
         if parts:
-            self._book_parts(con, unit, [(account, "collect", "waiting", parts)], at)
+            self._book_parts(con, unit, [(account, "collect", "waiting", parts, None)], at)
             self.settle_debts(con, unit, at=at, day=day, accounts=[account])
         return chosen
 
@@ -257,9 +257,9 @@ class Points:
             there = [lot for lot in lots if lot.available > 0 and not lot.collect_by and lot.last_day >= today]
             parts, left = _set_off(owed, there)
             if parts:
-                entries.append((account, "repay", OWED, parts))
+                entries.append((account, "repay", OWED, parts, None))
             if write_off and left:
-                entries.append((account, "write_off", WRITTEN_OFF, left))
+                entries.append((account, "write_off", WRITTEN_OFF, left, None))
                 written += sum(amount for _, amount in left)
         self._book_parts(con, unit, entries, at)
         return written
@@ -291,11 +291,11 @@ class Points:
         waiting = {str(account) for account in accounts}
         while waiting:
             found = edges(con, waiting)
-            for source in sorted(found):
-                account = uuid.UUID(source)
-                for unit in _units(con, account.bytes):
-                    own = _lots(con, unit, [account])[account]
-                    self._carry(con, unit, found[source], [(lot, lot.available) for lot in own], at)
+            sources = sorted(found)
+            for unit in con.execute(sa.text(_EVERY_UNIT)).scalars().all() if found else ():
+                own = _lots(con, unit, map(uuid.UUID, sources))
+                carried = [(found[each], _all_of(own[uuid.UUID(each)])) for each in sources]
+                self._carry(con, unit, [(edge, parts) for edge, parts in carried if parts], at)
             waiting = {row.target for row in found.values()}
 
     def part(self, con: sa.Connection, row: Any, *, at: str) -> None:
@@ -310,7 +310,7 @@ class Points:
             back = {key: _left_of(amount, there.get(key, 0)) for key, amount in flows.items()}
             parts = [(_lot([*key[:2], "0", key[2]]), -amount) for key, amount in sorted(back.items()) if amount]
             for edge in reversed(path):
-                self._carry(con, unit, edge, parts, at)
+                self._carry(con, unit, [(edge, parts)] if parts else [], at)
 
     def forget(self, con: sa.Connection, accounts: Iterable[uuid.UUID]) -> list[int]:
         """Let accounts go that are erased; returns the moves that say no more whose they were, by number."""
@@ -328,17 +328,16 @@ class Points:
                     con.execute(points_lot.delete().where(own))
         return sorted(moves)
 
-    def _carry(self, con: sa.Connection, unit: str, edge: Any, parts: Sequence[tuple[Lot, int]], at: str) -> None:
-        """Book parts from the source of a joining to its target; amounts below zero go the other way."""
-        if not parts:
-            return
-        reference = f"{edge.id}/{end_of(con, points_move)[0]}"
-        taken = [(lot, -amount) for lot, amount in parts]
-        entries: list[_Entry] = [
-            (uuid.UUID(edge.source), "carry_out", _CARRIED, taken),
-            (uuid.UUID(edge.target), "carry_in", _CARRIED, list(parts)),
-        ]
-        self._book_parts(con, unit, entries, at, reference)
+    def _carry(self, con: sa.Connection, unit: str, carried: Sequence[tuple[Any, _Amounts]], at: str) -> None:
+        """Book parts from the source of each joining to its target; amounts below zero go the other way."""
+        first, _ = end_of(con, points_move)
+        entries: list[_Entry] = []
+        for edge, parts in carried:
+            reference = f"{edge.id}/{first + len(entries)}"
+            taken = [(lot, -amount) for lot, amount in parts]
+            entries.append((uuid.UUID(edge.source), "carry_out", _CARRIED, taken, reference))
+            entries.append((uuid.UUID(edge.target), "carry_in", _CARRIED, parts, reference))
+        self._book_parts(con, unit, entries, at)
 
     def _flows(self, con: sa.Connection, row: Any) -> dict[str, dict[Key, int]]:
         """Unit -> lot -> what came by a joining in all."""
@@ -352,22 +351,21 @@ class Points:
                 sums[key] = sums.get(key, 0) + int(part[2])
         return flows
 
-    def _book_parts(
-        self, con: sa.Connection, unit: str, entries: Sequence[_Entry], at: str, reference: str | None = None
-    ) -> None:
+    def _book_parts(self, con: sa.Connection, unit: str, entries: Sequence[_Entry], at: str) -> None:
         """Book moves of parts that are known; each is named by its number where nothing else names it."""
         first, _ = end_of(con, points_move)
         moves = []
-        for number, (account, kind, counter, parts) in enumerate(entries, first):
+        for number, (account, kind, counter, parts, reference) in enumerate(entries, first):
             amount = sum(part for _, part in parts)
             named = Spending(account, amount, kind, counter, str(number) if reference is None else reference)
             moves.append(_move(unit, named, amount, parts, at))
-        _change(con, unit, ((account, lot, part) for account, _, _, parts in entries for lot, part in parts))
+        _change(con, unit, ((account, lot, part) for account, _, _, parts, _ in entries for lot, part in parts))
         append_many(con, points_move, moves)
 
 
-_Entry = tuple[uuid.UUID, str, str, list[tuple[Lot, int]]]
-"""Account, kind, counter and parts of a move."""
+_Amounts = Sequence[tuple[Lot, int]]
+_Entry = tuple[uuid.UUID, str, str, _Amounts, str | None]
+"""Account, kind, counter, parts and reference of a move."""
 
 
 def usable(lots: Iterable[Lot], day: date) -> int:
@@ -482,6 +480,10 @@ def _set_off(owed: Sequence[Lot], there: Sequence[Lot]) -> tuple[list[tuple[Lot,
         if needed:
             left.append((debt, needed))
     return parts, left
+
+
+def _all_of(lots: Iterable[Lot]) -> list[tuple[Lot, int]]:
+    return [(lot, lot.available) for lot in lots]
 
 
 def _left_of(flow: int, there: int) -> int:

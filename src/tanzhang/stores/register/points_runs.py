@@ -1,13 +1,16 @@
 """Runs by which points are awarded and end, and what is kept between them: rules by digest, limits used, budgets spent.
 
-A run is one chained row and is booked in one transaction with what it gives: lots (points.py), what it used of limits
-and budgets. An account's lot is what all runs gave it and all moves changed, so that none of it is a second truth.
+A run is one chained row, booked with what it gives: lots (points.py), what it used of limits and budgets. What a run
+over a large batch gives comes into the book slice by slice before that row; a row of table points_open is the mark of
+how far, written with each slice, and goes when the run's row comes. An account's lot is what all runs, and slices, gave
+it and all moves changed, so that none of it is a second truth.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -46,11 +49,31 @@ points_budget = sa.Table(
     sa.Column("spent", sa.BigInteger, nullable=False),
     sa.PrimaryKeyConstraint("unit", "sponsor"),
 )
+# Award runs of which slices are in the book and others are not, at most one of a unit: what their row of points_run
+# will say, their files, and how far they came. Rows change and go; none names a person.
+points_open = sa.Table(
+    "points_open",
+    metadata,
+    sa.Column("unit", TEXT, primary_key=True),
+    sa.Column("batch", sa.Integer, nullable=False),
+    sa.Column("rules", TEXT, nullable=False),
+    sa.Column("day", TEXT, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("granted", sa.BigInteger, nullable=False),
+    sa.Column("taken_back", sa.BigInteger, nullable=False),
+    sa.Column("sponsors", TEXT, nullable=False),
+    sa.Column("writes_off", sa.Integer, nullable=False),
+    sa.Column("file", TEXT),
+    sa.Column("file_digest", TEXT),
+    sa.Column("used_file", TEXT),
+    sa.Column("used_digest", TEXT),
+    sa.Column("done", sa.BigInteger, nullable=False),
+)
 
 USED = pa.schema({"account": pa.binary(16), "key": pa.string(), "period": pa.date32(), "amount": pa.int64()})
 LOTS = pa.schema(
     {
-        "account": pa.binary(16),
+        "account": pa.binary(),  # NOBODY where nobody says any more whose it is
         "last_day": pa.string(),
         "first_day": pa.string(),
         "collect_by": pa.string(),
@@ -58,6 +81,31 @@ LOTS = pa.schema(
     }
 )
 """What a run gives to lots; below zero where it takes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """An award run on its way into the book: what table points_run will say of it, and how far it came.
+
+    All that the run gives records before place ``done`` of the batch, and accounts whose first record is before it, is
+    in the book. ``writes_off`` says what becomes of debts; ``used_file`` what is added to limits (points_runs.py of
+    stores).
+    """
+
+    unit: str
+    batch: int
+    rules: str
+    day: str
+    rows: int
+    granted: int
+    taken_back: int
+    sponsors: str
+    writes_off: bool
+    file: str | None
+    file_digest: str | None
+    used_file: str | None = None
+    used_digest: str | None = None
+    done: int = 0
 
 
 class PointsRuns:
@@ -87,11 +135,18 @@ class PointsRuns:
         last = self._book.query(sa.select(sa.func.max(points_run.c.batch)).where(own))[0][0]
         return 0 if last is None else int(last) + 1
 
+    def open_runs(self) -> list[OpenRun]:
+        """The award runs that are not whole, at most one of a unit."""
+        rows = self._book.query(sa.select(points_open).order_by(points_open.c.unit))
+        return [OpenRun(**{**row._mapping, "writes_off": bool(row.writes_off)}) for row in rows]
+
     def files(self) -> set[str]:
-        """The files that runs name."""
-        return {
-            row.file for row in self._book.query(sa.select(points_run.c.file).where(points_run.c.file.is_not(None)))
-        }
+        """The files that runs name, those that are not whole too."""
+        rows = self._book.query(sa.select(points_run.c.file).where(points_run.c.file.is_not(None)))
+        named = {row.file for row in rows}
+        for run in self.open_runs():
+            named |= {name for name in (run.file, run.used_file) if name is not None}
+        return named
 
     def units(self) -> list[str]:
         """Every unit that rules were kept of."""
@@ -166,12 +221,21 @@ class PointsRuns:
 
     def add(self, con: sa.Connection, values: Mapping[str, Any], spent: Mapping[str, int]) -> int:
         """Book a run; ``spent`` is sponsor -> what came out of its budget, less what came back."""
-        said = canonical_json({sponsor: str(amount) for sponsor, amount in sorted(spent.items()) if amount})
-        number = append(con, points_run, {"granted": 0, "taken_back": 0, "ended": 0, **values, "sponsors": said})
+        said = {"granted": 0, "taken_back": 0, "ended": 0, **values, "sponsors": sponsors_text(spent)}
+        number = append(con, points_run, said)
         for sponsor, amount in sorted(spent.items()):
             row = {"of_unit": values["unit"], "of_sponsor": sponsor, "amount": amount}
             con.execute(sa.text(_SPEND), row)
         return number
+
+    def mark(self, con: sa.Connection, run: OpenRun) -> None:
+        """Keep how far a run came, in place of what was kept of it before."""
+        self.unmark(con, run.unit)
+        con.execute(points_open.insert(), {**asdict(run), "writes_off": int(run.writes_off)})
+
+    def unmark(self, con: sa.Connection, unit: str) -> None:
+        """Let the mark of a run go: it is whole."""
+        con.execute(points_open.delete().where(points_open.c.unit == unit))
 
     def give(self, con: sa.Connection, unit: str, lots: pa.Table) -> None:
         """Add what a run gives (:data:`LOTS`, each lot once, sorted by account) to what is there."""
@@ -213,6 +277,11 @@ def entry_text(programme: str, runs: tuple[int, str], moves: tuple[int, str]) ->
     """The log's entry over the first rows of runs and moves, as canonical JSON."""
     said = {name: {"rows": str(rows), "head": head} for name, (rows, head) in (("runs", runs), ("moves", moves))}
     return canonical_json({"format": FORMAT, "programme": programme, **said})
+
+
+def sponsors_text(spent: Mapping[str, int]) -> str:
+    """Sponsor -> what came out of its budget, less what came back, as a run says it."""
+    return canonical_json({sponsor: str(amount) for sponsor, amount in sorted(spent.items()) if amount})
 
 
 def sponsors_of(run: Any) -> dict[str, int]:

@@ -30,12 +30,12 @@ retirement_addendum = sa.Table(
     "retirement_addendum",
     metadata,
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("id", TEXT, nullable=False, unique=True),  # of its retirement and reference
     sa.Column("retirement", TEXT, nullable=False),
-    sa.Column("reference", TEXT, nullable=False),
     sa.Column("digest", TEXT, nullable=False),  # of the text, keyed; the audit trail has it too
     sa.Column("sealed", TEXT),  # the text, sealed; empty once it was taken away
     sa.Column("made_at", TEXT, nullable=False),
-    sa.Index("retirement_addendum_once", "retirement", "reference", unique=True),
+    sa.Index("retirement_addendum_retirement", "retirement", "seq"),
 )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tanzhang.core.errors import refuse
 from tanzhang.stores.book import Book
 from tanzhang.stores.book.schema import TEXT, metadata
 
@@ -50,9 +51,22 @@ class Said:
         own = self._table
         return self._book.query(sa.select(own).order_by(own.c.id, own.c.version))
 
-    def say(self, con: sa.Connection, name: str, document: str, at: str) -> tuple[int, bool]:
-        """In somebody's transaction: what holds from now on; its version, and whether it is new."""
+    def say(
+        self, con: sa.Connection, name: str, document: str, at: str, *, seen: int | None = None
+    ) -> tuple[int, bool]:
+        """In somebody's transaction: what holds from now on; its version, and whether it is new.
+
+        ``seen`` is the last version as the caller knows it, 0 for none: ``resource-changed`` if there is another one.
+        """
         last = con.execute(self._of(name).limit(1)).first()
+        there = 0 if last is None else int(last.version)
+        if seen not in (None, there):
+            raise refuse(
+                "resource-changed",
+                f"{name} has version {there} by now, not {seen}",
+                where="header: If-Match",
+                remedy="read it again, and change what stands there",
+            )
         if last is not None and last.document == document:
             return int(last.version), False
         version = 1 if last is None else last.version + 1

@@ -54,7 +54,7 @@ class Verifications:
         """Rows by which lots after number ``after`` were handed to a verifier, by lot."""
         own = verification_event
         of_kind = sa.select(own).where((own.c.kind == HANDED) & (own.c.lot > after)).order_by(own.c.lot)
-        return [row for row in self._book.query(of_kind) if detail_of(row)["verifier"] == name][:limit]
+        return [row for row in self._book.query(of_kind) if detail_of(row)["asked"]["verifier"] == name][:limit]
 
     def add(
         self,

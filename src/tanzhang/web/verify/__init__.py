@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 
-from tanzhang.core import credential, recipe, record, status_list
+from tanzhang.core import credential, lot, recipe, record, retirement, status_list
 from tanzhang.core.action import INPUT_NAMES
 from tanzhang.core.merkle import EMPTY_ROOT
 from tanzhang.core.receipt import FORMAT, MANIFEST_FORMAT
@@ -47,6 +47,10 @@ def fixed() -> dict[str, object]:
         "issuer_format": credential.ISSUER_FORMAT,
         "log_evidence": credential.LOG_EVIDENCE,
         "places": status_list.PLACES,
+        "retirements": retirement.RETIREMENTS.format,
+        "retirement_proof": retirement.RETIREMENTS.proof_format,
+        "retirement_opening": retirement.OPENING_FORMAT,
+        "lot": lot.FORMAT,
     }
 
 
@@ -58,6 +62,7 @@ def _script() -> str:
         f"const noble = (() => {{\n{library}\nreturn {{ verifyAsync }};\n}})();",
         f"const FIXED = {json.dumps(fixed())};",
         _read("checks.js"),
+        _read("retirement.js"),
         _read("certificate.js"),
         _read("page.js"),
     ]

@@ -218,6 +218,7 @@ async function verifyCertificate(file, vkey, policyBytes, status = null, now = D
   if (!isObject(programme) || programme.id !== said.programme || programme.rehearsal !== said.rehearsal) {
     refuse("credential-issuer-unproved", "it is of another programme than the key that signed it");
   }
+  if (kind === "retirement") await checkRetirement(document, log);
   reached("status");
   const wanted = placeOf(document);
   const statusAt = status === null ? null : await checkStatus(status, wanted, said, { log, policy }, now);

@@ -253,7 +253,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("id"),
     )
     op.create_index("donation_account", "donation", ["account", "seq"], unique=False)
-    op.create_index("donation_project_unit", "donation", ["project", "unit"], unique=False)
     op.create_table(
         "donation_project",
         sa.Column("id", TEXT, nullable=False),
@@ -261,6 +260,14 @@ def upgrade() -> None:
         sa.Column("document", TEXT, nullable=False),
         sa.Column("recorded_at", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("id", "version"),
+    )
+    op.create_table(
+        "donation_total",
+        sa.Column("project", TEXT, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("givers", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "unit"),
     )
     op.create_table(
         "entry",
@@ -1050,6 +1057,24 @@ def upgrade() -> None:
     op.create_index("points_move_account", "points_move", ["account", "seq"], unique=False)
     op.create_index("points_move_reference", "points_move", ["unit", "kind", "reference"], unique=True)
     op.create_table(
+        "points_open",
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("batch", sa.Integer(), nullable=False),
+        sa.Column("rules", TEXT, nullable=False),
+        sa.Column("day", TEXT, nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("granted", sa.BigInteger(), nullable=False),
+        sa.Column("taken_back", sa.BigInteger(), nullable=False),
+        sa.Column("sponsors", TEXT, nullable=False),
+        sa.Column("writes_off", sa.Integer(), nullable=False),
+        sa.Column("file", TEXT, nullable=True),
+        sa.Column("file_digest", TEXT, nullable=True),
+        sa.Column("used_file", TEXT, nullable=True),
+        sa.Column("used_digest", TEXT, nullable=True),
+        sa.Column("done", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("unit"),
+    )
+    op.create_table(
         "points_rules",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("unit", TEXT, nullable=False),
@@ -1140,14 +1165,15 @@ def upgrade() -> None:
     op.create_table(
         "retirement_addendum",
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", TEXT, nullable=False),
         sa.Column("retirement", TEXT, nullable=False),
-        sa.Column("reference", TEXT, nullable=False),
         sa.Column("digest", TEXT, nullable=False),
         sa.Column("sealed", TEXT, nullable=True),
         sa.Column("made_at", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("seq"),
+        sa.UniqueConstraint("id"),
     )
-    op.create_index("retirement_addendum_once", "retirement_addendum", ["retirement", "reference"], unique=True)
+    op.create_index("retirement_addendum_retirement", "retirement_addendum", ["retirement", "seq"], unique=False)
     op.create_table(
         "retirement_opening",
         sa.Column("retirement", TEXT, nullable=False),
