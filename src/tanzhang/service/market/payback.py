@@ -39,6 +39,7 @@ DIVIDED = "payback"
 TO_ESCROW = "payback-escrow"
 """Of movements of what is nobody's any more, by its number; and :data:`FROM_ESCROW` of its end."""
 FROM_ESCROW = "payback-escrow-ended"
+DIVIDED, TO_ESCROW, FROM_ESCROW = "payback", "to escrow", "escrow ended"
 
 
 class Sold(Protocol):
