@@ -27,7 +27,6 @@ from tanzhang.stores.home import Home
 from ..homes import account, market_home
 from ..lots import LATER
 from ..trading import OPERATOR, approved, bought, offered, paid
-from ..trading import market_home as trading_home
 from ..verifying import AUDITOR, DIGEST, PEOPLE, VERIFIER, frozen_lot, in_verification, registered
 
 PROJECT = {
@@ -114,27 +113,30 @@ def test_open_data_are_files_whose_cells_come_to_the_lot_and_hide_small_ones(hom
     assert table["reduction_mg"].to_pylist() == [int(row["reduction_mg"]) for row in rows]
 
 
-def test_prices_are_those_of_delivered_deals_by_day_and_vintage_and_name_nobody(quick: Path) -> None:
-    home = trading_home(quick / "home")
+def test_prices_are_those_of_delivered_deals_by_day_and_vintage_and_name_nobody(home: Home, tmp_path: Path) -> None:
+    number = frozen_lot(home, tmp_path)
+    registered(home, number)
+    issue(home, number, reference="i", actor=OPERATOR, now=LATER)
     for name in ("steel", "cement"):
         approved(home, name)
-    offered(home)
-    assert bought(home, "steel", 400)["state"] == "agreed"
+    offered(home, 2, 6_000)
+    offered(home, 2, 6_101, reference="o-2")
+    assert bought(home, "steel", 2)["state"] == "agreed"
     assert price_history(home)["prices"] == [], "what is not delivered has no price"
-    bought(home, "cement", 3, reference="d-2")
-    paid(home, ("E1", 9, 2_400_000, payment_reference("D", 1)), ("E2", 9, 18_000, payment_reference("D", 2)))
+    bought(home, "cement", 1, reference="d-2", offer=2)
+    paid(home, ("E1", 9, 12_000, payment_reference("D", 1)), ("E2", 9, 6_101, payment_reference("D", 2)))
     said = price_history(home)
     assert said["prices"] == [
         {
             "day": "2025-06-10",
             "vintage": "2025",
-            "unit_mass_mg": str(10**9),
+            "unit_mass_mg": str(10**6),
             "deals": "2",
-            "units": "403",
-            "gross_fen": "2418000",
+            "units": "3",
+            "gross_fen": "18101",
             "lowest_fen": "6000",
-            "highest_fen": "6000",
-            "average_fen": "6000",
+            "highest_fen": "6101",
+            "average_fen": "6033",
         }
     ]
     assert "steel" not in json.dumps(said)
