@@ -60,7 +60,6 @@ def payback(home: Home) -> Check:
     return Check("payback", what, *check_payback(home))
 
 
-
 def verifications(home: Home) -> Check:
     """How lots were verified."""
     what = "each act of verifying a lot against its state, its sample and the log's word for it"
@@ -83,7 +82,6 @@ def units(home: Home) -> Check:
     """Carbon units."""
     what = "blocks of units made again from every event, lots from the log; labels and tiers"
     return Check("units", what, *check_units(home))
-
 
 
 def lots(home: Home) -> Check:
