@@ -36,10 +36,9 @@ from tanzhang.stores.register.payback import HELD, OF_ERASED, OF_RUN
 
 DIVIDED = "payback"
 """The kind of movements of money of a run, by its deal."""
-TO_ESCROW = "payback-escrow"
+TO_ESCROW = "to escrow"
 """Of movements of what is nobody's any more, by its number; and :data:`FROM_ESCROW` of its end."""
-FROM_ESCROW = "payback-escrow-ended"
-DIVIDED, TO_ESCROW, FROM_ESCROW = "payback", "to escrow", "escrow ended"
+FROM_ESCROW = "escrow ended"
 
 
 class Sold(Protocol):
