@@ -35,12 +35,12 @@ from tanzhang.service.log import tidy as tidy_log
 from tanzhang.service.mall import expire as expire_orders
 from tanzhang.service.mall import forget_addresses
 from tanzhang.service.market.auctions import close_due
+from tanzhang.service.market.compensate import compensate_due
+from tanzhang.service.market.compensate import is_due as is_compensation_due
 from tanzhang.service.market.deals import lapse_due
 from tanzhang.service.market.payback import end_escrow
 from tanzhang.service.market.payback import is_due as is_payback_due
 from tanzhang.service.market.payback import run_due as pay_back_due
-from tanzhang.service.market.compensate import compensate_due
-from tanzhang.service.market.compensate import is_due as is_compensation_due
 from tanzhang.service.moments import check_not_ahead, received_at
 from tanzhang.service.privacy import erase_due
 from tanzhang.service.retention import tidy

@@ -2,7 +2,8 @@
 
 One transaction: the units as the log's entry of the lot has them, cut into sub-ranges for the programme, the error
 reserve and every levy; what levies are to be cancelled is cancelled in it, and so is of the reserve what was taken back
-of the lot's members since it was frozen; the lot is issued; the log says so. Its key is the lot: whoever asks again, from any process and after any crash, is told what was done the first time.
+of the lot's members since it was frozen; the lot is issued; the log says so. Its key is the lot: whoever asks again,
+from any process and after any crash, is told what was done the first time.
 docs/units.md, docs/adr/0033-units.md.
 """
 

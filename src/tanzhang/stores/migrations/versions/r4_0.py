@@ -1155,6 +1155,7 @@ def upgrade() -> None:
         sa.Column("commitment", TEXT, nullable=False),
         sa.Column("request", TEXT, nullable=False),
         sa.Column("event", sa.Integer(), nullable=False),
+        sa.Column("entry", sa.Integer(), nullable=False),
         sa.Column("made_at", TEXT, nullable=False),
         sa.Column("chain", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("seq"),
