@@ -427,3 +427,11 @@ def test_whatever_is_given_frozen_and_taken_back_each_milligram_is_in_one_state(
         assert free <= found["confirmed"]
         assert free == found["confirmed"] or found["reversed"]
     assert check_lots(home)[1] == []
+
+
+def test_who_only_authorised_and_did_nothing_is_forgotten_too(home: Home) -> None:
+    own = uuid.UUID(int=6 << 100)
+    entrusted(home, own)
+    assert home.authorisations.has_of([own])
+    erase(home, [own], now=on(22))
+    assert not home.authorisations.has_of([own])
