@@ -24,6 +24,7 @@ from tanzhang.service.market import lots as service
 from tanzhang.service.market.authorise import authorisations, revoke
 from tanzhang.service.market.available import available_mg
 from tanzhang.service.market.check_lots import check_lots
+from tanzhang.service.market.compensated import taken_back_members
 from tanzhang.service.market.holdings import record_states
 from tanzhang.service.market.issue import issue
 from tanzhang.service.market.lots import dissolve, freeze
@@ -427,6 +428,18 @@ def test_whatever_is_given_frozen_and_taken_back_each_milligram_is_in_one_state(
         assert free <= found["confirmed"]
         assert free == found["confirmed"] or found["reversed"]
     assert check_lots(home)[1] == []
+
+
+def test_what_was_taken_back_of_a_lot_is_still_known_when_its_person_is_erased(home: Home, tmp_path: Path) -> None:
+    report(home, tmp_path, [*boxes("anna", 30), *boxes("bo", 30)])
+    entrusted(home, of(home, "anna"), of(home, "bo"))
+    row = home.lots.one(frozen(home))
+    report(home, tmp_path, [withdrawal(box(f"anna-{n}", "anna"), f"w-{n}") for n in range(3)], day=9)
+    report(home, tmp_path, [box("anna-0")], day=9)  # the same report again
+    before = [each.tolist() for each in taken_back_members(home, row)]
+    assert before[1] == [BOX_MG] * 3
+    erase(home, [of(home, "anna")], now=on(22))
+    assert [each.tolist() for each in taken_back_members(home, row)] == before
 
 
 def test_who_only_authorised_and_did_nothing_is_forgotten_too(home: Home) -> None:
