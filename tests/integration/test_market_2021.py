@@ -83,7 +83,7 @@ def issued(run: Run, folder: Path) -> int:
         run("verification", "look-up", "L000001", registry, "--reference", registry, *looked)
     run("verification", "register", "L000001", "--reference", "1", user="max")
     parts = {
-        each["holder"]: int(each["count"]) for each in run("unit", "issue", "L000001", "--reference", "1")["parts"]
+        each["holder"]: int(each["count"]) for each in run("lot", "issue", "L000001", "--reference", "1")["parts"]
     }
     assert sum(parts.values()) == int(lot["units"])
     assert parts["reserve"] == -(-int(lot["units"]) // 50)
@@ -142,7 +142,7 @@ def test_the_case_of_2021_in_small_goes_all_the_way_by_commands(run: Run, quick:
     for party, count in counts.items():
         claim = ["--reference", "1", "--beneficiary", party, "--purpose", "organisation_neutrality", *YEAR]
         assert int(run("retire", party, *claim, "--lot", "L000001", "--count", count)["units"]) == count
-    states = run("unit", "lot", "L000001")
+    states = run("lot", "states", "L000001")
     assert (int(states["states"]["retired"]), int(states["units"])) == (units, units + int(states["reserve"]))
     run("verification", "package", "L000001", "--out", quick / "lot.zip")
     assert run("verify", "--lot", quick / "lot.zip", "--key", run("log", "status")["key"])["status"] == "verified"
