@@ -142,7 +142,7 @@ def test_the_case_of_2021_in_small_goes_all_the_way_by_commands(run: Run, quick:
     for party, count in counts.items():
         claim = ["--reference", "1", "--beneficiary", party, "--purpose", "organisation_neutrality", *YEAR]
         assert int(run("retire", party, *claim, "--lot", "L000001", "--count", count)["units"]) == count
-    states = run("lot", "states", "L000001")
+    states = run("unit", "lot", "L000001")
     assert (int(states["states"]["retired"]), int(states["units"])) == (units, units + int(states["reserve"]))
     run("verification", "package", "L000001", "--out", quick / "lot.zip")
     assert run("verify", "--lot", quick / "lot.zip", "--key", run("log", "status")["key"])["status"] == "verified"
