@@ -114,7 +114,7 @@ def _book(
         lot = lot_number(str(asked.lot), where="#/lot")
         own = home.units.blocks_in(con, holder=holder, lot=lot, states=[State.HELD])
         picks = lowest(own, asked.count or 0)
-    blocks = home.units.retire(con, holder, picks, name, {"purpose": asked.purpose}, at, actor=actor.subject)
+    blocks = home.units.retire(con, holder, picks, name, {"purpose": asked.purpose}, at, actor=f"{actor.role}:{actor.subject}")
     using = asked.using_entity or asked.beneficiary
     opening = Opening(secrets.token_hex(32), asked.beneficiary, asked.beneficiary_id, using, asked.note)
     serials = _serials(home, blocks)
