@@ -140,10 +140,14 @@ def test_passed_grams_are_used_here_and_received_there_and_no_reduction_of_the_o
     assert_verified(there)
 
 
-def test_a_file_is_taken_in_once_and_the_same_again_has_the_same_answer(home: Home, there: Home) -> None:
+def test_a_file_is_taken_in_once_and_the_same_again_has_the_same_answer(
+    home: Home, there: Home, tmp_path: Path
+) -> None:
     data = given_file(home, there)
     first = take_in(there, anna(there), data, now=on(11))
     assert take_in(there, anna(there), data, now=on(12)) == first
+    say(there, tmp_path, "cainiao", takes=True, gives=False, other=home)
+    assert take_in(there, anna(there), data, now=on(13)) == first
     assert own(there)["received_mg"] == "30000"
     assert [each["way"] for each in passings(there, anna(there))] == ["received"]
 
@@ -220,9 +224,14 @@ def test_anybody_with_the_id_sees_on_both_sides_what_became_of_it(home: Home, th
     assert str(anna(there)) not in str(said)
 
 
-def test_more_than_is_free_is_not_passed_on_and_a_reference_is_one_passing_on(home: Home, there: Home) -> None:
+def test_more_than_is_free_is_not_passed_on_and_a_reference_is_one_passing_on(
+    home: Home, there: Home, tmp_path: Path
+) -> None:
     first = give(home, there)
     assert give(home, there) == first
+    say(home, tmp_path, "beijing", takes=False, gives=True, other=there)
+    assert give(home, there) == first
+    say(home, tmp_path, "beijing", takes=True, gives=False, other=there)
     with pytest.raises(TanzhangError, match="reference-taken"):
         give(home, there, 30_001)
     with pytest.raises(TanzhangError, match="grams-short"):
