@@ -1390,6 +1390,17 @@ def upgrade() -> None:
     )
     op.create_index("unit_lot_foreign", "unit_lot", ["registry", "foreign"], unique=True)
     op.create_table(
+        "unit_reversal",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("batch", sa.Integer(), nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("reversed_mg", sa.BigInteger(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("batch", "lot"),
+        info={"append_only": True},
+    )
+    op.create_table(
         "unsettled",
         sa.Column("submission", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("reports", sa.BigInteger(), nullable=False),
