@@ -243,7 +243,9 @@ def test_the_certificate_holds_without_a_home_and_is_the_same_ever_after(home: H
     assert any("is the one that the log commits to" in each for each in said["checks"])
     if fonts_are_there():
         assert credential_in(pdf_of(data)) == data
-    assert page_of(data).figure == "100"
+    shown = page_of(data)
+    assert (shown.figure, shown.for_whom[0]) == ("100", ASKED.beneficiary)
+    assert any("the finals" in each for each in shown.notes)
     assert right(home)
 
 
