@@ -305,7 +305,7 @@ MISSED_BY = {
     "guard_move": "unsettled-changed",
     "lot_event": "lot-mismatch",
     "money_move": "money-mismatch",
-    **dict.fromkeys(UNITS_TABLES, "units-mismatch"),
+    **dict.fromkeys(UNITS_TABLES, "units-changed"),
 }
 
 

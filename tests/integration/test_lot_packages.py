@@ -35,6 +35,7 @@ from tanzhang.core.lot_package import (
 from tanzhang.core.note import sign_note
 from tanzhang.engine.signing import NoteSigner
 from tanzhang.service.erase import erase
+from tanzhang.service.market.issue import issue
 from tanzhang.service.market.package import make_package
 from tanzhang.service.market.verify_lot import verify_lot
 from tanzhang.stores.home import Home
@@ -95,6 +96,40 @@ def test_a_package_in_the_middle_of_verification_or_before_verifies_too(quick: P
     notes = [note for check in answer["checks"] for note in check["notes"]]
     assert "no sample was drawn yet" in notes
     assert "no units were issued yet" in notes
+
+
+def test_units_of_a_package_are_those_that_the_log_says_were_issued(quick: Path, tmp_path: Path) -> None:
+    home = market_home(quick / "home")
+    number = frozen_lot(home, tmp_path)
+    registered(home, number)
+    issue(home, number, reference="i", actor=OPERATOR, now=LATER)
+    make_package(home, number, PUBLIC, tmp_path / "package", actor=OPERATOR, now=LATER)
+    assert codes(home, tmp_path / "package") == set()
+    said = json.loads((tmp_path / "package" / UNITS).read_bytes())
+    assert sum(map(int, said["states"].values())) == int(said["issued"]) == home.lots.one(number).units
+    assert "holder" not in said["blocks"][0]
+    first, *rest = said["blocks"]
+    wrong: list[Callable[[Any], Any]] = [
+        lambda said: said | {"issued": "0", "states": {}, "blocks": []},
+        lambda said: said | {"blocks": rest},
+        lambda said: said | {"blocks": [first, *said["blocks"]]},
+        lambda said: said | {"blocks": [{**first, "hi": str(int(first["hi"]) + 1)}, *rest]},
+        lambda said: said | {"blocks": [{**first, "state": "retired"}, *rest]},
+        lambda said: said | {"blocks": [{**first, "vintage": 2024}, *rest]},
+        lambda said: said | {"unit_mass_mg": "1"},
+        lambda said: said | {
+            "states": {"held": said["issued"]}, "blocks": [{**each, "state": "held"} for each in said["blocks"]]
+        },
+    ]  # fmt: skip
+    for place, change in enumerate(wrong):
+        copy = tmp_path / str(place)
+        shutil.copytree(tmp_path / "package", copy)
+        change_json(copy, UNITS, change)
+        sealed_again(home, copy)
+        assert "units-mismatch" in codes(home, copy), place
+    change_json(tmp_path / "package", ENTRIES, lambda said: said[:-1])
+    sealed_again(home, tmp_path / "package")
+    assert codes(home, tmp_path / "package") == {"units-mismatch"}
 
 
 def test_the_public_package_names_nobody_and_no_record(made: tuple[Home, Path]) -> None:

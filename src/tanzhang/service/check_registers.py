@@ -1,4 +1,4 @@
-"""What verification asks of registers beside the way of an action: gifts, benefits, the mall, certificates."""
+"""What verification asks of registers beside the way of an action: gifts, the mall, certificates, the market."""
 
 from __future__ import annotations
 
@@ -60,7 +60,6 @@ def payback(home: Home) -> Check:
     return Check("payback", what, *check_payback(home))
 
 
-
 def verifications(home: Home) -> Check:
     """How lots were verified."""
     what = "each act of verifying a lot against its state, its sample and the log's word for it"
@@ -85,7 +84,6 @@ def units(home: Home) -> Check:
     return Check("units", what, *check_units(home))
 
 
-
 def lots(home: Home) -> Check:
     """Lots, and whose milligrams are in them."""
     what = "lots against their records, roots and entries, shares by account, and how they came to their states"
@@ -99,11 +97,10 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     mall,
     certificates,
     money,
-    payback,
-    verifications,
-    deals,
-    retirements,
-    units,
     lots,
+    verifications,
+    units,
     deals,
+    payback,
+    retirements,
 )

@@ -60,6 +60,7 @@ from tanzhang.engine.leaves import leaf_hashes, salts
 from tanzhang.engine.partial_tree import HEIGHT, LEAVES, Siblings, siblings
 from tanzhang.engine.records import ARROW_TYPES, RECORD_COLUMNS
 from tanzhang.engine.sum_tree import Level
+from tanzhang.service.market.issue import issued
 from tanzhang.service.market.open_data import accounts_by_node, cells_of
 from tanzhang.service.market.verification import findings_of, verification_said
 from tanzhang.service.moments import received_at
@@ -183,6 +184,8 @@ def _entries(home: Home, note: bytes, wanted: list[int], number: int) -> Iterato
     checkpoint = Checkpoint.parse(parse_note(note).text)
     tree = home.log.tree(checkpoint)
     said_by = [index for index, text in home.verifications.registered() if json.loads(text)["lot"] == lot_text(number)]
+    if home.units.begun(number) is not None:
+        said_by.append(int(issued(home, number)["entry"]))
     for index in sorted({*wanted, *said_by}):
         if index < checkpoint.size:
             yield LogEntry(index, home.log.entry(index).decode(), tuple(tree.inclusion_proof(index)))

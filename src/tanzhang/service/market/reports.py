@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from tanzhang.core.deal import DealState
 from tanzhang.core.donation import DONATED
 from tanzhang.core.lot import ISSUED, RESERVED
+from tanzhang.core.market import UNIT_MASS_MG
 from tanzhang.core.passing import PASSED
 from tanzhang.core.units import State
 from tanzhang.stores.book import system_account, transfer
@@ -39,12 +40,12 @@ def price_history(home: Home) -> dict[str, Any]:
     ``average_fen`` is money by units, rounded down to a whole fen. Who bought and sold is not told.
     """
     zone = ZoneInfo(home.programme.time_zone)
-    lots = {row.number: row for row in home.lots.all()}
+    lots = home.units.lots()
     found: dict[tuple[str, int, int], list[Any]] = {}
     for deal in home.deals.all():
         if deal.state == DealState.DELIVERED and deal.lot in lots:
-            row, day = lots[deal.lot], datetime.fromisoformat(deal.changed_at).astimezone(zone).date()
-            found.setdefault((day.isoformat(), row.vintage, row.unit_mass_mg), []).append(deal)
+            begun, day = lots[deal.lot], datetime.fromisoformat(deal.changed_at).astimezone(zone).date()
+            found.setdefault((day.isoformat(), begun.vintage, UNIT_MASS_MG[begun.unit]), []).append(deal)
     return {
         "programme": home.programme.id,
         "currency": "CNY",

@@ -50,8 +50,10 @@ from tanzhang.core.receipt import MANIFEST_FORMAT
 from tanzhang.core.recipe import read_recipe
 from tanzhang.core.sample import RULE, picks, seed
 from tanzhang.core.sum_tree import Node
+from tanzhang.core.units import State
 from tanzhang.engine.signing import CosignatureVerifier, NoteVerifier
 from tanzhang.service.findings import Check
+from tanzhang.service.market.issue import FORMAT as ISSUE_FORMAT
 from tanzhang.service.market.open_data import PUBLISHED
 from tanzhang.service.market.verification import FORMAT as VERIFICATION_FORMAT
 from tanzhang.service.market.verify_members import REMEDY, BatchSaid, check_members, manifest_said
@@ -133,6 +135,7 @@ class _Said:
     checkpoint: Checkpoint
     batches: dict[int, BatchSaid] = field(default_factory=dict)
     verified: list[str] = field(default_factory=list)
+    issued: list[dict[str, Any]] = field(default_factory=list)
 
 
 class _Verification:
@@ -218,6 +221,8 @@ class _Verification:
                 said.batches[int(number)] = manifest
         elif kind == VERIFICATION_FORMAT and entry.get("lot") == lot_text(said.lot.number):
             said.verified.append(text)
+        elif kind == ISSUE_FORMAT and entry.get("lot") == lot_text(said.lot.number):
+            said.issued.append(entry)
 
     def _log(self) -> list[Check]:
         """The checkpoint and each entry; the batches of the lot are all there."""
@@ -311,11 +316,24 @@ class _Verification:
             check.problems.append(_wrong("units-mismatch", message, UNITS))
         for message in check_blocks(blocks, issued, states):
             check.problems.append(_wrong("units-mismatch", message, UNITS))
+        self._check_issue(check, issued, states)
         if any(int(each["vintage"]) != lot.vintage for each in blocks):
             check.problems.append(_wrong("units-mismatch", "a block is of another vintage than the lot", UNITS))
         if not issued:
             check.notes.append("no units were issued yet")
         return [check]
+
+    def _check_issue(self, check: Check, issued: int, states: Mapping[str, int]) -> None:
+        """What the log says of the issue; what was cancelled by it stays cancelled."""
+        entries = self.said.issued
+        if len(entries) != bool(issued) or any(int(each["units"]) != issued for each in entries):
+            message = f"{issued} units are said to be issued, and the log says {[each['units'] for each in entries]}"
+            check.problems.append(_wrong("units-mismatch", message, UNITS))
+        for each in entries:
+            gone = sum(int(part["count"]) for part in each["parts"] if part["state"] == State.CANCELLED)
+            if states.get(State.CANCELLED, 0) < gone:
+                message = f"{gone} units were cancelled as they were issued, and fewer are now"
+                check.problems.append(_wrong("units-mismatch", message, UNITS))
 
     # -- how it was verified ----------------------------------------------------------------------------------
 
