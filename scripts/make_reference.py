@@ -21,10 +21,9 @@ SOURCE = ROOT / "src" / "tanzhang"
 _CODE = re.compile(r"[a-z]+(-[a-z0-9]+)+")
 _IN_SQL = re.compile(r"THEN '([a-z]+(?:-[a-z]+)+)'")
 _OTHERS = {"add-log", "utf-8", "utf-8-sig", "unfinished-init", "record-file", "report-file"}
-_OTHERS |= {"eddsa-jcs-2022", "google-noto-cjk", "make-key", "rotate-key", "status-list"}
-_OTHERS |= {"call-off", "end-offer", "pay-out", "return-file"}
-_OTHERS |= {"hand-over", "look-up", "open-data"}  # commands
+_OTHERS |= {"eddsa-jcs-2022", "google-noto-cjk"}
 _OTHERS |= {"content-digest", "latin-1", "if-match", "if-none-match", "user-agent", "x-forwarded-for"}
+_NAMING = {"command", "add_typer", "callback"}  # calls whose first argument names a command
 _SKIPPED = {"service/demo.py", "stores/files.py"}  # invented references; names of steps of writing
 # Codes that are put together from parts, or have no hyphen to be known by.
 _ALSO = {
@@ -58,6 +57,8 @@ def _codes_of(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         candidates: list[ast.expr] = []
         if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Attribute) and node.func.attr in _NAMING:
+                continue
             candidates = [*node.args[:2], *(word.value for word in node.keywords if word.arg == "code")]
         elif isinstance(node, ast.Tuple):
             candidates = node.elts[:2]

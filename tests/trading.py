@@ -53,8 +53,8 @@ def begin(home: Home, lot: int, units: int, *, vintage: int = 2025) -> None:
         home.units.begin(con, begun, [block], lot_name(lot), AT)
 
 
-def market_home(folder: Path, book: str | None = None) -> Home:
-    """A home of Beijing's programme with the example rules of a market, and 1,000 units of lot 1 of 2025."""
+def market_home(folder: Path, book: str | None = None, *, units: int = 1_000) -> Home:
+    """A home of Beijing's programme with the example rules of a market, and units of lot 1 of 2025."""
     overlay = folder.with_name(f"{folder.name}-catalogue")
     text = (shipped_folder() / "programmes" / "beijing.yaml").read_text(encoding="utf-8")
     (overlay / "programmes").mkdir(parents=True)
@@ -62,7 +62,7 @@ def market_home(folder: Path, book: str | None = None) -> Home:
         text.replace("id: beijing\n", "id: beijing-market\nmarket: example\n", 1), encoding="utf-8"
     )
     home = new_home(folder, "beijing-market", book=book, overlays=(overlay,))
-    begin(home, 1, 1_000)
+    begin(home, 1, units)
     return home
 
 

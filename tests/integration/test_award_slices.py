@@ -202,8 +202,11 @@ def test_points_of_a_run_that_is_open_end_on_their_days(make: Make) -> None:
     assert_verified(home)
 
 
-@pytest.mark.parametrize("after", [1, 2])
-def test_accounts_that_are_joined_or_parted_between_slices_hold_what_they_would_without(make: Make, after: int) -> None:
+@pytest.mark.parametrize(("after", "few"), [(1, 0), (2, 1_000)])
+def test_accounts_that_are_joined_or_parted_between_slices_hold_what_they_would_without(
+    make: Make, monkeypatch: pytest.MonkeyPatch, after: int, few: int
+) -> None:
+    monkeypatch.setattr(award_booking, "_FEW", few)
     home = make()
     own = in_order(home)
     before = [join(home, who, MOTHER, since=date(2025, 6, 6), now=on(6)) for who in own[:2]]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from tanzhang.core.errors import TanzhangError
 from tanzhang.core.payment_reference import payment_reference
@@ -23,11 +24,13 @@ from tanzhang.service.market.deals import (
     offers,
 )
 from tanzhang.service.market.parties import set_state
-from tanzhang.service.market.payments import confirm, deliver_again, listed, payment_named, use_payment
+from tanzhang.service.market.payments import confirm, deliver_again, listed, payment_named, take_statement, use_payment
 from tanzhang.service.market.returns import file_data, files, new_file, pay_out, send_back, take_answers
 from tanzhang.service.privacy import rotate_keys
 from tanzhang.stores.bank_statements import Line
 from tanzhang.stores.home import Home
+from tanzhang.stores.register.deals import market_deal
+from tanzhang.stores.register.payments import market_payment, market_return
 
 from ..homes import DAY, on
 from ..trading import ACCOUNT, OPERATOR, approved, bought, held, market_home, money, offered, paid, statement
@@ -102,8 +105,6 @@ def test_a_statement_that_is_read_again_adds_nothing_and_one_that_says_otherwise
 def test_what_a_statement_says_wrong_is_told_of_all_together_and_nothing_is_booked(home: Home) -> None:
     wrong = statement(("E1", 9, 1, "x"), ("E1", 9, 2, "x"), ("!", 9, 3, "x"), ("E4", 9, "1.5", "x"), ("E5", 9, 0, "x"))
     wrong += b"E6,2025-13-01,5,a,b,c\r\nE7,2025-06-01,5\r\n"
-    from tanzhang.service.market.payments import take_statement
-
     with pytest.raises(TanzhangError) as caught:
         take_statement(home, "bank_statement", wrong, "a.csv", actor=OPERATOR, now=on(9))
     assert {each.code for each in caught.value.problems} == {"statement-malformed"}
@@ -338,4 +339,37 @@ def test_a_deal_that_was_agreed_elsewhere_is_one_for_its_buyers_reference(home: 
     for units, seller, code in ((0, "programme", "deal-malformed"), (5, "steel", "deal-malformed")):
         wrong = Terms("agreed", seller, "steel", 1, units, 5_500, "c-8")
         assert refused(agree_directly, home, wrong, actor=OPERATOR, now=on(8)) == code
+    sound(home)
+
+
+def test_what_somebody_changed_in_the_book_is_found(home: Home) -> None:
+    offered(home)
+    bought(home, "steel", 10)
+    bought(home, "steel", 5, reference="d-2")
+    paid(home, ("E1", 9, 60_500, REF), ("E2", 9, 7, "hello"))
+    send_back(home, "E2", "x", actor=OPERATOR, now=on(10))
+    sound(home)
+    changes: list[tuple[sa.Table, dict[str, Any]]] = [
+        (market_deal, {"state": "lapsed"}),
+        (market_deal, {"units": 11}),
+        (market_deal, {"gross_fen": 60_001}),
+        (market_deal, {"buyer": "iron"}),
+        (market_deal, {"topup_fen": 1}),
+        (market_deal, {"delivered": 2}),
+        (market_payment, {"amount_fen": 60_501}),
+        (market_payment, {"used_fen": 60_499}),
+        (market_payment, {"state": "settled"}),
+        (market_payment, {"holder": "party:iron"}),
+        (market_return, {"amount_fen": 8}),
+        (market_return, {"state": "failed"}),
+    ]
+    for table, values in changes:
+        own = table.c.id == 1
+        with home.book.transaction() as con:
+            (before,) = con.execute(sa.select(table).where(own))
+            con.execute(table.update().where(own).values(**values))
+        found = {each.code for each in check_deals(home)[1]}
+        assert found == {"trade-mismatch"}, (table.name, values)
+        with home.book.transaction() as con:
+            con.execute(table.update().where(own).values(**{name: getattr(before, name) for name in values}))
     sound(home)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,21 @@ def test_a_file_is_taken_in_once_and_the_same_again_has_the_same_answer(home: Ho
     assert take_in(there, anna(there), data, now=on(12)) == first
     assert own(there)["received_mg"] == "30000"
     assert [each["way"] for each in passings(there, anna(there))] == ["received"]
+
+
+def test_many_who_pass_on_and_take_in_at_once_move_each_gram_once(home: Home, there: Home) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        made = list(pool.map(lambda number: give(home, there, BOX_MG, f"g-{number % 3}"), range(6)))
+    assert [made[n] == made[n + 3] for n in range(3)] == [True] * 3
+    assert own(home)["available_mg"] == "0"
+    close(home, now=on(10))
+    data = passed_file(home, anna(home), made[0]["id"])
+    with ThreadPoolExecutor(6) as pool:
+        taken = list(pool.map(lambda _: take_in(there, anna(there), data, now=on(11)), range(6)))
+    assert taken == [taken[0]] * 6
+    assert own(there)["received_mg"] == str(BOX_MG)
+    assert_verified(home)
+    assert_verified(there)
 
 
 def test_a_file_is_good_for_one_account_of_one_home_that_says_its_giver(

@@ -32,7 +32,7 @@ from tanzhang.stores.lot_files import read_members
 from tanzhang.stores.register.money import PAYBACK
 from tanzhang.stores.register.payback import payback_escrow, payback_part, payback_payout
 
-from ..homes import market_home, problems
+from ..homes import as_attacker, market_home, problems
 from ..lots import LATER
 from ..paybacks import after, issued_lot, people, sell, sold
 from ..trading import OPERATOR, approved
@@ -312,6 +312,30 @@ def test_a_pay_out_or_an_amount_that_was_changed_is_found(quick: Path, change: A
     assert_sound(home)
     with home.book.transaction() as con:
         con.execute(change)
+    assert {problem.code for problem in check_payback(home)[1]} == {"payback-mismatch"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM payback_run",
+        "DELETE FROM payback_share",
+        "DELETE FROM market_deal_event; UPDATE market_deal SET gross_fen = gross_fen + 1",
+        "UPDATE payback_run SET shared_fen = shared_fen + 1",
+        "UPDATE payback_run SET nobodys_fen = 1",
+        "UPDATE payback_run SET accounts = accounts + 1",
+        "UPDATE payback_run SET deal = 7",
+        "UPDATE payback_run SET entry = 0",
+        "UPDATE payback_share SET amount = amount + 1",
+        "UPDATE payback_share SET data = zeroblob(length(data))",
+        "DELETE FROM money_move WHERE kind = 'payback'",
+    ],
+)
+def test_a_run_that_was_changed_behind_the_book_is_found(quick: Path, change: str) -> None:
+    home = market_home(quick / "home")
+    people(home, quick)
+    sold(home, GROSS)
+    as_attacker(quick / "home").executescript(change)
     assert {problem.code for problem in check_payback(home)[1]} == {"payback-mismatch"}
 
 

@@ -18,8 +18,9 @@ from tanzhang.core.access import Actor, Role
 from tanzhang.core.credential import RETIREMENT
 from tanzhang.core.errors import TanzhangError
 from tanzhang.core.lot import LotEntry, LotState
-from tanzhang.core.retirement import Opening
-from tanzhang.core.serial import Serial
+from tanzhang.core.methodology import canonical_json
+from tanzhang.core.retirement import ISSUE_FORMAT, Opening
+from tanzhang.core.serial import FIRST_IMPORT, Serial
 from tanzhang.core.units import PROGRAMME, Block, Kind, Pick, State
 from tanzhang.engine.data_integrity import canonical
 from tanzhang.service.certificate_check import check_certificate, credential_in
@@ -43,6 +44,7 @@ from tanzhang.service.market.retire import (
 )
 from tanzhang.service.market.retirement_certificate import retirement_certificate
 from tanzhang.service.market.unit_pages import block_page, unit_totals
+from tanzhang.stores.book import append, entry
 from tanzhang.stores.book.chains import check_chains
 from tanzhang.stores.book.schema import retirement
 from tanzhang.stores.fonts import fonts_are_there
@@ -64,7 +66,7 @@ ASKED = Asked("event_neutrality", *JUNE, "Example Games 示例赛事", "91350100
 
 def issued(home: Home, units: int = 1_000, holder: str = "party:steel") -> int:
     """A lot that stands in the log, with units that a party holds; its number."""
-    entry = LotEntry(
+    frozen = LotEntry(
         number=1,
         programme=home.programme.id,
         vintage=2025,
@@ -84,7 +86,7 @@ def issued(home: Home, units: int = 1_000, holder: str = "party:steel") -> int:
     shares = pa.table({"account": account, "amount": pa.array([units * KILO], pa.int64())})
     decided = {
         "market": "example@1",
-        "terms": entry.terms,
+        "terms": frozen.terms,
         "methodologies": json.dumps({"cainiao.parcel_box@1": ["ab" * 32]}),
         "unit_mass_mg": KILO,
         "units": units,
@@ -92,7 +94,7 @@ def issued(home: Home, units: int = 1_000, holder: str = "party:steel") -> int:
         "members": 3,
         "accounts": 1,
         "leaves": 4,
-        "root": entry.root.hex(),
+        "root": frozen.root.hex(),
         "batches": 1,
         "first_batch": 0,
         "last_batch": 0,
@@ -105,14 +107,16 @@ def issued(home: Home, units: int = 1_000, holder: str = "party:steel") -> int:
     with home.book.transaction() as con:
         home.lots.draft(con, {**drafted, "early": None}, actor=OPERATOR, at=AT)
     with home.book.transaction() as con:
-        home.lots.freeze(con, 1, decided, entry.to_text(), shares, actor=OPERATOR, at=AT)
+        home.lots.freeze(con, 1, decided, frozen.to_text(), shares, actor=OPERATOR, at=AT)
     for state in (LotState.IN_VERIFICATION, LotState.VERIFIED, LotState.REGISTERED, LotState.ISSUED):
         with home.book.transaction() as con:
             home.lots.advance(con, 1, state, detail={}, actor=OPERATOR, at=AT)
     begun = Begun(1, Kind.ISSUE, "CN-110000", "BEIJINGMARKET", 2025, "K", units, "carbon_inclusion")
     with home.book.transaction() as con:
         blocks = [Block(1, 0, units, 2025, holder, State.HELD, "carbon_inclusion")]
-        home.units.begin(con, begun, blocks, "issue", AT, actor="root")
+        said = {"format": ISSUE_FORMAT, "programme": home.programme.id, "lot": "L000001", "units": str(units)}
+        index = append(con, entry, {"kind": "units-issued", "text": canonical_json({**said, "parts": []})})
+        home.units.begin(con, begun, blocks, "issue", AT, actor="root", detail={"entry": index})
     return 1
 
 
@@ -228,7 +232,11 @@ def test_the_certificate_holds_without_a_home_and_is_the_same_ever_after(home: H
     assert says["beneficiary"]["beneficiary"] == ASKED.beneficiary
     assert says["claimPeriod"] == {"since": "2025-06-01", "until": "2025-06-30"}
     assert set(says["claims"]) == {"usingEntity", "person", "partner", "city"}
-    assert [each["type"] for each in json.loads(data)["evidence"][1:]] == ["LotInclusion", "RetirementInclusion"]
+    assert [each["type"] for each in json.loads(data)["evidence"][1:]] == [
+        "LotInclusion",
+        "IssueInclusion",
+        "RetirementInclusion",
+    ]
     assert any("is the one that the log commits to" in each for each in said["checks"])
     if fonts_are_there():
         assert credential_in(pdf_of(data)) == data
@@ -256,6 +264,7 @@ def test_a_certificate_that_says_anything_else_than_the_log_is_refused_though_it
         {"retiredAt": "2025-06-01T00:00:00+00:00"},
         {"lot": {**lot, "root": "00" * 32}},
         {"lot": {**lot, "methodologies": {}}},
+        {"lot": {**lot, "issueEntry": lot["entry"]}},
         {"lot": {**lot, "registry": "another", "number": "L000002"}},
         {"lot": {}},
         {"beneficiary": {**json.loads(data)["credentialSubject"]["beneficiary"], "beneficiary": "Somebody"}},
@@ -267,7 +276,7 @@ def test_a_certificate_that_says_anything_else_than_the_log_is_refused_though_it
         document["credentialSubject"].update(changes)
         signed = canonical(key.sign(document, created="2025-06-05T02:00:00Z"))
         assert refused(checked, home, signed) == ["retirement-unproved"], changes
-    for number in (1, 2):
+    for number in (1, 2, 3):
         document = json.loads(data)
         del document["proof"], document["evidence"][number]
         assert refused(checked, home, canonical(key.sign(document, created="2025-06-05T02:00:00Z"))) == [
@@ -418,6 +427,62 @@ def test_what_was_changed_is_found(home: Home) -> None:
     with home.book.transaction() as con:
         con.execute(retirement_addendum.delete())
     assert len(check_retirements(home)[1]) == 2
+
+
+def test_a_retirement_is_whole_while_somebody_settles_and_the_log_has_it_afterwards(home: Home) -> None:
+    with home.settling():
+        made = used(home)
+        assert made["entry"] == home.book.entries()[-1].seq
+        assert home.log.size <= made["entry"]
+        assert used(home) == made
+    assert check_proof(proof(home, made["id"]), home.values["vkey"])["id"] == made["id"]
+    assert right(home)
+
+
+def test_what_dies_before_the_log_is_published_is_told_the_same_when_it_asks_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(home, "publish", die)
+        with pytest.raises(KeyboardInterrupt):
+            used(home)
+    (row,) = home.retirements.rows()
+    again = used(home)
+    assert (again["id"], again["retired_at"]) == (row.id, row.made_at)
+    assert home.log.size > again["entry"]
+    assert [(each.lo, each.hi) for each in home.units.blocks(states=[State.RETIRED])] == [(0, 100)]
+    assert right(home)
+
+
+def test_nothing_is_retired_where_a_part_of_it_fails(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the disk is full")
+
+    for part in ("add", "seal"):
+        with monkeypatch.context() as broken:
+            broken.setattr(home.retirements, part, fail)
+            with pytest.raises(RuntimeError):
+                used(home)
+        assert (home.retirements.rows(), home.units.blocks(states=[State.RETIRED])) == ([], [])
+    assert used(home)["units"] == "100"
+
+
+def test_units_of_another_registry_are_retired_here_and_the_certificate_claims_no_lot_for_them(home: Home) -> None:
+    number = FIRST_IMPORT + 3
+    where = {"registry": "ccer", "foreign": "CCER-2024-1-50"}
+    begun = Begun(number, Kind.IMPORT, "CN", "CCER", 2024, "T", 50, "national_voluntary", **where)
+    with home.book.transaction() as con:
+        blocks = [Block(number, 0, 50, 2024, "party:paper", State.HELD, "national_voluntary")]
+        home.units.begin(con, begun, blocks, "import", AT, actor="root")
+    made = used(home, party="paper", lot="X000003", count=5)
+    said = checked(home, retirement_certificate(home, made["id"], now=on(5)))
+    assert said["says"]["lot"] == {"number": "X000003", **where}
+    assert said["says"]["massMg"] == str(5 * 10**9)
+    assert any("that registry's word" in each for each in said["checks"])
+    assert right(home)
 
 
 def test_units_that_the_programme_holds_for_people_are_no_partys_to_retire(quick: Path) -> None:

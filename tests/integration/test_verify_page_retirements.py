@@ -83,13 +83,15 @@ def test_what_the_issuer_signs_and_the_log_does_not_have_is_refused_with_the_cod
         {"credentialSubject": {**subject, "lot": {**lot, "units": "5"}}},
         {"credentialSubject": {**subject, "lot": {**lot, "entry": "0"}}},
         {"credentialSubject": {**subject, "beneficiary": {**subject["beneficiary"], "note": "another"}}},
-        {"evidence": evidence[:2]},
-        {"evidence": [evidence[0], evidence[2]]},
-        {"evidence": [*evidence, evidence[2]]},
-        {"evidence": [*evidence[:2], foreign[2]]},
-        {"evidence": [evidence[0], {**evidence[1], "entry": "{}"}, evidence[2]]},
-        {"evidence": [evidence[0], {**evidence[1], "proof": "x"}, evidence[2]]},
-        {"evidence": [*evidence[:2], {**evidence[2], "proof": evidence[0]["proof"]}]},
+        *({"evidence": [each for each in evidence if each is not gone]} for gone in evidence[1:]),
+        {"evidence": [*evidence, evidence[3]]},
+        {"evidence": [*evidence[:3], foreign[3]]},
+        {"evidence": [*evidence[:2], {**evidence[1], "type": "IssueInclusion"}, evidence[3]]},
+        {"evidence": [evidence[0], {**evidence[2], "type": "LotInclusion"}, *evidence[2:]]},
+        {"evidence": [evidence[0], {**evidence[1], "entry": "{}"}, *evidence[2:]]},
+        {"evidence": [evidence[0], {**evidence[1], "proof": "x"}, *evidence[2:]]},
+        {"evidence": [evidence[0], {**evidence[1], "entry": 5}, *evidence[2:]]},
+        {"evidence": [*evidence[:3], {**evidence[3], "proof": evidence[0]["proof"]}]},
     ]
     for members in changes:
         changed = {name: value for name, value in {**document, **members}.items() if name != "proof"}

@@ -134,6 +134,7 @@ STATUS: Mapping[str, int] = {
     "points-short": 409,
     "units-short": 409,
     "not-issued": 404,
+    "no-shortfall": 409,
     "unknown-label": 404,
     "label-overlap": 409,
     "tier-conflict": 409,

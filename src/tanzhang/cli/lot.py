@@ -130,6 +130,23 @@ def freeze_(lot: LotArgument, home: HomeOption = None, as_json: AsJson = False) 
         answer(as_json, said, tree)
 
 
+@lot_app.command("issue")
+def issue_(
+    lot: LotArgument,
+    reference: Annotated[str, typer.Option("--reference", help="Names the issue; the same again answers the same.")],
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Issue the units of a registered lot, once: for the programme, the error reserve and levies."""
+    with answering(as_json):
+        from tanzhang.cli.show import tree
+        from tanzhang.core.lot import lot_number
+        from tanzhang.service.market.issue import issue
+
+        number = lot_number(lot)
+        answer(as_json, issue(home_of(home), number, reference=reference, actor=operator(), now=now()), tree)
+
+
 @lot_app.command("dissolve")
 def dissolve_(
     lot: LotArgument,

@@ -52,8 +52,8 @@ from tanzhang.cli.operations import backup, migrate, restore
 from tanzhang.cli.partner import partner_app
 from tanzhang.cli.party import party_app
 from tanzhang.cli.pass_on import pass_on_app
-from tanzhang.cli.payment import payment_app
 from tanzhang.cli.payback import payback_app
+from tanzhang.cli.payment import payment_app
 from tanzhang.cli.people import people_app
 from tanzhang.cli.points import points_app
 from tanzhang.cli.receipts import receipt_app

@@ -65,27 +65,11 @@ def lot_(
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """The units of a lot by state."""
+    """The units of a lot by state, and what was taken back of it since it was frozen."""
     with answering(as_json):
-        from tanzhang.service.market.units import lot_units
+        from tanzhang.service.market.compensate import lot_with_compensation
 
-        _answer(as_json, lot_units(home_of(home), lot))
-
-
-@unit_app.command("issue")
-def issue_(
-    lot: Annotated[str, typer.Argument(metavar="LOT", help="A registered lot, such as L000042.")],
-    reference: Reference,
-    home: HomeOption = None,
-    as_json: AsJson = False,
-) -> None:
-    """Issue the units of a registered lot, once, into its parts."""
-    with answering(as_json):
-        from tanzhang.core.lot import lot_number
-        from tanzhang.service.market.issue import issue
-
-        number = lot_number(lot)
-        _answer(as_json, issue(home_of(home), number, reference=reference, actor=operator(), now=now()))
+        _answer(as_json, lot_with_compensation(home_of(home), lot))
 
 
 @unit_app.command("split")
@@ -161,7 +145,7 @@ def export_(
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Begin to move units to another registry: they wait for 'exported' or 'export-back'."""
+    """Begin to move units to another registry: they wait for 'exported' or 'returned'."""
     with answering(as_json):
         from tanzhang.service.market.units import export
 
@@ -184,8 +168,8 @@ def exported_(
         _answer(as_json, exported(home_of(home), reference, there=there, actor=operator(), now=now()))
 
 
-@unit_app.command("export-back")
-def export_back_(reference: Reference, why: Why, home: HomeOption = None, as_json: AsJson = False) -> None:
+@unit_app.command("returned")
+def returned(reference: Reference, why: Why, home: HomeOption = None, as_json: AsJson = False) -> None:
     """The other registry did not take what waited under a reference: the units are held again."""
     with answering(as_json):
         from tanzhang.service.market.units import export_back
@@ -218,6 +202,32 @@ def import_(
             tier=tier, holder=holder, evidence=_digest_of(evidence), reference=reference, actor=actor, now=now(),
         )  # fmt: skip
         _answer(as_json, said)
+
+
+@unit_app.command("compensate")
+def compensate_(home: HomeOption = None, as_json: AsJson = False) -> None:
+    """Replace what was taken back of lots by units of their error reserves; workers do it by themselves."""
+    with answering(as_json):
+        from tanzhang.service.market.compensate import compensate_due
+
+        _answer(as_json, compensate_due(home_of(home), now=now()))
+
+
+@unit_app.command("replace")
+def replace_(
+    lot: Annotated[str, typer.Argument(metavar="LOT", help="The lot with a shortfall, such as L000042.")],
+    serials: Serials,
+    reference: Reference,
+    why: Why,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel other units for what a lot's error reserve did not reach for."""
+    with answering(as_json):
+        from tanzhang.service.market.compensate import make_good
+
+        opened, actor = home_of(home), operator()
+        _answer(as_json, make_good(opened, lot, serials, reference=reference, why=why, actor=actor, now=now()))
 
 
 @unit_app.command("label")

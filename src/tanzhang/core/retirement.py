@@ -28,8 +28,10 @@ from tanzhang.core.serial import Serial, lot_name
 from tanzhang.core.tlog_proof import TlogProof
 
 OPENING_FORMAT = "tanzhang.retirement-opening/1"
-INCLUSION, LOT_INCLUSION = "RetirementInclusion", "LotInclusion"
+INCLUSION, LOT_INCLUSION, ISSUE_INCLUSION = "RetirementInclusion", "LotInclusion", "IssueInclusion"
 """Types of evidence in a certificate."""
+ISSUE_FORMAT = "tanzhang.units-issued/1"
+"""Of the log's entry that says into which blocks a lot was issued."""
 CLAIMS: Mapping[str, Mapping[str, str]] = {
     "usingEntity": {
         "may": "claim these units, once, for the purpose and period stated here",
@@ -207,23 +209,38 @@ def _check_lot(
         raise _unproved("the lot is not that of the serial numbers")
     if "registry" in said:  # units that came from another registry have no lot of ours
         return [f"the lot came from {str(said['registry'])[:80]}; what stands behind it is that registry's word"]
-    evidence = _evidence(document, LOT_INCLUSION)
-    text = evidence["entry"]
+    text, index, size = _in_log(document, LOT_INCLUSION, log)
     lot = LotEntry.parse(text)
-    proof = TlogProof.parse(evidence["proof"].encode())
-    checkpoint, _ = proof.verify(leaf_hash(text.encode()), log.name, log)
+    issue, issue_index, _ = _in_log(document, ISSUE_INCLUSION, log)
     wanted = {
         "number": lot_name(lot.number),
         "root": lot.root.hex(),
         "units": str(lot.units),
         "totalMg": str(lot.total_mg),
         "methodologies": {name: list(digests) for name, digests in lot.methodologies.items()},
-        "entry": str(proof.index),
+        "entry": str(index),
+        "issueEntry": str(issue_index),
     }
     same = (lot.vintage, lot.region, lot.programme) == (serial.vintage, serial.region, subject["programme"]["id"])
     if dict(said) != wanted or not same or lot.unit_mass_mg != UNIT_MASS_MG[serial.unit] or end > lot.units:
         raise _unproved("what it says of the lot is not what the log has")
-    return [f"lot {wanted['number']} is entry {proof.index} of the log {log.name}, signed at size {checkpoint.size}"]
+    issued = json.loads(issue)
+    named = {name: issued[name] for name in ("format", "programme", "lot", "units")}
+    if named != {"format": ISSUE_FORMAT, "programme": lot.programme, "lot": wanted["number"], "units": wanted["units"]}:
+        raise _unproved("the log's entry of the issue is not of this lot")
+    return [
+        f"lot {wanted['number']} is entry {index} of the log {log.name}, signed at size {size}",
+        f"its {lot.units} units were issued by entry {issue_index}",
+    ]
+
+
+def _in_log(document: Mapping[str, Any], kind: str, log: Verifier) -> tuple[str, int, int]:
+    """An entry that a certificate carries, once it is proved: its text, index, and the size of the log."""
+    evidence = _evidence(document, kind)
+    text: str = evidence["entry"]
+    proof = TlogProof.parse(evidence["proof"].encode())
+    checkpoint, _ = proof.verify(leaf_hash(text.encode()), log.name, log)
+    return text, proof.index, checkpoint.size
 
 
 def _check_opening(subject: Mapping[str, Any], commitment: str, given: bytes | None) -> list[str]:

@@ -208,11 +208,7 @@ def taken_back(home: Home, unit: str, row: Any) -> pa.Table:
     Which acts: those whose grams were taken back. An act that was worth no gram cannot be told to be taken back once,
     and keeps its points.
     """
-    takers = _in_batch(home, row, ("account", "kind", "reversed_mg", "withdraws"), _takers)
-    if not takers.num_rows:
-        return SCHEMA.empty_table()
-    by = dict(zip(takers["withdraws"].to_pylist(), takers["place"].to_pylist(), strict=True))
-    acts = dict(_places(home, sorted(by)))
+    by, acts = _taken(home, row)
     found = []
     for number in sorted({batch for batch, _ in acts.values()}):
         run = home.points_runs.of_batch(unit, number)
@@ -224,6 +220,20 @@ def taken_back(home: Home, unit: str, row: Any) -> pa.Table:
         if rows.num_rows:
             found.append(_opposite(rows, number, taker))
     return pa.concat_tables(found) if found else SCHEMA.empty_table()
+
+
+def places_taken_back(home: Home, row: Any) -> list[tuple[int, int]]:
+    """Batch and place, sorted, of the acts whose grams records of a batch take back."""
+    return sorted(_taken(home, row)[1].values())
+
+
+def _taken(home: Home, row: Any) -> tuple[dict[bytes, int], dict[bytes, tuple[int, int]]]:
+    """Of the acts whose grams records of a batch take back: the taker's place, and where they are themselves."""
+    takers = _in_batch(home, row, ("account", "kind", "reversed_mg", "withdraws"), _takers)
+    if not takers.num_rows:
+        return {}, {}
+    by = dict(zip(takers["withdraws"].to_pylist(), takers["place"].to_pylist(), strict=True))
+    return by, dict(_places(home, sorted(by)))
 
 
 def accounts_at(home: Home, row: Any, places: pa.ChunkedArray) -> pa.Array:

@@ -48,6 +48,8 @@ from tanzhang.stores.storage import parquet_file
 
 SLICE_ROWS = 20_000
 """About so many rows of lots and limits are booked in one transaction; ours to say."""
+_FEW = 1_000
+"""Up to so many accounts are asked for one by one; of more, all that are joined between the first and the last."""
 
 
 def go_on(home: Home, run: OpenRun, now: datetime, progress: Progress = silent) -> OpenRun:
@@ -211,11 +213,10 @@ def _close(home: Home, con: sa.Connection, run: OpenRun, now: datetime) -> None:
 
 
 def _carried(con: sa.Connection, lots: pa.Table) -> list[uuid.UUID]:
-    """The accounts among those of a slice whose holdings are another one's."""
+    """The accounts of a slice, or of very many those alone whose holdings are another one's."""
     accounts = pc.unique(lots["account"].filter(pc.not_equal(lots["account"], NOBODY)))
-    if not len(accounts):
-        return []
-    first, last = (str(uuid.UUID(bytes=accounts[at].as_py())) for at in (0, -1))  # lots are in their order
-    carried = pa.array([uuid.UUID(each).bytes for each in sources(con, first, last)], pa.binary())
-    there = accounts.filter(pc.is_in(accounts, value_set=carried))
-    return [uuid.UUID(bytes=each) for each in there.to_pylist()]
+    if len(accounts) > _FEW:
+        first, last = (str(uuid.UUID(bytes=accounts[at].as_py())) for at in (0, -1))  # lots are in their order
+        carried = pa.array([uuid.UUID(each).bytes for each in sources(con, first, last)], pa.binary())
+        accounts = accounts.filter(pc.is_in(accounts, value_set=carried))
+    return [uuid.UUID(bytes=each) for each in accounts.to_pylist()]

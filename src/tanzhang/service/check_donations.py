@@ -52,6 +52,6 @@ def check_donations(home: Home) -> tuple[int, list[Problem]]:
         amount, givers = sums.get((row.project, row.unit), (0, 0))
         sums[row.project, row.unit] = amount + row.amount, givers + row.first
     kept = {(row.project, row.unit): (row.amount, row.givers) for row in home.book.query(sa.select(donation_total))}
-    for project, unit in sorted(key for key in sums.keys() | kept.keys() if sums.get(key) != kept.get(key)):
-        wrong(f"what project {project} was given in {unit} is not the sum of its gifts", "donation_total")
+    for name, unit in sorted(key for key in sums.keys() | kept.keys() if sums.get(key) != kept.get(key)):
+        wrong(f"what project {name} was given in {unit} is not the sum of its gifts", "donation_total")
     return len(rows) + check_entries(home, home.donations, rows, wrong), problems

@@ -1,4 +1,4 @@
-"""What verification asks of registers beside the way of an action: gifts, benefits, the mall, certificates."""
+"""What verification asks of registers beside the way of an action: gifts, the mall, certificates, the market."""
 
 from __future__ import annotations
 
@@ -97,11 +97,10 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     mall,
     certificates,
     money,
-    payback,
-    verifications,
-    deals,
-    retirements,
-    units,
     lots,
+    verifications,
+    units,
     deals,
+    payback,
+    retirements,
 )

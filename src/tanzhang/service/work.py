@@ -35,6 +35,8 @@ from tanzhang.service.log import tidy as tidy_log
 from tanzhang.service.mall import expire as expire_orders
 from tanzhang.service.mall import forget_addresses
 from tanzhang.service.market.auctions import close_due
+from tanzhang.service.market.compensate import compensate_due
+from tanzhang.service.market.compensate import is_due as is_compensation_due
 from tanzhang.service.market.deals import lapse_due
 from tanzhang.service.market.payback import end_escrow
 from tanzhang.service.market.payback import is_due as is_payback_due
@@ -120,6 +122,7 @@ def chores(at_once_every_s: float = AT_ONCE_EVERY_S) -> tuple[Chore, ...]:
         ),
         # A minute after midnight: whoever was answered before it is in the inbox by then.
         Chore("settle", Daily(timedelta(minutes=1)), _settle, final=True),
+        Chore("compensate", Every(timedelta(minutes=1)), _compensate, wanted=is_compensation_due),
         Chore("award", Every(timedelta(seconds=at_once_every_s)), _award, wanted=is_award_due),
         Chore("payback", Every(timedelta(seconds=at_once_every_s)), _pay_back, wanted=is_payback_due),
         Chore("escrow", Daily(timedelta(minutes=20)), _end_escrow, wanted=_has_escrow, final=True),
@@ -184,6 +187,11 @@ def _settle(home: Home, now: datetime) -> Said:
 
 def _settled(answer: Mapping[str, Any]) -> Said:
     return None if answer["batch"] is None else {name: answer[name] for name in ("batch", "through", "records")}
+
+
+def _compensate(home: Home, now: datetime) -> Said:
+    done = compensate_due(home, now=now)
+    return done if done["cancelled"] != "0" else None
 
 
 def _award(home: Home, now: datetime) -> Said:

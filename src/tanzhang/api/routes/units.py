@@ -20,6 +20,7 @@ from tanzhang.core.access import Caller, Role
 from tanzhang.core.errors import TanzhangError
 from tanzhang.core.lot import lot_number
 from tanzhang.core.units import PARTY
+from tanzhang.service.market import compensate as compensating
 from tanzhang.service.market import issue as issuing
 from tanzhang.service.market import labels as labelling
 from tanzhang.service.market import units as service
@@ -155,6 +156,15 @@ class UnitLabels(msgspec.Struct):
     labels: list[ShownLabel]
 
 
+class Compensation(msgspec.Struct):
+    """What was taken back of a lot since it was frozen, how many units that makes due, and how many were cancelled."""
+
+    reversed_mg: str
+    due: str
+    made_good: str
+    shortfall: str
+
+
 class LotUnits(msgspec.Struct):
     """The units of a lot by state, which add up to ``units``; ``reserve`` are those kept for errors."""
 
@@ -167,6 +177,9 @@ class LotUnits(msgspec.Struct):
     units: str
     states: dict[str, str]
     reserve: str
+    compensation: Compensation | None
+    registry: str | None = None
+    foreign: str | None = None
 
 
 def _public(answer: Any, description: str) -> dict[str, Any]:
@@ -187,8 +200,8 @@ def labels(home: TheHome, request: AnyRequest, serial: FromPath[str]) -> Respons
 
 @get("/v1/market/lots/{lot:str}/units", **_public(LotUnits, "The units of the lot."))
 def of_lot(home: TheHome, request: AnyRequest, lot: FromPath[str]) -> Response[bytes]:
-    """How many units of a lot are in which state."""
-    return public_json(request, service.lot_units(home, lot), keep=A_MOMENT)
+    """How many units of a lot are in which state, and what errors were found in it since."""
+    return public_json(request, compensating.lot_with_compensation(home, lot), keep=A_MOMENT)
 
 
 # -- for holders ------------------------------------------------------------------------------------------------
@@ -198,8 +211,8 @@ def of_lot(home: TheHome, request: AnyRequest, lot: FromPath[str]) -> Response[b
 def list_(
     home: TheHome,
     caller: TheCaller,
-    holder: str | None = None,
-    lot: str | None = None,
+    holder: Annotated[str | None, QueryParameter(description="Of one holder, such as programme or party:ID.")] = None,
+    lot: Annotated[str | None, QueryParameter(description="Of one lot, such as L000042.")] = None,
     unit_state: Annotated[str | None, QueryParameter(name="state", description="Those in one state alone.")] = None,
     cursor: Cursor = None,
     limit: Limit = None,
@@ -291,7 +304,7 @@ def exported(
     return service.exported(home, data.reference, there=data.there, actor=actor_of(request, caller), now=now)
 
 
-@post("/v1/market/units/export-back", opt=_OPERATOR, sync_to_thread=True, tags=_TAGS)
+@post("/v1/market/units/returned", opt=_OPERATOR, sync_to_thread=True, tags=_TAGS)
 def export_back(
     home: TheHome, now: Now, caller: TheCaller, request: AnyRequest, data: JSONBody[Returned]
 ) -> dict[str, Any]:
@@ -306,6 +319,16 @@ def import_(
     """Take units of another registry in, as a lot of their own."""
     said = {name: getattr(data, name) for name in data.__struct_fields__ if name != "units"}
     return service.import_units(home, **said, units=int(data.units), actor=actor_of(request, caller), now=now)
+
+
+@post("/v1/market/lots/{lot:str}/make-good", opt=_OPERATOR, sync_to_thread=True, tags=_TAGS)
+def make_good(
+    home: TheHome, now: Now, caller: TheCaller, request: AnyRequest, lot: FromPath[str], data: JSONBody[Act]
+) -> dict[str, Any]:
+    """Cancel other units for what a lot's error reserve did not reach for."""
+    actor = actor_of(request, caller)
+    said = {"reference": data.reference, "why": data.why}
+    return compensating.make_good(home, lot, data.serials, **said, actor=actor, now=now)
 
 
 @post("/v1/market/labels", opt=_OPERATOR, sync_to_thread=True, tags=_TAGS)
@@ -349,6 +372,7 @@ handlers = [
     exported,
     export_back,
     import_,
+    make_good,
     label,
     revoke,
 ]

@@ -14,11 +14,12 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError
-from tanzhang.core.payback import Divided, FeeTaken
+from tanzhang.core.payback import KIND, Divided, FeeTaken
 from tanzhang.service.findings import RESTORE
 from tanzhang.service.market.payback import DIVIDED, FROM_ESCROW, TO_ESCROW, shares_of_lot
 from tanzhang.service.market.payback_payouts import OUT, PAYBACKS
 from tanzhang.service.market.rules import market_rules_of
+from tanzhang.stores.book import entry
 from tanzhang.stores.home import Home
 from tanzhang.stores.lot_files import is_as_written
 from tanzhang.stores.postings import postings_of
@@ -45,6 +46,9 @@ def check_payback(home: Home) -> tuple[int, list[Problem]]:
     sold = [sale.id for sale in home.deals.sales() if sale.number <= home.payback.last_delivered()]
     if [row.deal for row in runs] != sold:
         wrong("the sales that were divided are not those that were delivered, in their order", "payback_run")
+    sealed = sa.select(entry.c.seq).where(entry.c.kind == KIND).order_by(entry.c.seq)
+    if [row.entry for row in runs] != [each.seq for each in home.book.query(sealed)]:
+        wrong("the log has other entries of sales than runs name", "payback_run")
     payouts = _check_payouts(home, wrong)
     escrow = _check_escrow(home, runs, wrong)
     _check_sums(home, wrong)
@@ -53,9 +57,9 @@ def check_payback(home: Home) -> tuple[int, list[Problem]]:
 
 def _check_run(home: Home, row: Any, wrong: Wrong) -> None:
     place = f"payback_run {row.seq}"
-    deal, lot = home.deals.deal(row.deal), home.lots.one(row.lot)
+    deal = home.deals.deal(row.deal)
     try:
-        divided = Divided.parse(row.text)
+        lot, divided = home.lots.one(row.lot), Divided.parse(row.text)
         rules = market_rules_of(home, lot.terms)
     except TanzhangError as error:
         wrong(f"run {row.seq}: {error.problems[0].message}", place)

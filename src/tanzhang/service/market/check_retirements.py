@@ -9,11 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError
+from tanzhang.core.retirement import RETIREMENTS
 from tanzhang.core.serial import Serial
 from tanzhang.core.units import Kind
 from tanzhang.service.findings import RESTORE
 from tanzhang.service.log_rows import check_entries
-from tanzhang.service.market.retire import ADDENDUM, addendum_digest, has_unsealed, opening_of
+from tanzhang.service.market.retire import ADDENDUM, addendum_digest, opening_of
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.audit import audit
 from tanzhang.stores.register.people import place_of
@@ -45,9 +46,20 @@ def check_retirements(home: Home) -> tuple[int, list[Problem]]:
         wrong(f"event {event.seq} retires units without a retirement", "unit_event")
     count = _check_addenda(home, wrong, has_keys=has_keys)
     entries = check_entries(home, home.retirements, rows, wrong)
-    if has_unsealed(home):
-        wrong("the last retirements have no entry of the log", "entry")
+    sealed = dict(home.retirements.sealed())
+    for row in rows:
+        if not _is_in(row, sealed.get(row.entry)):
+            wrong(f"retirement {row.id} is not in entry {row.entry}", "retirement")
     return len(rows) + count + entries, problems
+
+
+def _is_in(row: Any, text: str | None) -> bool:
+    """Whether an entry of the log is over a retirement."""
+    try:
+        sealed = None if text is None else RETIREMENTS.parse(text)
+    except TanzhangError:
+        return False
+    return sealed is not None and sealed.first <= row.seq < sealed.rows
 
 
 def _is_of(row: Any, event: Any) -> bool:

@@ -10,9 +10,11 @@ import sqlalchemy as sa
 
 from tanzhang.core.errors import Problem, TanzhangError
 from tanzhang.core.lot import ISSUED, LotEntry
+from tanzhang.core.market import UNIT_MASS_MG
 from tanzhang.core.serial import FIRST_IMPORT, lot_name
-from tanzhang.core.units import BEGINNINGS, TERMINAL, Block, Kind, Standing, covered, totals
+from tanzhang.core.units import BEGINNINGS, RESERVE, TERMINAL, Block, Kind, Standing, State, covered, totals
 from tanzhang.service.findings import RESTORE
+from tanzhang.service.market.compensated import taken_back_members
 from tanzhang.service.market.issue import ENTRY, entry_text
 from tanzhang.stores.book import entry
 from tanzhang.stores.home import Home
@@ -31,7 +33,7 @@ def check_units(home: Home) -> tuple[int, list[Problem]]:
     problems: list[Problem] = []
 
     def wrong(message: str, place: str) -> None:
-        problems.append(Problem("units-mismatch", message, f"{home.book.name}: {place}", RESTORE))
+        problems.append(Problem("units-changed", message, f"{home.book.name}: {place}", RESTORE))
 
     lots, rows = home.units.lots(), home.units.events()
     stands = _booked_again(rows, wrong)
@@ -49,6 +51,7 @@ def check_units(home: Home) -> tuple[int, list[Problem]]:
         elif _tiled(there) != begun.units or sum(totals(there).values()) != begun.units:
             wrong(f"blocks of {name} do not tile its {begun.units} units", "unit_block")
     _check_lots(home, lots, began, wrong)
+    _check_compensated(home, lots, blocks, wrong)
     facts = home.units.labels()
     _check_labels(facts, rows, blocks, lots, wrong)
     return len(rows) + len(lots) + len(facts), problems
@@ -100,6 +103,27 @@ def _check_lots(home: Home, lots: dict[int, Begun], began: dict[int, Any], wrong
         wrong(f"lot {lot_name(lot)} is issued and has no units", "lot")
     for index in said:
         wrong(f"entry {index} says an issue that is not in the book", "entry")
+
+
+def _check_compensated(home: Home, lots: dict[int, Begun], blocks: dict[int, list[Block]], wrong: Wrong) -> None:
+    """What was taken back of a lot is what its batches say, and made good in whole units as far as its reserve goes."""
+    rows = {row.number: row for row in home.lots.all(states=ISSUED)} if home.units.looked_through() >= 0 else {}
+    is_all_seen = home.units.looked_through() + 1 >= home.book.batch_count()
+    for lot, begun in lots.items():
+        if lot in rows and is_all_seen:
+            taken_mg = int(taken_back_members(home, rows[lot])[1].sum())
+            with home.book.reading() as con:
+                if taken_mg != home.units.reversed_mg(con, lot):
+                    wrong(
+                        f"{taken_mg} mg were taken back of {lot_name(lot)}, which is not what was noted",
+                        "unit_reversal",
+                    )
+        with home.book.reading() as con:
+            reversed_mg, done = home.units.reversed_mg(con, lot), home.units.made_good(con, lot)
+        due = -(-reversed_mg // UNIT_MASS_MG[begun.unit])
+        left = any(each.holder == RESERVE and each.state is State.HELD for each in blocks.get(lot, []))
+        if done > due or (done < due and left):
+            wrong(f"{due} units of {lot_name(lot)} are to be made good, and {done} are", "unit_reversal")
 
 
 def _check_labels(

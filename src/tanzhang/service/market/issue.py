@@ -1,8 +1,9 @@
 """Issue (签发): the units of a registered lot, once, and into whose hands they go.
 
 One transaction: the units as the log's entry of the lot has them, cut into sub-ranges for the programme, the error
-reserve and every levy; what levies are to be cancelled is cancelled in it; the lot is issued; the log says so. Its key
-is the lot: whoever asks again, from any process and after any crash, is told what was done the first time.
+reserve and every levy; what levies are to be cancelled is cancelled in it, and so is of the reserve what was taken back
+of the lot's members since it was frozen; the lot is issued; the log says so. Its key is the lot: whoever asks again,
+from any process and after any crash, is told what was done the first time.
 docs/units.md, docs/adr/0033-units.md.
 """
 
@@ -22,11 +23,12 @@ from tanzhang.core.market import MarketRules
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.serial import code_of, letter_of
 from tanzhang.core.units import Block, Kind, parts_of_issue
+from tanzhang.service.market.compensate import cancel_due, look
 from tanzhang.service.market.rules import market_rules_of
 from tanzhang.service.moments import received_at
 from tanzhang.stores.book import append, entry
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.units import Begun, answer_of, reference_taken
+from tanzhang.stores.register.units import Begun, actor_text, answer_of, reference_taken
 
 ENTRY = "units-issued"
 """The kind of entries of the log that say into which blocks a lot was issued."""
@@ -42,6 +44,7 @@ def issue(home: Home, number: int, *, reference: str, actor: Actor, now: datetim
     with home.settling():
         row = home.lots.one(number)
         begun, blocks = _of_lot(home, row)
+        look(home, now=now)
         with home.book.transaction() as con:
             known = home.units.event_in(con, Kind.ISSUE, reference)
             if known is None:
@@ -133,6 +136,7 @@ def _issue(
     home.units.begin(con, begun, blocks, reference, at, actor=actor_text(actor), detail=said)
     detail = {"units": begun.units, "reference": reference, "entry": index}
     home.lots.advance(con, begun.lot, LotState.ISSUED, detail=detail, actor=actor, at=at)
+    cancel_due(home, con, begun.lot, "at issue", at, actor)
 
 
 def entry_text(programme: str, begun: Begun, blocks: Sequence[Block]) -> str:
@@ -153,11 +157,6 @@ def parts_shown(begun: Begun, blocks: Sequence[Block]) -> list[dict[str, str]]:
         }
         for each in blocks
     ]
-
-
-def actor_text(actor: Actor) -> str:
-    """Who did something, as events say it."""
-    return f"{actor.role}:{actor.subject}"
 
 
 def _wrong_state(row: Any) -> TanzhangError:

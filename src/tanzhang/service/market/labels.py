@@ -18,12 +18,11 @@ import sqlalchemy as sa
 from tanzhang.core.access import Actor
 from tanzhang.core.errors import refuse
 from tanzhang.core.units import TERMINAL, Block, Kind, Pick, State
-from tanzhang.service.market.issue import actor_text
 from tanzhang.service.market.rules import market_rules
 from tanzhang.service.market.units import label_shown, named, request_text
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.units import Begun
+from tanzhang.stores.register.units import Begun, actor_text
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 

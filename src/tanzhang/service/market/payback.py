@@ -34,8 +34,11 @@ from tanzhang.stores.lot_files import changed, read_members
 from tanzhang.stores.register.money import ESCROW, PAYBACK
 from tanzhang.stores.register.payback import HELD, OF_ERASED, OF_RUN
 
-DIVIDED, TO_ESCROW, FROM_ESCROW = "payback", "payback-escrow", "payback-escrow-ended"
-"""Kinds of movements of money: of a run, by its deal; of what is nobody's any more and of its end, by its number."""
+DIVIDED = "payback"
+"""The kind of movements of money of a run, by its deal."""
+TO_ESCROW = "to escrow"
+"""Of movements of what is nobody's any more, by its number; and :data:`FROM_ESCROW` of its end."""
+FROM_ESCROW = "escrow ended"
 
 
 class Sold(Protocol):

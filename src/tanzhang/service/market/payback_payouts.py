@@ -27,7 +27,7 @@ from tanzhang.stores.register.payback import ASKED, FAILED, IN_FILE, OF_FAILED, 
 from tanzhang.stores.register.payback import PAID as IS_PAID
 from tanzhang.stores.register.people import place_of
 
-OUT = "payback-paid"
+OUT = "payback paid"
 """The kind of movements of money that pay a person, by the id of the pay-out."""
 PURPOSE_ZH = "碳普惠减排量收益返还"
 

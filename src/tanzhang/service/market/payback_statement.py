@@ -183,7 +183,7 @@ def check_proof(data: bytes, vkey: str) -> dict[str, Any]:
 
 def about(home: Home, accounts: Iterable[uuid.UUID]) -> list[Mapping[str, Any]]:
     """What is kept of what sales brought accounts: fen by run, and what pay-outs took, of accounts that have any."""
-    found = []
+    found: list[Mapping[str, Any]] = []
     for each in accounts:
         shares = home.payback.shares_of(each)
         if shares:

@@ -34,6 +34,7 @@ from tanzhang.service.market.rules import market_rules
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.receipt import origin_of, trusted_log
 from tanzhang.service.secrets import derived_secret
+from tanzhang.stores.book import entry
 from tanzhang.stores.book.schema import end_of, unit_event
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.people import place_of
@@ -131,6 +132,7 @@ def _book(
         "commitment": opening.commitment,
         "request": request,
         "event": end_of(con, unit_event)[0] - 1,
+        "entry": end_of(con, entry)[0],  # which sealing appends
         "made_at": at,
     }
     sealed = home.personal_keys.seal(opening.to_text(), place_of(retirement_opening, "sealed", name))
@@ -150,13 +152,6 @@ def publish_soon(home: Home) -> None:
     """Bring the log up to the book unless somebody settles now, who does it then."""
     with contextlib.suppress(TanzhangError), home.settling():
         home.publish()
-
-
-def has_unsealed(home: Home) -> bool:
-    """Whether a retirement is not in an entry of the log, which its own transaction gives it."""
-    entries = home.retirements.sealed()
-    covered = RETIREMENTS.parse(entries[-1][1]).rows if entries else 0
-    return bool(home.retirements.rows(covered))
 
 
 def _request(home: Home, asked: Asked) -> str:
@@ -278,7 +273,12 @@ def opening_of(home: Home, name: str) -> Opening:
     if row.sealed is None:
         remedy = "whoever was given it before still has it, and can show it"
         raise refuse("opening-gone", "it was taken away", where="opening", remedy=remedy)
-    return Opening.parse(home.personal_keys.open(row.sealed, place_of(retirement_opening, "sealed", name)))
+    return _opened(home, row)
+
+
+def _opened(home: Home, row: Any) -> Opening:
+    place = place_of(retirement_opening, "sealed", row.retirement)
+    return Opening.parse(home.personal_keys.open(row.sealed, place))
 
 
 # -- what is shown --------------------------------------------------------------------------------------------
@@ -325,7 +325,6 @@ def own_retirements(
 def _described(home: Home, row: Any, *, to_holder: bool = False) -> dict[str, Any]:
     kept = home.retirements.opening(row.id)
     shown = kept.sealed is not None and (kept.public or to_holder)
-    entry = next((index for index, text in home.retirements.sealed() if row.seq < RETIREMENTS.parse(text).rows), None)
     serial = Serial.parse(json.loads(row.serials)[0])
     return {
         "id": row.id,
@@ -343,10 +342,10 @@ def _described(home: Home, row: Any, *, to_holder: bool = False) -> dict[str, An
         "retired_at": row.made_at,
         "commitment": row.commitment,
         "public": bool(kept.public),
-        "beneficiary": opening_of(home, row.id).as_dict() if shown else None,
+        "beneficiary": _opened(home, kept).as_dict() if shown else None,
         "holder": row.holder if to_holder or kept.public else None,
         "addenda": [_addendum(home, each) for each in home.retirements.addenda(row.id)] if shown else [],
-        "entry": entry,
+        "entry": row.entry,
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from tanzhang.core.credential import RETIREMENT
 from tanzhang.core.errors import refuse
 from tanzhang.core.market import UNIT_MASS_MG, MarketRules
-from tanzhang.core.retirement import CLAIMS, INCLUSION, LOT_INCLUSION
+from tanzhang.core.retirement import CLAIMS, INCLUSION, ISSUE_INCLUSION, LOT_INCLUSION
 from tanzhang.core.serial import Serial, lot_name
 from tanzhang.core.units import Kind
 from tanzhang.service.certificate_contents import Contents, of_programme
@@ -51,6 +51,7 @@ def _contents(home: Home, row: Any) -> Contents:
     serials = json.loads(row.serials)
     first, origin = Serial.parse(serials[0]), home.values["origin"]
     mass = UNIT_MASS_MG[first.unit]
+    retired = {"type": INCLUSION, "log": origin, "proof": proof(home, row.id).decode()}  # the log is up to it then
     lot, evidence = _lot(home, first)
     subject = {
         **of_programme(home),
@@ -71,7 +72,6 @@ def _contents(home: Home, row: Any) -> Contents:
     if home.retirements.opening(row.id).public:
         opening = opening_of(home, row.id)
         subject["beneficiary"] = {"salt": opening.salt, **opening.as_dict()}
-    retired = {"type": INCLUSION, "log": origin, "proof": proof(home, row.id).decode()}
     return Contents(subject, [*evidence, retired])
 
 
@@ -81,6 +81,8 @@ def _lot(home: Home, serial: Serial) -> tuple[dict[str, Any], list[dict[str, Any
     if begun is not None and begun.kind is Kind.IMPORT:
         return {"number": lot_name(serial.lot), "registry": begun.registry, "foreign": begun.foreign}, []
     row = home.lots.one(serial.lot)
+    event = next(each for each in home.units.events(lot=serial.lot) if each.kind == Kind.ISSUE)
+    issue = int(json.loads(event.detail)["entry"])
     said = {
         "number": lot_name(serial.lot),
         "root": row.root,
@@ -88,10 +90,15 @@ def _lot(home: Home, serial: Serial) -> tuple[dict[str, Any], list[dict[str, Any
         "totalMg": str(row.total_mg),
         "methodologies": {name: sorted(digests) for name, digests in json.loads(row.methodologies).items()},
         "entry": str(row.entry),
+        "issueEntry": str(issue),
     }
-    text = next(text for index, text in home.lots.sealed() if index == row.entry)
-    proved = {"type": LOT_INCLUSION, "log": home.values["origin"], "entry": text}
-    return said, [{**proved, "proof": home.log.prove(row.entry).decode()}]
+    return said, [_proved(home, LOT_INCLUSION, row.entry), _proved(home, ISSUE_INCLUSION, issue)]
+
+
+def _proved(home: Home, kind: str, index: int) -> dict[str, Any]:
+    """An entry of the log as a certificate carries it."""
+    text = home.log_entries(index)[0].decode()
+    return {"type": kind, "log": home.values["origin"], "entry": text, "proof": home.log.prove(index).decode()}
 
 
 def _purpose(home: Home, row: Any) -> dict[str, str]:

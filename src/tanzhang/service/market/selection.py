@@ -129,14 +129,12 @@ class _Selecting:
         """Table ``authorised``: accounts of records, days and behaviours that somebody may speak for did authorise."""
         standing = self.home.authorisations.standing()
         self.con.register("standing", standing.set_column(0, "account", _uuids(standing["account"])))
-        self.con.register("spoken", pa.table({"account": _uuids(self.home.authorisations.spoken_for())}))
         sources, ends = pa.array([*roots], pa.binary(16)), pa.array([*roots.values()], pa.binary(16))
         self.con.register("carried", pa.table({"source": _uuids(sources), "root": _uuids(ends)}))
         said = "from_day::DATE AS from_day, until_day::DATE AS until_day, behaviours::JSON::VARCHAR[] AS behaviours"
         self.con.execute(
             f"CREATE TEMP TABLE authorised AS SELECT account, {said} FROM standing "
             "WHERE account NOT IN (SELECT source FROM carried) "
-            "AND (source = 'person' OR account NOT IN (SELECT account FROM spoken)) "
             f"UNION ALL SELECT carried.source AS account, {said} FROM carried "
             "JOIN standing ON standing.account = root WHERE standing.source = 'person'"
         )

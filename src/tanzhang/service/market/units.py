@@ -23,12 +23,11 @@ from tanzhang.core.region import check_region
 from tanzhang.core.serial import FIRST_IMPORT, MOST_UNITS, Serial, code_of, lot_name, lot_number
 from tanzhang.core.units import PARTY, PROGRAMME, RESERVE, Block, Kind, Pick, State, totals
 from tanzhang.service.cursors import cursor_of, place_after
-from tanzhang.service.market.issue import actor_text
 from tanzhang.service.market.parties import check_approved
 from tanzhang.service.market.rules import market_rules
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.stores.home import Home
-from tanzhang.stores.register.units import Begun, standing_facts
+from tanzhang.stores.register.units import Begun, actor_text, standing_facts
 
 LONGEST = 200
 """How many characters a reference, or a name of another registry's, has at most."""
@@ -222,13 +221,16 @@ def thaw(
 
 
 def cancel(
-    home: Home, holder: str | None, serials: Sequence[str], *, reference: str, why: str, actor: Actor, now: datetime
-) -> dict[str, Any]:
+    home: Home, holder: str | None, serials: Sequence[str], *, reference: str, why: str, actor: Actor, now: datetime,
+    for_lot: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Take units out without a claim, for good, and with them the right to claim them.
 
-    ``holder`` is whose they must be, None where the operator does it for whoever holds them.
+    ``holder`` is whose they must be, None where the operator does it for whoever holds them; ``for_lot`` the lot whose
+    shortfall they make good (:func:`compensate.make_good`).
     """
-    return _move(home, home.units.cancel, "cancelled", serials, holder, reference, {"why": why}, actor, now)
+    detail = {"why": why} if for_lot is None else {"why": why, "for_lot": for_lot}
+    return _move(home, home.units.cancel, "cancelled", serials, holder, reference, detail, actor, now)
 
 
 def expire(

@@ -345,7 +345,8 @@ unit_label = _chained(
     sa.Index("unit_label_lot", "lot", "seq"),
 )
 # Units that were used for a claim (stores/register/retirements.py): ``serials`` are their numbers (JSON), ``event`` the
-# row of ``unit_event`` that retired them, ``commitment`` that to beneficiary, using entity and note.
+# row of ``unit_event`` that retired them, ``entry`` that of the log, ``commitment`` the one to beneficiary, using
+# entity and note.
 retirement = _chained(
     "retirement",
     sa.Column("id", TEXT, nullable=False, unique=True),
@@ -361,6 +362,7 @@ retirement = _chained(
     sa.Column("commitment", TEXT, nullable=False),
     sa.Column("request", TEXT, nullable=False),
     sa.Column("event", sa.Integer, nullable=False, unique=True),
+    sa.Column("entry", sa.Integer, nullable=False),
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("retirement_lot", "lot", "seq"),
 )

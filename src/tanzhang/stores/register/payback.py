@@ -284,8 +284,8 @@ def _some(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _summed(by: sa.ColumnElement[str], fen: sa.ColumnElement[int]) -> sa.Select[Any]:
     name = by.label("name")
-    found: sa.Select[Any] = sa.select(name, sa.func.sum(fen)).group_by(name)
-    return found
+    columns: list[sa.ColumnElement[Any]] = [name, sa.func.sum(fen)]
+    return sa.select(*columns).group_by(name)
 
 
 def _next(con: sa.Connection, table: sa.Table) -> int:

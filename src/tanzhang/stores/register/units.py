@@ -20,6 +20,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tanzhang.core.access import Actor
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.serial import FIRST_IMPORT, Serial, lot_name
@@ -39,7 +40,7 @@ from tanzhang.core.units import (
     split,
 )
 from tanzhang.stores.book import Book, append, unit_event, unit_label, unit_lot
-from tanzhang.stores.book.schema import APART, REFUSALS, TEXT, metadata
+from tanzhang.stores.book.schema import APART, NUMBER, ONLY_ADDED, REFUSALS, TEXT, metadata
 
 _FINAL = ", ".join(f"'{state}'" for state in sorted(TERMINAL))
 _ANSWER = "unit_block: what is retired, cancelled, expired or exported never changes"
@@ -68,6 +69,20 @@ unit_block = sa.Table(
             ("final_kept", "DELETE", f"OLD.state IN ({_FINAL})", _ANSWER),
         ),
     },
+)
+
+
+# Batches that were looked at for acts of lots that they take back, and what that came to; lot 0 says that it was done.
+unit_reversal = sa.Table(
+    "unit_reversal",
+    metadata,
+    sa.Column("id", NUMBER, primary_key=True),
+    sa.Column("batch", sa.Integer, nullable=False),
+    sa.Column("lot", sa.Integer, nullable=False),
+    sa.Column("reversed_mg", sa.BigInteger, nullable=False),
+    sa.Column("made_at", TEXT, nullable=False),
+    sa.UniqueConstraint("batch", "lot"),
+    info={ONLY_ADDED: True},
 )
 
 
@@ -170,6 +185,33 @@ class Units:
         """Facts about units, of a lot or of all, in the order in which they were recorded."""
         own = sa.select(unit_label).order_by(unit_label.c.seq)
         return self._book.query(own if lot is None else own.where(unit_label.c.lot == lot))
+
+    # -- errors found later -----------------------------------------------------------------------------------
+
+    def looked_through(self) -> int:
+        """The last batch that was looked at for acts of lots that it takes back; -1 before the first."""
+        last = self._book.query(sa.select(sa.func.max(unit_reversal.c.batch)))[0][0]
+        return -1 if last is None else int(last)
+
+    def reversed_mg(self, con: sa.Connection, lot: int) -> int:
+        """What was taken back in all of what is in a lot since it was frozen."""
+        own = sa.select(sa.func.sum(unit_reversal.c.reversed_mg)).where(unit_reversal.c.lot == lot)
+        return int(con.execute(own).scalar() or 0)
+
+    def made_good(self, con: sa.Connection, lot: int) -> int:
+        """How many units were cancelled because of that: of the lot's reserve, and others in its name."""
+        found = 0
+        for kind in (Kind.COMPENSATE, Kind.CANCEL):
+            for row in self.events_in(con, kind):
+                detail = json.loads(row.detail)
+                if detail["asked"].get("for_lot") == lot_name(lot):
+                    found += detail["count"]
+        return found
+
+    def add_reversals(self, con: sa.Connection, batch: int, found: Mapping[int, int], at: str) -> None:
+        """A batch was looked at: lot -> mg that it takes back of it."""
+        rows = [{"batch": batch, "lot": lot, "reversed_mg": mg, "made_at": at} for lot, mg in {0: 0, **found}.items()]
+        con.execute(unit_reversal.insert(), rows)
 
     # -- where units begin, in somebody's transaction ---------------------------------------------------------
 
@@ -484,6 +526,11 @@ class Units:
         if children:
             con.execute(unit_block.insert(), [{**asdict(each), "since": number} for each in children])
         return list(answered)
+
+
+def actor_text(actor: Actor) -> str:
+    """Who did something, as events say it."""
+    return f"{actor.role}:{actor.subject}"
 
 
 def reference_taken(kind: Kind, reference: str) -> TanzhangError:

@@ -51,6 +51,7 @@ def fixed() -> dict[str, object]:
         "retirement_proof": retirement.RETIREMENTS.proof_format,
         "retirement_opening": retirement.OPENING_FORMAT,
         "lot": lot.FORMAT,
+        "issue": retirement.ISSUE_FORMAT,
     }
 
 

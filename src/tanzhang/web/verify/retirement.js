@@ -69,21 +69,34 @@ async function openRetirement(text, log) {
   return { row, parsed, programme: entry.programme };
 }
 
+// An entry that a certificate carries, once it is proved to be in the log.
+async function carried(evidence, log) {
+  if (typeof evidence.entry !== "string") unproved("it carries a proof without its entry");
+  const proof = parseProof(utf8.encode(evidence.proof));
+  await inLog(proof, evidence.entry, log);
+  return proof;
+}
+
 async function checkLot(document, subject, serial, end, log) {
   const said = subject.lot;
   if (!isObject(said) || said.number !== serial.lot) unproved("the lot is not that of the serial numbers");
   if (said.registry !== undefined) return; // units of another registry have no lot of ours
-  const evidence = oneOf(document, "LotInclusion");
-  const lot = readEntry(evidence.entry, FIXED.lot, "lot-proof-malformed");
-  const proof = parseProof(utf8.encode(evidence.proof));
-  await inLog(proof, evidence.entry, log);
+  const lotEvidence = oneOf(document, "LotInclusion");
+  const proof = await carried(lotEvidence, log);
+  const lot = readEntry(lotEvidence.entry, FIXED.lot, "lot-proof-malformed");
+  const issueEvidence = oneOf(document, "IssueInclusion");
+  const issueProof = await carried(issueEvidence, log);
+  const issue = readEntry(issueEvidence.entry, FIXED.issue, "retirement-unproved");
   const wanted = { number: lot.lot, root: lot.root, units: lot.units, totalMg: lot.total_mg,
-    methodologies: lot.methodologies, entry: String(proof.index) };
+    methodologies: lot.methodologies, entry: String(proof.index), issueEntry: String(issueProof.index) };
   const where = [lot.vintage, lot.region, lot.programme];
   const same = canonical(where) === canonical([serial.vintage, serial.region, subject.programme.id]);
   if (canonical(said) !== canonical(wanted) || !same || BigInt(lot.unit_mass_mg) !== UNIT_MASS[serial.unit] ||
       end > BigInt(lot.units)) {
     unproved("what it says of the lot is not what the log has");
+  }
+  if (canonical([issue.programme, issue.lot, issue.units]) !== canonical([lot.programme, lot.lot, lot.units])) {
+    unproved("the log's entry of the issue is not of this lot");
   }
 }
 

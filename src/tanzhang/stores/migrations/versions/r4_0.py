@@ -1155,6 +1155,7 @@ def upgrade() -> None:
         sa.Column("commitment", TEXT, nullable=False),
         sa.Column("request", TEXT, nullable=False),
         sa.Column("event", sa.Integer(), nullable=False),
+        sa.Column("entry", sa.Integer(), nullable=False),
         sa.Column("made_at", TEXT, nullable=False),
         sa.Column("chain", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("seq"),
@@ -1388,6 +1389,17 @@ def upgrade() -> None:
         sa.UniqueConstraint("lot"),
     )
     op.create_index("unit_lot_foreign", "unit_lot", ["registry", "foreign"], unique=True)
+    op.create_table(
+        "unit_reversal",
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("batch", sa.Integer(), nullable=False),
+        sa.Column("lot", sa.Integer(), nullable=False),
+        sa.Column("reversed_mg", sa.BigInteger(), nullable=False),
+        sa.Column("made_at", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("batch", "lot"),
+        info={"append_only": True},
+    )
     op.create_table(
         "unsettled",
         sa.Column("submission", sa.Integer(), autoincrement=False, nullable=False),
