@@ -207,6 +207,29 @@ def test_registering_needs_an_attestation_every_registry_and_a_second_person(hom
     assert len(home.verifications.registered()) == 1
 
 
+def test_a_crash_before_the_log_has_it_is_mended_by_the_same_request(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = frozen_lot(home, tmp_path)
+    verified(home, number)
+    attested(home, number)
+    with monkeypatch.context() as patched:
+        patched.setattr(Home, "publish", _die)
+        with pytest.raises(OSError, match="no space"):
+            register(home, number, reference="g", actor=SECOND, now=LATER)
+    assert home.lots.one(number).state == "registered"
+    ((index, text),) = home.verifications.registered()
+    assert home.log.size <= index
+    done = register(home, number, reference="g", actor=SECOND, now=LATER)
+    assert (home.log.entry(index).decode(), done["entry"]) == (text, str(index))
+    assert [row.lot for row in home.verifications.cells()] == [number]
+    assert_verified(home)
+
+
+def _die(_: Home) -> None:
+    raise OSError("no space left")
+
+
 def test_what_was_changed_in_the_book_about_a_verification_is_found(home: Home, tmp_path: Path) -> None:
     number = frozen_lot(home, tmp_path)
     registered(home, number)
