@@ -25,6 +25,7 @@ from tanzhang.service.market.payback_payouts import PAYBACKS
 from tanzhang.service.market.payments import confirm
 from tanzhang.service.payouts import file_data, files, new_file, take_answers
 from tanzhang.service.privacy import rotate_keys
+from tanzhang.service.work import chores
 from tanzhang.stores.bank_statements import Line
 from tanzhang.stores.book import money_move, payback_run
 from tanzhang.stores.home import Home
@@ -122,6 +123,25 @@ def test_a_sale_is_divided_once_in_the_order_of_delivery_and_what_others_sold_is
     assert set(home.payback.shares_of(anna)) >= {0}
     assert owed_fen(home, anna) > owed_fen(home, bo)
     assert_sound(home)
+
+
+def test_a_worker_divides_what_was_delivered_and_ends_what_was_long_enough_in_escrow(
+    home: Home, tmp_path: Path
+) -> None:
+    by_name = {each.name: each for each in chores()}
+    divides, ends = by_name["payback"], by_name["escrow"]
+    _, bo, _ = people(home, tmp_path)
+    assert not divides.wanted(home)
+    sell(home, issued_lot(home), GROSS)
+    assert divides.wanted(home)
+    assert divides.do(home, after(1)) == {"sales": 1, "fen": str(GROSS - 350)}
+    assert not divides.wanted(home)
+    assert not ends.wanted(home)
+    fen = owed_fen(home, bo)
+    erase(home, [bo], now=after(2))
+    assert ends.wanted(home)
+    assert ends.do(home, after(3)) is None
+    assert ends.do(home, after(1_200)) == {"amounts": 1, "fen": str(fen)}
 
 
 def test_a_sale_whose_money_is_not_there_is_not_divided(home: Home, tmp_path: Path) -> None:
