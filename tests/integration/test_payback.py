@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
@@ -25,6 +26,7 @@ from tanzhang.service.market.payback_payouts import PAYBACKS
 from tanzhang.service.market.payments import confirm
 from tanzhang.service.payouts import file_data, files, new_file, take_answers
 from tanzhang.service.privacy import rotate_keys
+from tanzhang.service.work import chores
 from tanzhang.stores.bank_statements import Line
 from tanzhang.stores.book import money_move, payback_run
 from tanzhang.stores.home import Home
@@ -124,6 +126,25 @@ def test_a_sale_is_divided_once_in_the_order_of_delivery_and_what_others_sold_is
     assert_sound(home)
 
 
+def test_a_worker_divides_what_was_delivered_and_ends_what_was_long_enough_in_escrow(
+    home: Home, tmp_path: Path
+) -> None:
+    by_name = {each.name: each for each in chores()}
+    divides, ends = by_name["payback"], by_name["escrow"]
+    _, bo, _ = people(home, tmp_path)
+    assert not divides.wanted(home)
+    sell(home, issued_lot(home), GROSS)
+    assert divides.wanted(home)
+    assert divides.do(home, after(1)) == {"sales": 1, "fen": str(GROSS - 350)}
+    assert not divides.wanted(home)
+    assert not ends.wanted(home)
+    fen = owed_fen(home, bo)
+    erase(home, [bo], now=after(2))
+    assert ends.wanted(home)
+    assert ends.do(home, after(3)) is None
+    assert ends.do(home, after(1_200)) == {"amounts": 1, "fen": str(fen)}
+
+
 def test_a_sale_whose_money_is_not_there_is_not_divided(home: Home, tmp_path: Path) -> None:
     people(home, tmp_path)
     deal = sell(home, issued_lot(home), 100)
@@ -139,9 +160,16 @@ def test_members_that_are_not_the_lots_are_never_divided_over(home: Home, tmp_pa
     people(home, tmp_path)
     lot = issued_lot(home)
     sell(home, lot, 100)
-    (home.folder / home.lots.one(lot).file).write_bytes(b"")
-    with pytest.raises(Exception, match=r"lot-file-changed|Parquet"):
-        run_due(home, now=after(1))
+    path = home.folder / home.lots.one(lot).file
+    table = pq.read_table(path)
+    amounts = table["amount_mg"].to_pylist()
+    turned = table.set_column(2, "amount_mg", [amounts[::-1]])  # the same sum, other shares
+    pq.write_table(turned.cast(table.schema), path)
+    for _ in range(2):
+        with pytest.raises(TanzhangError) as refused:
+            run_due(home, now=after(1))
+        assert refused.value.code == "lot-file-changed"
+        path.unlink(missing_ok=True)
     assert home.payback.runs() == []
 
 

@@ -30,7 +30,7 @@ from tanzhang.service.joining import own_accounts
 from tanzhang.service.market.rules import market_rules, market_rules_of
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.stores.home import Home
-from tanzhang.stores.lot_files import changed, read_members
+from tanzhang.stores.lot_files import changed, is_as_written, read_members
 from tanzhang.stores.register.money import ESCROW, PAYBACK
 from tanzhang.stores.register.payback import HELD, OF_ERASED, OF_RUN
 
@@ -74,6 +74,8 @@ def divide(home: Home, sale: Sold, *, now: datetime) -> dict[str, Any]:
     fees = tuple(FeeTaken.of(fee.id, fee.share, sale.gross_fen) for fee in market_rules_of(home, lot.terms).fees)
     sold = (sale.id, sale.units, sale.gross_fen, sale.topup_fen, fees)
     divided = Divided(home.programme.id, lot.number, lot.members, lot.total_mg, *sold)
+    if not is_as_written(home.storage, lot):  # what is paid by it cannot be taken back
+        raise changed(lot, lot.file)
     shares, nobodys = shares_of_lot(home, lot, divided.shared_fen)
     at, day = received_at(now), received_day(home, now).isoformat()
     with home.book.transaction() as con:
