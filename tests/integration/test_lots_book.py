@@ -134,6 +134,7 @@ def test_an_authorisation_stands_once_until_it_is_revoked(home: Home) -> None:
     seen = register.revision()
     with home.book.transaction() as con:
         assert register.revoke(con, [BO], first.id, AT) is None
+        assert register.revoke(con, [ANNA], 10**30, AT) is None
         assert register.revoke(con, [BO, ANNA], first.id, AT).revoked_at == AT
         assert register.revoke(con, [ANNA], first.id, "later").revoked_at == AT
         assert register.revoked_since(con, seen) == [ANNA]

@@ -133,6 +133,8 @@ class Authorisations:
 
     def revoke(self, con: sa.Connection, accounts: Sequence[uuid.UUID], name: int, at: str) -> Any | None:
         """Revoke an authorisation of one of these accounts; the row as it is then, None where there is none."""
+        if not 0 < name < 1 << 63:  # no database has such a number
+            return None
         own = (authorisation.c.id == name) & authorisation.c.account.in_([each.bytes for each in accounts])
         standing = own & authorisation.c.revoked_at.is_(None)
         con.execute(authorisation.update().where(standing).values(revoked_at=at, revision=_next(con)))
