@@ -221,7 +221,7 @@ def _check_documents(states: list[str]) -> None:
 
 
 def _check_nothing_left(home: Home, con: sa.Connection, name: str) -> None:
-    """Refuse to close a party that has units, money or a deal: nobody could give it any of it then; ``party-in-use``."""
+    """Refuse to close a party that has units, money or a deal that waits: ``party-in-use``."""
     holder, open_states = f"{PARTY}{name}", [state for state in State if state not in TERMINAL]
     left = {
         "units": sum(block.count for block in home.units.blocks_in(con, holder=holder, states=open_states)),
