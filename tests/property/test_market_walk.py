@@ -28,6 +28,7 @@ from tanzhang.core.lot import HOLDING, LotState
 from tanzhang.core.sample import LEAST_PICKS
 from tanzhang.core.units import PROGRAMME, RESERVE, TERMINAL, Block, Pick, State, covered, totals
 from tanzhang.service.intake import intake
+from tanzhang.service.market.compensate import compensate_due, compensation
 from tanzhang.service.market.deals import Terms, agree_directly, cancel, lapse_due
 from tanzhang.service.market.issue import issue
 from tanzhang.service.market.lots import dissolve, freeze
@@ -285,6 +286,8 @@ class Market:
         with tempfile.TemporaryDirectory(dir=_PLACE) as folder:
             intake(self.home, write(Path(folder) / "back.ndjson", [back]), now=LATER)
         settle(self.home, now=LATER + timedelta(days=3))
+        compensate_due(self.home, now=LATER + timedelta(days=3))
+        assert compensate_due(self.home, now=LATER + timedelta(days=3))["batches"] == 0
 
     # -- what has to hold ---------------------------------------------------------------------------------------
 
@@ -294,6 +297,7 @@ class Market:
         self.units_of_a_lot_are_all_there_once()
         self.what_ended_stays_as_it_is()
         self.the_reserve_is_nobodys_to_use()
+        self.what_was_taken_back_is_cancelled_of_the_reserve_in_whole_units()
         self.what_deals_promise_is_reserved_and_nothing_else_is()
         self.money_is_somewhere_and_what_sales_brought_is_divided_to_the_fen()
 
@@ -328,6 +332,15 @@ class Market:
     def the_reserve_is_nobodys_to_use(self) -> None:
         for block in self.home.units.blocks(holder=RESERVE):
             assert block.state in (State.HELD, State.FROZEN, State.CANCELLED)
+
+    def what_was_taken_back_is_cancelled_of_the_reserve_in_whole_units(self) -> None:
+        for row in self.home.lots.all(states=[LotState.ISSUED]):
+            said = {name: int(text) for name, text in compensation(self.home, f"L{row.number:06d}").items()}
+            assert said["due"] == -(-said["reversed_mg"] // row.unit_mass_mg)
+            assert said["made_good"] == said["due"] - said["shortfall"]
+            if said["shortfall"]:
+                left = self.home.units.blocks(holder=RESERVE, lot=row.number, states=[State.HELD, State.FROZEN])
+                assert not left or any(each.kind == "freeze" for each in self.home.units.events(lot=row.number))
 
     def what_deals_promise_is_reserved_and_nothing_else_is(self) -> None:
         promised = {reference_of(row.id): row.units for row in self.home.deals.page(None, 10_000, state="agreed")}
