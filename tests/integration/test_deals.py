@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from tanzhang.core.errors import TanzhangError
 from tanzhang.core.payment_reference import payment_reference
+from tanzhang.core.units import Pick
 from tanzhang.service.market.check_deals import check_deals
 from tanzhang.service.market.deals import (
     Terms,
@@ -339,6 +340,24 @@ def test_a_deal_that_was_agreed_elsewhere_is_one_for_its_buyers_reference(home: 
     for units, seller, code in ((0, "programme", "deal-malformed"), (5, "steel", "deal-malformed")):
         wrong = Terms("agreed", seller, "steel", 1, units, 5_500, "c-8")
         assert refused(agree_directly, home, wrong, actor=OPERATOR, now=on(8)) == code
+    sound(home)
+
+
+def test_a_party_with_units_money_or_a_deal_cannot_be_closed(home: Home) -> None:
+    def close() -> str:
+        return refused(set_state, home, "steel", "closed", note=None, actor=OPERATOR, now=on(12))
+
+    offered(home)
+    bought(home, "steel", 10)
+    assert close() == "party-in-use"
+    paid(home, ("E1", 9, 60_000, REF))
+    assert close() == "party-in-use"
+    with home.book.transaction() as con:
+        home.units.retire(con, "party:steel", [Pick(1, 0, 10)], "r-1", {}, "2025-06-11T00:00:00+00:00")
+    paid(home, ("E2", 9, 5, REF))
+    assert close() == "party-in-use"
+    send_back(home, "E2", "twice", actor=OPERATOR, now=on(11))
+    assert set_state(home, "steel", "closed", note=None, actor=OPERATOR, now=on(12))["state"] == "closed"
     sound(home)
 
 

@@ -201,6 +201,7 @@ STATUS: Mapping[str, int] = {
     "unknown-party": 404,
     "party-exists": 409,
     "party-state": 409,
+    "party-in-use": 409,
     "party-documents": 409,
     "party-not-approved": 409,
     "party-unnamed": 400,

@@ -106,8 +106,10 @@ def test_an_agreed_deal_with_a_pledge_is_confirmed_by_hand_and_its_seller_paid_o
     assert run("deal", "lapse")["deals"] == 0
     assert run("deal", "cancel", "3", "--note", "a mistake")["state"] == "cancelled"
     assert [each["number"] for each in run("deal", "list", "--party", "steel")["deals"]] == [2, 1]
-    assert run("party", "set", "iron", "closed", "--note", "over")["state"] == "closed"
-    assert run("party", "forget", "iron")["contact"] is None
+    assert run("party", "set", "iron", "closed", "--note", "over", code=1)["code"] == "party-in-use"
+    party(run, quick, "zinc", "6222 0000 0011")
+    assert run("party", "set", "zinc", "closed", "--note", "over")["state"] == "closed"
+    assert run("party", "forget", "zinc")["contact"] is None
 
 
 def test_an_auction_is_opened_bid_in_and_called_off(run: Run, quick: Path) -> None:

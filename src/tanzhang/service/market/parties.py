@@ -18,9 +18,11 @@ import msgspec
 import sqlalchemy as sa
 
 from tanzhang.core.access import Actor
+from tanzhang.core.deal import DealState
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.party import FOLLOWING, PartyState, credit_code
+from tanzhang.core.units import PARTY, TERMINAL, State
 from tanzhang.service.moments import received_at
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.parties import ACCEPTED, RECEIVED, REFUSED, market_party, party_document
@@ -183,7 +185,8 @@ def _no_document(digest: str) -> TanzhangError:
 def set_state(home: Home, name: str, state: str, *, note: str | None, actor: Actor, now: datetime) -> dict[str, Any]:
     """Approve, refuse, suspend or close a party; a state it is in already changes nothing.
 
-    ``unknown-party``, ``party-state`` for what does not follow, ``party-documents`` where nothing shows who it is.
+    ``unknown-party``, ``party-state`` for what does not follow, ``party-documents`` where nothing shows who it is,
+    ``party-in-use`` where a party that is to be closed has something left.
     """
     if state not in {*PartyState}:
         raise refuse(
@@ -199,6 +202,8 @@ def set_state(home: Home, name: str, state: str, *, note: str | None, actor: Act
                 raise _wrong_state(row, f"cannot become {wanted}")
             if wanted is PartyState.APPROVED:
                 _check_documents(home.parties.states_of_documents(con, name))
+            if wanted is PartyState.CLOSED:
+                _check_nothing_left(home, con, name)
             home.parties.change(con, name, {"state": wanted.value, "note": note, "changed_at": at})
             detail = {"before": row.state, "note": note}
             home.audit.write(con, actor, f"party {wanted}", f"party {name}", at=at, detail=detail)
@@ -213,6 +218,21 @@ def _check_documents(states: list[str]) -> None:
             where="documents",
             remedy="judge every document; at least one has to be accepted",
         )
+
+
+def _check_nothing_left(home: Home, con: sa.Connection, name: str) -> None:
+    """Refuse to close a party that has units, money or a deal that waits: ``party-in-use``."""
+    holder, open_states = f"{PARTY}{name}", [state for state in State if state not in TERMINAL]
+    left = {
+        "units": sum(block.count for block in home.units.blocks_in(con, holder=holder, states=open_states)),
+        "fen": home.money.balance(holder, con),
+        "fen as a sponsor": home.money.balance(f"sponsor:{name}", con),
+        "deals that wait": len(home.deals.page(None, 1_000, party=name, state=DealState.AGREED)),
+    }
+    said = [f"{count} {what}" for what, count in left.items() if count]
+    if said:
+        remedy = "settle these first; until then suspend it"
+        raise refuse("party-in-use", f"party {name} has {', '.join(said)}", where="party", remedy=remedy)
 
 
 def forget(home: Home, name: str, *, actor: Actor, now: datetime) -> dict[str, Any]:
