@@ -82,9 +82,7 @@ def issued(run: Run, folder: Path) -> int:
         looked = ["--on", "2026-01-05", "--found", "nothing", "--evidence", DIGEST, "--clear"]
         run("verification", "look-up", "L000001", registry, "--reference", registry, *looked)
     run("verification", "register", "L000001", "--reference", "1", user="max")
-    parts = {
-        each["holder"]: int(each["count"]) for each in run("lot", "issue", "L000001", "--reference", "1")["parts"]
-    }
+    parts = {each["holder"]: int(each["count"]) for each in run("lot", "issue", "L000001", "--reference", "1")["parts"]}
     assert sum(parts.values()) == int(lot["units"])
     assert parts["reserve"] == -(-int(lot["units"]) // 50)
     return parts["programme"]
