@@ -8,19 +8,20 @@ from pathlib import Path
 
 import msgspec
 
-from tanzhang.core.lot import LotState, lot_text
+from tanzhang.core.lot import lot_text
 from tanzhang.service.market.deals import OfferSaid, accept, offer
 from tanzhang.service.market.issue import issue
 from tanzhang.service.market.payback import run_due
 from tanzhang.service.market.payments import confirm
 from tanzhang.service.market.pledges import PledgeSaid, pledge
-from tanzhang.service.moments import received_at
+from tanzhang.service.market.verifiers import put_verifier
 from tanzhang.stores.bank_statements import Line
 from tanzhang.stores.home import Home
 
 from .homes import Event, account, box, ride
 from .lots import LATER, entrusted, frozen, report
 from .trading import OPERATOR, approved
+from .verifying import SAID, VERIFIER, registered
 
 
 def after(days: int, hours: int = 0) -> datetime:
@@ -45,11 +46,10 @@ def people(home: Home, folder: Path) -> tuple[uuid.UUID, uuid.UUID, uuid.UUID]:
 
 
 def issued_lot(home: Home, reference: str = "lot-1") -> int:
-    """A lot of all that may go into it, 7 units, issued without having been verified; its number."""
+    """A lot of all that may go into it, 7 units, verified, registered and issued; its number."""
+    put_verifier(home, VERIFIER, SAID, actor=OPERATOR, now=LATER)
     number = frozen(home, reference)
-    for state in (LotState.IN_VERIFICATION, LotState.VERIFIED, LotState.REGISTERED):
-        with home.book.transaction() as con:
-            home.lots.advance(con, number, state, detail={}, actor=OPERATOR, at=received_at(LATER))
+    registered(home, number)
     issue(home, number, reference=reference, actor=OPERATOR, now=LATER)
     return number
 

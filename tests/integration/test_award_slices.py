@@ -27,7 +27,7 @@ from tanzhang.service.verify import verify
 from tanzhang.stores.book import points_move
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.points import Spending, points_lot
-from tanzhang.stores.register.points_runs import points_budget, points_open, points_used
+from tanzhang.stores.register.points_runs import EXPIRE, points_budget, points_open, points_used
 
 from ..homes import account, assert_verified, box, on, settle_on, withdrawal, write
 from ..points_city import POINTS, UNIT, box_rule, points_home, ride_rule, rules
@@ -199,6 +199,17 @@ def test_points_of_a_run_that_is_open_end_on_their_days(make: Make) -> None:
     assert_verified(home)
     award_due(home, now=on(20))
     assert expire_due(home, now=on(20))[POINTS]["points"] == str(450 - 180)
+    assert_verified(home)
+
+
+def test_what_ends_on_one_day_is_ended_by_some_accounts_at_a_time(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = make("home", rules(caps=[DAILY], lasts={"until": "days", "number": 2}))
+    award_due(home, now=on(6))
+    erase(home, [in_order(home)[1]], now=on(6))
+    monkeypatch.setattr("tanzhang.service.award.END_LOTS", 2)
+    assert expire_due(home, now=on(20))[POINTS] == {"lots": 5, "points": "450"}
+    assert [(run.rows, run.ended) for run in home.points_runs.of(UNIT, EXPIRE)] == [(2, 180), (2, 180), (1, 90)]
+    assert expire_due(home, now=on(20)) == {}
     assert_verified(home)
 
 

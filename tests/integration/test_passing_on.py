@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -68,22 +69,38 @@ def say(home: Home, folder: Path, name: str, *, takes: bool, gives: bool, other:
     return load_schemes(home, path, actor=OPERATOR, now=on(2))
 
 
-@pytest.fixture
-def there(place: Callable[[str], str | None], quick: Path) -> Home:
-    """The home that takes in: another programme, another log, with a box of its own."""
-    there = new_home(quick / "there", "beijing", seed=b"other", book=place("there"))
-    report(there, quick, box("there", "bo"), day=7)
-    return there
+def two(folder: Path, place: Callable[[str], str | None]) -> tuple[Home, Home]:
+    """Two homes of other programmes that say each other as schemes, and somebody in the first who has three boxes."""
+    there = new_home(folder / "there", "beijing", seed=b"other", book=place("there"))
+    report(there, folder, box("there", "bo"), day=7)
+    home = new_home(folder / "home", "cainiao", book=place("tests"))
+    say(home, folder, "beijing", takes=True, gives=False, other=there)
+    say(there, folder, "cainiao", takes=False, gives=True, other=home)
+    report(home, folder, *(box(f"anna-{n}") for n in range(3)), day=7)
+    return home, there
 
 
 @pytest.fixture
-def home(place: Callable[[str], str | None], quick: Path, there: Home, tmp_path: Path) -> Home:
-    """The home that gives, with somebody who has three boxes of 37 g; both say the other one as a scheme."""
-    home = new_home(quick / "home", "cainiao", book=place("tests"))
-    say(home, tmp_path, "beijing", takes=True, gives=False, other=there)
-    say(there, tmp_path, "cainiao", takes=False, gives=True, other=home)
-    report(home, tmp_path, *(box(f"anna-{n}") for n in range(3)), day=7)
-    return home
+def both(place: Callable[[str], str | None], quick: Path) -> tuple[Home, Home]:
+    """The home that gives and the one that takes in, their books on either database."""
+    return two(quick, place)
+
+
+@pytest.fixture
+def home(both: tuple[Home, Home]) -> Home:
+    return both[0]
+
+
+@pytest.fixture
+def there(both: tuple[Home, Home]) -> Home:
+    return both[1]
+
+
+@pytest.fixture(scope="module")
+def kept(in_memory: Path) -> tuple[Home, Home, bytes]:
+    """The same for tests that change nothing in them, and a file that was passed on."""
+    home, there = two(Path(tempfile.mkdtemp(dir=in_memory)), lambda _: None)
+    return home, there, given_file(home, there)
 
 
 def report(home: Home, folder: Path, *events: Any, day: int) -> None:
@@ -140,10 +157,14 @@ def test_passed_grams_are_used_here_and_received_there_and_no_reduction_of_the_o
     assert_verified(there)
 
 
-def test_a_file_is_taken_in_once_and_the_same_again_has_the_same_answer(home: Home, there: Home) -> None:
+def test_a_file_is_taken_in_once_and_the_same_again_has_the_same_answer(
+    home: Home, there: Home, tmp_path: Path
+) -> None:
     data = given_file(home, there)
     first = take_in(there, anna(there), data, now=on(11))
     assert take_in(there, anna(there), data, now=on(12)) == first
+    say(there, tmp_path, "cainiao", takes=True, gives=False, other=home)
+    assert take_in(there, anna(there), data, now=on(13)) == first
     assert own(there)["received_mg"] == "30000"
     assert [each["way"] for each in passings(there, anna(there))] == ["received"]
 
@@ -164,12 +185,12 @@ def test_many_who_pass_on_and_take_in_at_once_move_each_gram_once(home: Home, th
 
 
 def test_a_file_is_good_for_one_account_of_one_home_that_says_its_giver(
-    home: Home, there: Home, tmp_path: Path, quick: Path, place: Callable[[str], str | None]
+    kept: tuple[Home, Home, bytes], tmp_path: Path, quick: Path
 ) -> None:
-    data = given_file(home, there)
+    home, there, data = kept
     with pytest.raises(TanzhangError, match="passing-of-another"):
         take_in(there, account(there, "cainiao", "bo"), data, now=on(11))
-    third = new_home(quick / "third", "green-life-season-2022", seed=b"third", book=place("third"))
+    third = new_home(quick / "third", "green-life-season-2022", seed=b"third")
     with pytest.raises(TanzhangError, match="giver-unknown"):
         take_in(third, account(third, "cainiao", "anna"), data, now=on(11))
     say(third, tmp_path, "cainiao", takes=False, gives=True, other=home)
@@ -180,8 +201,11 @@ def test_a_file_is_good_for_one_account_of_one_home_that_says_its_giver(
     assert (third.passings.rows(), there.passings.rows()) == ([], [])
 
 
-def test_a_file_that_was_changed_is_refused_wherever_it_was_changed(home: Home, there: Home) -> None:
-    data = given_file(home, there).decode()
+def test_a_file_that_was_changed_is_refused_wherever_it_was_changed(
+    kept: tuple[Home, Home, bytes],
+) -> None:
+    _, there, file = kept
+    data = file.decode()
     lines = data.splitlines(keepends=True)
     for number, line in enumerate(lines):
         if not line.strip():
@@ -194,8 +218,10 @@ def test_a_file_that_was_changed_is_refused_wherever_it_was_changed(home: Home, 
     assert there.passings.rows() == []
 
 
-def test_the_file_holds_without_a_home_and_names_neither_person(home: Home, there: Home) -> None:
-    data = given_file(home, there)
+def test_the_file_holds_without_a_home_and_names_neither_person(
+    kept: tuple[Home, Home, bytes],
+) -> None:
+    home, there, data = kept
     said = check_file(data, home.values["vkey"])
     assert (said["amount"], said["unit"], said["log"], said["programme"]) == (
         "30000",
@@ -220,9 +246,14 @@ def test_anybody_with_the_id_sees_on_both_sides_what_became_of_it(home: Home, th
     assert str(anna(there)) not in str(said)
 
 
-def test_more_than_is_free_is_not_passed_on_and_a_reference_is_one_passing_on(home: Home, there: Home) -> None:
+def test_more_than_is_free_is_not_passed_on_and_a_reference_is_one_passing_on(
+    home: Home, there: Home, tmp_path: Path
+) -> None:
     first = give(home, there)
     assert give(home, there) == first
+    say(home, tmp_path, "beijing", takes=False, gives=True, other=there)
+    assert give(home, there) == first
+    say(home, tmp_path, "beijing", takes=True, gives=False, other=there)
     with pytest.raises(TanzhangError, match="reference-taken"):
         give(home, there, 30_001)
     with pytest.raises(TanzhangError, match="grams-short"):

@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +169,9 @@ def test_units_are_retired_once_and_the_same_asked_again_has_the_same_answer(hom
     assert refused(used, home, count=99) == ["reference-taken"]
     assert refused(used, home, beneficiary="Another") == ["reference-taken"]
     assert [(each.lo, each.hi) for each in home.units.blocks(states=[State.RETIRED])] == [(0, 100)]
+    set_state(home, "steel", "suspended", note=None, actor=OPERATOR, now=on(6))
+    assert used(home, now=datetime(2019, 1, 1, tzinfo=UTC)) == first  # under no rules, of a party that may not any more
+    set_state(home, "steel", "approved", note=None, actor=OPERATOR, now=on(6))
     second = used(home, "r-2", lot=None, count=None, serials=[serial(home, 300, 310), serial(home, 100, 200)])
     assert second["serials"] == [serial(home, 100, 200), serial(home, 300, 310)]
     assert [each["id"] for each in retirements(home)] == [second["id"], first["id"]]
@@ -240,7 +243,9 @@ def test_the_certificate_holds_without_a_home_and_is_the_same_ever_after(home: H
     assert any("is the one that the log commits to" in each for each in said["checks"])
     if fonts_are_there():
         assert credential_in(pdf_of(data)) == data
-    assert page_of(data).figure == "100"
+    shown = page_of(data)
+    assert (shown.figure, shown.for_whom[0]) == ("100", ASKED.beneficiary)
+    assert any("the finals" in each for each in shown.notes)
     assert right(home)
 
 

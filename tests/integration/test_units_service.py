@@ -15,6 +15,7 @@ from tanzhang.core.errors import TanzhangError
 from tanzhang.core.serial import Serial
 from tanzhang.core.units import State, covered
 from tanzhang.service.market import labels, units
+from tanzhang.service.market.check_units import check_units
 from tanzhang.service.market.issue import issue
 from tanzhang.service.market.issue import issued as told
 from tanzhang.stores.home import Home
@@ -275,6 +276,27 @@ def test_lists_page_and_are_asked_by_state(home: Home) -> None:
     assert len(units.blocks_page(home, state="cancelled")["items"]) == 1
     with pytest.raises(TanzhangError, match="unit-state-unknown"):
         units.blocks_page(home, state="Held")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE unit_block SET holder = 'party:thief' WHERE lo = 0",
+        "UPDATE unit_block SET state = 'frozen' WHERE lo = 0",
+        "UPDATE unit_block SET tier = 'national_voluntary' WHERE lo = 0",
+        "UPDATE unit_block SET hi = 900 WHERE lo = 0",
+        "DELETE FROM unit_block WHERE lo = 0",
+        "UPDATE lot SET state = 'registered'",
+        "INSERT INTO unit_reversal (batch, lot, reversed_mg, made_at) VALUES (0, 1, 5000000, '')",
+    ],
+)
+def test_verification_sees_whoever_writes_to_tables_past_the_program(home: Home, change: str) -> None:
+    issued(home, 1_000)
+    label(home, first(home), "voluntary", "l-1")
+    assert check_units(home)[1] == []
+    with home.book.transaction() as con:
+        con.execute(sa.text(change))
+    assert {problem.code for problem in check_units(home)[1]} == {"units-changed"}
 
 
 @pytest.mark.parametrize("reference", ["", " ", "x" * 201, "a\nb"])

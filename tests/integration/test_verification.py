@@ -29,15 +29,18 @@ from tanzhang.service.market.verification import (
     verification_page,
 )
 from tanzhang.service.market.verifiers import put_verifier
+from tanzhang.service.privacy import looks
 from tanzhang.stores.home import Home
 from tanzhang.stores.lot_files import read_members
+from tanzhang.stores.register.people import person
 
-from ..homes import as_attacker, assert_verified, market_home, problems
+from ..homes import account, as_attacker, assert_verified, market_home, problems
 from ..lots import LATER
 from ..trading import OPERATOR
 from ..verifying import (
     AUDITOR,
     DIGEST,
+    PEOPLE,
     SAID,
     SECOND,
     VERIFIER,
@@ -98,6 +101,21 @@ def test_anybody_draws_the_same_sample_from_root_and_checkpoint(home: Home, tmp_
         assert each["again"]["agrees"]
         assert each["again"]["mg"] == each["record"]["quantified_mg"]
         assert each["again"]["steps"]
+
+
+def test_a_person_whose_record_a_verifier_read_sees_that_it_was_so(home: Home, tmp_path: Path) -> None:
+    number = frozen_lot(home, tmp_path)
+    read = [account(home, "amap", name) for name in PEOPLE[::2]]
+    for each in read:
+        home.people.add(person, {"account": str(each), "created_at": "2025-06-01T00:00:00"})
+    in_verification(home, number)
+    records = sample(home, number, VERIFIER, **as_verifier())["records"]
+    seen = {each for each in read if str(each) in {found["record"]["account"] for found in records}}
+    assert seen
+    for each in read:
+        items = looks(home, str(each))["items"]
+        wanted = [("verifier", AUDITOR.subject, "lot sample L000001")] if each in seen else []
+        assert [(row["role"], row["who"], row["what"]) for row in items] == wanted
 
 
 def test_a_lot_is_its_verifiers_alone(home: Home, tmp_path: Path) -> None:
@@ -205,6 +223,29 @@ def test_registering_needs_an_attestation_every_registry_and_a_second_person(hom
     done = register(home, number, reference="g", actor=SECOND, now=LATER)
     assert register(home, number, reference="g", actor=SECOND, now=LATER) == done
     assert len(home.verifications.registered()) == 1
+
+
+def test_a_crash_before_the_log_has_it_is_mended_by_the_same_request(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = frozen_lot(home, tmp_path)
+    verified(home, number)
+    attested(home, number)
+    with monkeypatch.context() as patched:
+        patched.setattr(Home, "publish", _die)
+        with pytest.raises(OSError, match="no space"):
+            register(home, number, reference="g", actor=SECOND, now=LATER)
+    assert home.lots.one(number).state == "registered"
+    ((index, text),) = home.verifications.registered()
+    assert home.log.size <= index
+    done = register(home, number, reference="g", actor=SECOND, now=LATER)
+    assert (home.log.entry(index).decode(), done["entry"]) == (text, str(index))
+    assert [row.lot for row in home.verifications.cells()] == [number]
+    assert_verified(home)
+
+
+def _die(_: Home) -> None:
+    raise OSError("no space left")
 
 
 def test_what_was_changed_in_the_book_about_a_verification_is_found(home: Home, tmp_path: Path) -> None:

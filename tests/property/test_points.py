@@ -108,7 +108,7 @@ class PointsMachine(RuleBasedStateMachine):
         self.day += timedelta(days=days)
         before = [self.usable(account) for account in range(3)]
         with self.home.book.transaction() as con:
-            self.ended += self.home.points.end(con, self.unit, self.day)[1]
+            self.ended += self.home.points.end(con, self.unit, self.day, (b"", b"\xff" * 16))[1]
         assert [self.usable(account) for account in range(3)] == before
 
     @rule(source=ACCOUNT, into=ACCOUNT)

@@ -40,7 +40,7 @@ def check_if_match(request: Request[Any, Any, Any], current: Callable[[], Any]) 
 
     ``current`` is what GET answers for the resource by :func:`private_json`; it is asked for only where the header was
     sent. The comparison is the strong one (RFC 9110, section 13.1.1). Two changes at one moment may both pass;
-    where one would overwrite the other the store itself compares versions, as of partners.
+    where one would overwrite the other the store itself compares versions, as of partners, offers and projects.
     """
     sent = request.headers.get("if-match")
     if sent is None or sent.strip() == "*":

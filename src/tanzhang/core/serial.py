@@ -140,7 +140,7 @@ def lot_number(name: str, *, where: str = "lot") -> int:
 def code_of(programme: str) -> str:
     """What a programme is called in serial numbers: its id in capitals, without what is no letter or digit.
 
-    That no two programmes of a catalogue share a code is checked with the catalogue.
+    No two programmes of the shipped catalogue share a code; a home has one programme.
 
     >>> code_of("beijing_green_life")
     'BEIJINGGREENLIFE'

@@ -45,6 +45,8 @@ from tanzhang.stores.yaml_text import Document
 
 REWARDED = "reduction"
 """The kind of records that are awarded. That of a footprint tells what was used, not what was done: ours to say."""
+END_LOTS = 20_000
+"""About so many lots are ended in one transaction; ours to say."""
 _READ_ROWS = 250_000
 """About so many records of a batch are looked through at once."""
 
@@ -135,18 +137,22 @@ def is_due(home: Home) -> bool:
 def expire_due(home: Home, *, now: datetime) -> dict[str, Any]:
     """Book what nobody used, or collected, by its last day; by programme how many ``lots`` and ``points`` ended.
 
-    Balances do not count it before either. A run is booked only where something ended.
+    Balances do not count it before either. Each transaction ends the lots of some accounts, about :data:`END_LOTS` of
+    them, and books a run of its own, so that nobody waits for a year's end.
     """
     day = received_day(home, now)
     said: dict[str, Any] = {}
     for unit in home.points_runs.units():
-        with home.book.transaction() as con:
-            count, amount = home.points.end(con, unit, day)
-            if count:
-                values = {"unit": unit, "kind": EXPIRE, "day": day.isoformat(), "rows": count, "ended": amount}
-                home.points_runs.add(con, {**values, "made_at": received_at(now)}, {})
-        if count:
-            said[unit.removeprefix(UNIT)] = {"lots": count, "points": str(amount)}
+        lots, points, after = 0, 0, None
+        while (accounts := home.points.ending(unit, day, after, END_LOTS)) is not None:
+            with home.book.transaction() as con:
+                count, amount = home.points.end(con, unit, day, accounts)
+                if count:
+                    values = {"unit": unit, "kind": EXPIRE, "day": day.isoformat(), "rows": count, "ended": amount}
+                    home.points_runs.add(con, {**values, "made_at": received_at(now)}, {})
+            lots, points, after = lots + count, points + amount, accounts[1]
+        if lots:
+            said[unit.removeprefix(UNIT)] = {"lots": lots, "points": str(points)}
     return said
 
 

@@ -12,7 +12,7 @@ from tanzhang.core.credential import DONATION, GREEN_CREDIT, RETIREMENT, STATEME
 from tanzhang.stores.pdf import Line, Page, certificate_pdf
 
 _ACCENTS = {STATEMENT: (24, 92, 82), GREEN_CREDIT: (30, 84, 58), DONATION: (146, 78, 30), RETIREMENT: (40, 62, 112)}
-_SERIALS, _METHODOLOGIES = 4, 4  # on the page; all of them are in the attachment
+_SERIALS, _METHODOLOGIES, _NAME = 4, 4, 40  # on the page; everything is whole in the attachment
 _STATES = {"confirmed": "已确认 confirmed", "provisional": "暂定 provisional"}
 
 
@@ -90,9 +90,14 @@ def _for_whom(subject: Mapping[str, Any]) -> tuple[str, ...]:
         lines.append(f"{subject['donatedOn']}")
     if "retiredAt" in subject:
         beneficiary = subject.get("beneficiary")
-        lines.append(beneficiary["beneficiary"] if beneficiary else "受益方未公开 beneficiary not disclosed")
+        lines.append(_short(beneficiary["beneficiary"]) if beneficiary else "受益方未公开 beneficiary not disclosed")
         lines.append(f"{subject['claimPeriod']['since']} — {subject['claimPeriod']['until']}")
     return tuple(lines)
+
+
+def _short(text: str) -> str:
+    """A name as it fits on a line; whole in the attachment."""
+    return text if len(text) <= _NAME else f"{text[: _NAME - 1]}…"
 
 
 def _of_reduction(subject: Mapping[str, Any]) -> tuple[str, str, str, str]:
@@ -154,7 +159,7 @@ def _lines(kind: str, subject: Mapping[str, Any]) -> tuple[Line, ...]:
 
 def _retired(subject: Mapping[str, Any]) -> list[Line]:
     """The units that were retired, and what for."""
-    lot, purpose, beneficiary = subject["lot"], subject["purpose"], subject.get("beneficiary", {})
+    lot, purpose = subject["lot"], subject["purpose"]
     found = [
         Line("用途", "purpose", (f"{purpose.get('nameZh', '')} {purpose.get('name', purpose['code'])}".strip(),)),
         Line("批次、年份", "lot, vintage", (f"{lot['number']}, {subject['vintage']}, {subject['region']}",)),
@@ -165,10 +170,6 @@ def _retired(subject: Mapping[str, Any]) -> list[Line]:
     if len(shown) < len(subject["serials"]):
         found.append(Line("其余见附件", "others in the attachment", (str(len(subject["serials"]) - len(shown)),)))
     found += [Line("方法学", "methodology", (each,)) for each in list(lot.get("methodologies", ()))[:_METHODOLOGIES]]
-    if beneficiary.get("using_entity"):
-        found.append(Line("使用方", "using entity", (beneficiary["using_entity"],)))
-    if beneficiary.get("note"):
-        found.append(Line("说明", "note", (beneficiary["note"],)))
     return found
 
 
@@ -196,6 +197,11 @@ def _notes(subject: Mapping[str, Any], evidence: Collection[str]) -> tuple[str, 
     if "DonationInclusion" in evidence:
         notes.append("捐赠已列入公开日志，附件含其证明。The gift is in the public log; its proof is in the attachment.")
     if "claims" in subject:
+        beneficiary = subject.get("beneficiary", {})
+        if beneficiary.get("using_entity"):
+            notes.append(f"使用方 using entity: {beneficiary['using_entity']}")
+        if beneficiary.get("note"):
+            notes.append(f"说明 note: {beneficiary['note']}")
         claim = subject["claims"]["usingEntity"]
         notes.append(f"使用方{claim['mayZh']}；{claim['mayNotZh']}。")
         notes.append(f"The using entity may {claim['may']}; it may not {claim['mayNot']}.")

@@ -12,6 +12,7 @@
     links/             files of linked accounts
     pictures/          pictures of offers of the mall
     uploads/           files of partners on their way in (stores/register/uploads.py)
+    packages/          public packages of lots, made again if missing (service/market/published_packages.py)
     log/               the transparency log, publishable as it is (stores/log.py)
     keys/              identity.key, log.key and personal.key, readable by the owner only; log.vkey is public;
                        issuer.key where certificates are issued

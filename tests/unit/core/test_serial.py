@@ -18,6 +18,7 @@ from tanzhang.core.serial import (
     lot_name,
     lot_number,
 )
+from tanzhang.stores.catalogue import shipped_folder
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-"
 FIRST = "TZ1-CN110000-BJGT-L000042-2025-T-1-1200-52"
@@ -128,6 +129,12 @@ def test_lots_have_one_name_and_imported_ones_another_letter() -> None:
     for name in ("L42", "l000042", "L000000", "42", "L000042 ", "L0000042"):
         with pytest.raises(TanzhangError, match="serial-malformed"):
             lot_number(name)
+
+
+def test_no_two_programmes_of_the_catalogue_share_a_code() -> None:
+    names = [path.stem for path in (shipped_folder() / "programmes").glob("*.yaml")]
+    assert len(names) > 1
+    assert len({code_of(name) for name in names}) == len(names)
 
 
 def test_a_programme_has_a_code_and_a_unit_a_letter_by_its_mass() -> None:

@@ -1,7 +1,7 @@
 """Errors found after a lot was frozen (误差补偿): what is taken back of its members is replaced by cancelled units.
 
-Each new batch is looked at once for acts of lots that it takes back. What is in a lot stays in it, and its units stay as
-they are, retired ones too; of the lot's error reserve as many units are cancelled in all as cover all that was taken
+Each new batch is looked at once for acts of lots that it takes back. What is in a lot stays in it, and its units stay
+as they are, retired ones too; of the lot's error reserve as many units are cancelled in all as cover all that was taken
 back of it, rounded up to whole units. Where the reserve does not reach, the shortfall is public, until the operator
 cancels other units in the lot's name. A lot that is not issued yet is compensated in the transaction that issues it.
 docs/units.md.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tanzhang.core.record import ERASED
 from tanzhang.engine.columns import Numbers, integers
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.lot import keys_of
@@ -19,7 +20,8 @@ def taken_back_members(home: Home, row: Any) -> tuple[Numbers, Numbers]:
     """Indexes of members of a frozen lot whose acts were taken back since, and what the lot has of each [mg].
 
     An act is always taken back as a whole, so all that the lot has of it is lost. Records of batches that were settled
-    after the lot was frozen are looked through for what they take back, and those of the lot for what that was.
+    after the lot was frozen are looked through for what they take back, and those of the lot for what that was; of
+    erased records both references are left.
     """
     nothing = np.zeros(0, np.int64), np.zeros(0, np.int64)
     batches = home.book.batch_files()
@@ -29,7 +31,8 @@ def taken_back_members(home: Home, row: Any) -> tuple[Numbers, Numbers]:
     con = home.connect()
     con.execute(
         f"CREATE TEMP TABLE back AS SELECT DISTINCT withdraws AS action FROM read_parquet([{_listed(since)}]) "
-        "WHERE reversed_mg > 0 AND kind = 'reduction' AND outcome NOT IN ('repeat', 'conflict')"
+        "WHERE (reversed_mg > 0 AND kind = 'reduction' AND outcome NOT IN ('repeat', 'conflict')) "
+        f"OR (outcome = {quote(ERASED)} AND withdraws IS NOT NULL)"
     )
     if con.execute("SELECT count(*) FROM back").fetchall() == [(0,)]:
         return nothing
@@ -38,7 +41,7 @@ def taken_back_members(home: Home, row: Any) -> tuple[Numbers, Numbers]:
         for file in record_files(home.storage, each):
             found = con.sql(
                 f"SELECT file_row_number + {file.first} AS place FROM read_parquet({quote(str(file.path))}, "
-                "file_row_number = true) WHERE action_id IN (SELECT action FROM back) AND granted_mg > 0"
+                "file_row_number = true) WHERE action_id IN (SELECT action FROM back)"
             ).to_arrow_table()
             keys.append(keys_of(each.seq, np.sort(integers(found["place"], pa.int64()))))
     ordered = np.concatenate(keys) if keys else nothing[0]

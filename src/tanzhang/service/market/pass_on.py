@@ -24,6 +24,7 @@ from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.log_tree import Verified
 from tanzhang.core.note import VerifierKey
 from tanzhang.core.passing import PASSED, PASSINGS, RECEIVED, Passing, account_commitment
+from tanzhang.core.tlog_proof import TlogProof
 from tanzhang.engine.signing import verifier_of
 from tanzhang.service.donations import Open, Text
 from tanzhang.service.giving import give_grams
@@ -174,13 +175,6 @@ def pass_on(
     ``unknown-scheme``, ``scheme-closed``, ``passing-incomplete``, ``grams-short``, ``reference-taken``.
     """
     (version, said), at = scheme_named(home, scheme), received_at(now)
-    if grams_mg <= 0 or (to is None) != (said.log is None):
-        raise refuse(
-            "passing-incomplete",
-            "grams are to be passed on: how many, and to which account where the scheme has a log",
-            where="#",
-            remedy="name more than nothing, and 'to' if and only if the scheme says a log",
-        )
     name = derived_secret(home, "passing", f"{account} {reference}").hex()[:32]
     receiver = "" if to is None else account_commitment(to, name)
     with home.book.transaction() as con:
@@ -194,6 +188,13 @@ def pass_on(
                     remedy="give each a reference of its own; send the same again only to retry",
                 )
             return described(known)
+        if grams_mg <= 0 or (to is None) != (said.log is None):
+            raise refuse(
+                "passing-incomplete",
+                "grams are to be passed on: how many, and to which account where the scheme has a log",
+                where="#",
+                remedy="name more than nothing, and 'to' if and only if the scheme says a log",
+            )
         _check_open(said, scheme, takes=True, day=received_day(home, now))
         target = account_of(scheme, PASSED)
         number = give_grams(home, con, account, target, PASSED, grams_mg, PASS_ON, at)
@@ -248,8 +249,12 @@ def take_in(home: Home, account: uuid.UUID, data: bytes, *, now: datetime) -> di
     Raises ``passing-malformed``, ``giver-unknown``, ``passing-elsewhere``, ``passing-of-another``, ``scheme-closed``,
     ``passing-taken-in``, and those of proofs.
     """
+    own = own_accounts(home, account)
+    taken = _taken_in(home, data)
+    if taken is not None and taken.account in {*map(str, own), home.joinings.root(str(account))}:
+        return described(taken)  # whatever is said of the scheme by now
     name, version, said, verified = _verified(home, data)
-    row, own = verified.row, own_accounts(home, account)
+    row = verified.row
     if row.log != home.values["origin"] or row.unit != PASSED:
         raise refuse(
             "passing-elsewhere",
@@ -289,7 +294,7 @@ def take_in(home: Home, account: uuid.UUID, data: bytes, *, now: datetime) -> di
                 "file": data.decode(),
             }
             home.passings.add(con, values)
-        elif known.account not in {*map(str, own), home.joinings.root(str(account))}:
+        elif known.account not in {*map(str, own), home.joinings.root(str(account))}:  # or parted since
             raise refuse(
                 "passing-taken-in",
                 f"it was taken in on {known.made_at[:10]}",
@@ -299,10 +304,19 @@ def take_in(home: Home, account: uuid.UUID, data: bytes, *, now: datetime) -> di
     return described(home.passings.one(row.id, RECEIVED, verified.origin))
 
 
-def _verified(home: Home, data: bytes) -> tuple[str, int, SchemeSaid, Verified[Passing]]:
-    """The scheme that gave a file, its version and document, and what the file proves by the key of its log."""
+def _taken_in(home: Home, data: bytes) -> Any | None:
+    """What was received by exactly this file; nothing of a file is believed for it."""
     if len(data) > MOST_BYTES:
         raise _malformed_file(f"it has more than {MOST_BYTES} bytes")
+    extra = TlogProof.parse(data).extra
+    if extra is None:
+        raise _malformed_file("it carries nothing that was passed on")
+    row = home.passings.one(PASSINGS.parse_evidence(extra).row.id, RECEIVED, origin_of(data))
+    return row if row is not None and row.file == data.decode() else None
+
+
+def _verified(home: Home, data: bytes) -> tuple[str, int, SchemeSaid, Verified[Passing]]:
+    """The scheme that gave a file, its version and document, and what the file proves by the key of its log."""
     origin = origin_of(data)
     verified: Verified[Passing] | None = None
     for row in home.passings.said.all():

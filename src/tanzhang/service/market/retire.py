@@ -77,15 +77,15 @@ def retire(home: Home, party: str, reference: str, asked: Asked, *, actor: Actor
     refuses, all together; ``unknown-party``, ``party-not-approved``, ``no-market``, ``units-short``, ``block-outside``,
     ``unit-state``, ``lots-mixed``, ``reference-taken``.
     """
-    rules, at = market_rules(home, received_day(home, now)), received_at(now)
-    picks = _picked(home, asked, rules)
     holder, request = f"{PARTY}{party}", _request(home, asked)
     name = derived_secret(home, "retirement", f"{holder} {reference}").hex()[:32]
     with home.book.transaction() as con:
         known = home.retirements.row(name)
-        if known is None:
+        if known is None:  # a repeat is told what was done, whatever the rules are by now
+            rules = market_rules(home, received_day(home, now))
+            picks = _picked(home, asked, rules)
             check_approved(home, con, party, "retire units")
-            _book(home, con, name, holder, asked, picks, rules, request, actor, at)
+            _book(home, con, name, holder, asked, picks, rules, request, actor, received_at(now))
             home.retirements.seal(con, home.programme.id)
         elif known.request != request:
             raise refuse(
@@ -114,7 +114,8 @@ def _book(
         lot = lot_number(str(asked.lot), where="#/lot")
         own = home.units.blocks_in(con, holder=holder, lot=lot, states=[State.HELD])
         picks = lowest(own, asked.count or 0)
-    blocks = home.units.retire(con, holder, picks, name, {"purpose": asked.purpose}, at, actor=actor.subject)
+    who, detail = f"{actor.role}:{actor.subject}", {"purpose": asked.purpose}
+    blocks = home.units.retire(con, holder, picks, name, detail, at, actor=who)
     using = asked.using_entity or asked.beneficiary
     opening = Opening(secrets.token_hex(32), asked.beneficiary, asked.beneficiary_id, using, asked.note)
     serials = _serials(home, blocks)
@@ -137,8 +138,8 @@ def _book(
     }
     sealed = home.personal_keys.seal(opening.to_text(), place_of(retirement_opening, "sealed", name))
     home.retirements.add(con, values, sealed, public=not asked.anonymous)
-    detail = {"serials": list(serials), "holder": holder, "purpose": asked.purpose}
-    home.audit.write(con, actor, "units retired", f"retirement {name}", at=at, detail=detail)
+    said = {"serials": list(serials), "holder": holder, "purpose": asked.purpose}
+    home.audit.write(con, actor, "units retired", f"retirement {name}", at=at, detail=said)
 
 
 def _serials(home: Home, blocks: Sequence[Block]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ content it is refused (``reference-taken``). docs/verification.md, docs/adr/0035
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -33,6 +34,7 @@ from tanzhang.service.market.rules import market_rules_of
 from tanzhang.service.market.sampled import is_member, sampled_members
 from tanzhang.service.market.verifiers import check_standing, verifier_page
 from tanzhang.service.moments import received_at
+from tanzhang.service.privacy import note_staff
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.verifications import (
     ATTESTED,
@@ -139,7 +141,8 @@ def draw(
 def sample(home: Home, number: int, verifier: str | None, *, actor: Actor, now: datetime) -> dict[str, Any]:
     """The records of a lot's sample with their content, each quantified again by the recipe that the book keeps.
 
-    ``verifier`` None is the operator. Who reads it is written down. ``not-found``, ``sample-missing``.
+    ``verifier`` None is the operator. Who reads it is written down, where each person sees it too whose record it is.
+    Raises ``not-found``, ``sample-missing``.
     """
     if verifier is not None:
         check_own(home, number, verifier)
@@ -150,7 +153,9 @@ def sample(home: Home, number: int, verifier: str | None, *, actor: Actor, now: 
     members = sampled_members(home, row, wanted)
     for each in members:
         each["findings"] = looked_at.get((each["batch"], each["place"]), [])
-    at = received_at(now)
+    what, at = f"lot sample {lot_text(number)}", received_at(now)
+    for account in sorted({each["record"]["account"] for each in members if each["record"] is not None}):
+        note_staff(home, uuid.UUID(account), role=actor.role, who=actor.subject, what=what, now=now)
     with home.book.transaction() as con:
         detail = {"records": str(len(members))}
         home.audit.write(con, actor, "lot sample read", f"lot {lot_text(number)}", at=at, detail=detail)

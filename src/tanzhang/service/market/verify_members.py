@@ -218,6 +218,7 @@ class _Members:
         leaves[gone] = fixed_bytes(own["leaf"], 32)[gone]
         self.tree.add(member_leaves(leaves, keys, np.maximum(amounts, 0)), np.maximum(amounts, 0))
         self.last_key, self.count = int(keys[-1]), self.count + own.num_rows
+        self.leaves.count = self.count
         self.total_mg += int(amounts.sum())
         self.erased, self.erased_mg = self.erased + int(gone.sum()), self.erased_mg + int(amounts[gone].sum())
         self._records(own.filter(pa.array(~gone)) if gone.any() else own)

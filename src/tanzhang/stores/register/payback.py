@@ -283,9 +283,8 @@ def _some(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _summed(by: sa.ColumnElement[str], fen: sa.ColumnElement[int]) -> sa.Select[Any]:
-    name = by.label("name")
-    columns: list[sa.ColumnElement[Any]] = [name, sa.func.sum(fen)]
-    return sa.select(*columns).group_by(name)
+    columns: tuple[Any, ...] = (by.label("name"), sa.func.sum(fen))
+    return sa.select(*columns).group_by(columns[0])
 
 
 def _next(con: sa.Connection, table: sa.Table) -> int:

@@ -130,6 +130,16 @@ class Points:
         with self._book.reading() as con:
             return _units(con, account.bytes)
 
+    def ending(self, unit: str, day: date, after: bytes | None, most: int) -> tuple[bytes, bytes] | None:
+        """The first and the last account after one (None: of all) that have about ``most`` lots to end on a day."""
+        lot, today = points_lot.c, day.isoformat()
+        over = (lot.last_day < today) | ((lot.collect_by != "") & (lot.collect_by < today))
+        own = sa.select(lot.account).where((lot.unit == unit) & (lot.available > 0) & over)
+        if after is not None:
+            own = own.where(lot.account > after)
+        rows = self._book.query(own.order_by(lot.account).limit(most))
+        return (bytes(rows[0].account), bytes(rows[-1].account)) if rows else None
+
     def moves(self, unit: str, *accounts: uuid.UUID, before: int | None = None, limit: int = 50) -> list[Any]:
         """Moves of some accounts, the latest first, those before number ``before``."""
         named = points_move.c.account.in_([str(account) for account in accounts])
@@ -264,10 +274,13 @@ class Points:
         self._book_parts(con, unit, entries, at)
         return written
 
-    def end(self, con: sa.Connection, unit: str, day: date) -> tuple[int, int]:
-        """End every lot that nobody can use or collect any more on a day; how many there were, and what was in them."""
-        values = {"of_unit": unit, "today": day.isoformat()}
-        count, amount = con.execute(sa.text(f"SELECT count(*), sum(available) {_ENDED}"), values).one()
+    def end(self, con: sa.Connection, unit: str, day: date, accounts: tuple[bytes, bytes]) -> tuple[int, int]:
+        """End every lot of accounts from one to another that nobody can use or collect any more on a day.
+
+        Returns how many there were, and what was in them.
+        """
+        values = {"of_unit": unit, "today": day.isoformat(), "of_first": accounts[0], "of_last": accounts[1]}
+        count, amount = con.execute(sa.text(f"SELECT count(*), sum(available) FROM points_lot {_OVER}"), values).one()
         if count:
             con.execute(sa.text(f"UPDATE points_lot SET ended = ended + available, available = 0 {_OVER}"), values)
         return int(count), int(amount or 0)
@@ -435,8 +448,10 @@ VALUES (:of_unit, :of_account, :of_last, :of_first, :collect_by, 0, :amount, 0)
 ON CONFLICT (unit, account, last_day, first_day, collect_by)
 DO UPDATE SET available = points_lot.available + excluded.available
 """
-_OVER = "WHERE unit = :of_unit AND available > 0 AND (last_day < :today OR (collect_by <> '' AND collect_by < :today))"
-_ENDED = f"FROM points_lot {_OVER}"
+_OVER = (
+    "WHERE unit = :of_unit AND account >= :of_first AND account <= :of_last AND available > 0 "
+    "AND (last_day < :today OR (collect_by <> '' AND collect_by < :today))"
+)
 _NOT_SPENT = "CASE WHEN ended < -available THEN ended ELSE -available END"
 _OWED_OF_ENDED = "WHERE unit = :of_unit AND available < 0 AND ended > 0"
 _TO_NOBODY = """
