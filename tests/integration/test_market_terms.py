@@ -10,12 +10,15 @@ import pytest
 
 from tanzhang.core.access import Actor, Role
 from tanzhang.core.errors import TanzhangError
-from tanzhang.core.market import Published
+from tanzhang.core.market import KIND, Published
+from tanzhang.service.market.check_terms import check_terms
 from tanzhang.service.market.rules import market_rules, market_rules_of
 from tanzhang.service.market.terms import check_notice, publish_terms, terms_public_since, terms_shown
 from tanzhang.stores.home import Home
+from tanzhang.stores.register.lots import lot
 
-from ..homes import assert_verified, market_home, new_home, on
+from ..homes import account, assert_verified, market_home, new_home, on, ride
+from ..lots import entrusted, frozen, report
 
 ACTOR = Actor(Role.OPERATOR, "operator", "test")
 
@@ -79,6 +82,35 @@ def test_what_is_public_is_shown_with_the_day_from_which_lots_may_freeze(home: H
     assert market_rules_of(home, said["terms_digest"]).key == "example@1"
     with pytest.raises(TanzhangError, match="terms-unknown"):
         market_rules_of(home, "0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda text: text.replace("beijing-market", "shenzhen"), "of programme shenzhen"),
+        (lambda text: text.replace('"days":7', '"days":8'), "not one of market terms"),
+        (lambda text: text, "are entry"),
+    ],
+)
+def test_terms_that_are_changed_or_stand_twice_are_found(home: Home, spoil: Callable[[str], str], message: str) -> None:
+    publish_terms(home, actor=ACTOR, now=on(6))
+    ((_, text),) = home.market_terms.texts()
+    assert check_terms(home) == (1, [])
+    home.book.add_entry(KIND, spoil(text))
+    count, found = check_terms(home)
+    assert (count, {each.code for each in found}) == (2, {"market-terms-changed"})
+    assert any(message in each.message for each in found)
+
+
+def test_a_lot_that_was_frozen_under_other_terms_than_public_ones_is_found(home: Home, tmp_path: Path) -> None:
+    report(home, tmp_path, [ride("r-1"), ride("r-2", hour=10)])
+    entrusted(home, account(home, "amap", "anna"))
+    frozen(home)
+    assert check_terms(home) == (1, [])
+    with home.book.transaction() as con:
+        con.execute(lot.update().values(terms="0" * 64))
+    _, (problem,) = check_terms(home)
+    assert (problem.code, "lot 1" in problem.where) == ("market-terms-changed", True)
 
 
 def test_a_programme_without_rules_has_no_market(quick: Path) -> None:

@@ -64,7 +64,7 @@ from ..homes import Event, account, assert_verified, market_home, ride, withdraw
 from ..lots import LATER, drafted, entrusted, report
 from ..trading import ACCOUNT, OPERATOR, approved
 
-EXAMPLES = int(os.environ.get("TANZHANG_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("TANZHANG_EXAMPLES", "5"))
 PARTIES, PEOPLE, RIDES = ("steel", "paper"), 4, 5
 RIDE_M = 70_000  # in half an hour, 5.04 kg
 RIDE_MG = RIDE_M * 72

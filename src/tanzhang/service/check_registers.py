@@ -15,6 +15,7 @@ from tanzhang.service.market.check_money import check_money
 from tanzhang.service.market.check_passings import check_passings
 from tanzhang.service.market.check_payback import check_payback
 from tanzhang.service.market.check_retirements import check_retirements
+from tanzhang.service.market.check_terms import check_terms
 from tanzhang.service.market.check_units import check_units
 from tanzhang.service.market.check_verifications import check_verifications
 from tanzhang.stores.home import Home
@@ -66,6 +67,12 @@ def verifications(home: Home) -> Check:
     return Check("verifications", what, *check_verifications(home))
 
 
+def market_terms(home: Home) -> Check:
+    """What lots and sales keep to."""
+    what = "published terms are whole and of this programme; each lot was frozen under terms that were public before"
+    return Check("market terms", what, *check_terms(home))
+
+
 def retirements(home: Home) -> Check:
     """Units that were used for a claim."""
     what = "retirements against the units that were retired, openings, addenda, and the log's word for them"
@@ -97,6 +104,7 @@ REGISTER_CHECKS: tuple[Callable[[Home], Check], ...] = (
     mall,
     certificates,
     money,
+    market_terms,
     lots,
     verifications,
     units,

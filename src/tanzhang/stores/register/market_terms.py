@@ -20,6 +20,11 @@ class MarketTerms:
         rows = self._book.query(own) if con is None else con.execute(own)
         return [(row.seq, Published.parse(row.text)) for row in rows]
 
+    def texts(self) -> list[tuple[int, str]]:
+        """Index in the log and text of every publication, as the book has it."""
+        own = sa.select(entry.c.seq, entry.c.text).where(entry.c.kind == KIND).order_by(entry.c.seq)
+        return [(row.seq, row.text) for row in self._book.query(own)]
+
     def add(self, con: sa.Connection, said: Published) -> int:
         """In somebody's transaction: give the log an entry; returns its index."""
         return append(con, entry, {"kind": KIND, "text": said.to_text()})
