@@ -30,7 +30,7 @@ def begin(
     home: Home, lot: int, units: int, *, holder: str = PROGRAMME, vintage: int = 2025, reference: str | None = None
 ) -> list[Block]:
     """Let a lot begin as one block, through the register alone."""
-    begun = Begun(lot, Kind.ISSUE, "CN-110000", "BEIJING", vintage, "T", units)
+    begun = Begun(lot, Kind.ISSUE, "CN-110000", "BEIJING", vintage, "T", units, TIER)
     with home.book.transaction() as con:
         blocks = [Block(lot, 0, units, vintage, holder, State.HELD, TIER)]
         return home.units.begin(con, begun, blocks, reference or lot_name(lot), AT, actor="olga")
