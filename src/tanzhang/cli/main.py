@@ -59,6 +59,7 @@ from tanzhang.cli.points import points_app
 from tanzhang.cli.receipts import receipt_app
 from tanzhang.cli.replay import replay
 from tanzhang.cli.retire import retire_, retirement_app
+from tanzhang.cli.sections import Sectioned
 from tanzhang.cli.serve import serve
 from tanzhang.cli.simulate import simulate
 from tanzhang.cli.staff import staff_app
@@ -73,6 +74,7 @@ from tanzhang.core.errors import Problem, TanzhangError, file_system_problem, re
 
 app = typer.Typer(
     name="tanzhang",
+    cls=Sectioned,
     help="Tanzhang 碳账: personal carbon accounts that anyone can verify.",
     add_completion=False,
     pretty_exceptions_enable=False,
