@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from typer.core import TyperGroup
-
-if TYPE_CHECKING:
-    from click import Command, Context, HelpFormatter
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Begin": ("demo", "init", "catalogue", "quantify", "simulate"),
@@ -35,12 +32,12 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 class Sectioned(TyperGroup):
     """The commands of ``tanzhang`` by section."""
 
-    def list_commands(self, ctx: Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """Every command, section by section."""
         order = [name for names in SECTIONS.values() for name in names]
         return sorted(super().list_commands(ctx), key=lambda name: order.index(name))
 
-    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         """A heading and its commands, section by section."""
         longest = max(map(len, self.commands))
         limit = formatter.width - 6 - longest
@@ -49,5 +46,5 @@ class Sectioned(TyperGroup):
             with formatter.section(title):
                 formatter.write_dl(found)
 
-    def _own(self, names: tuple[str, ...]) -> list[tuple[str, Command]]:
+    def _own(self, names: tuple[str, ...]) -> list[tuple[str, Any]]:
         return [(name, self.commands[name]) for name in names]
