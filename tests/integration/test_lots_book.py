@@ -137,7 +137,7 @@ def test_an_authorisation_stands_once_until_it_is_revoked(home: Home) -> None:
         assert register.revoke(con, [ANNA], 10**30, AT) is None
         assert register.revoke(con, [BO, ANNA], first.id, AT).revoked_at == AT
         assert register.revoke(con, [ANNA], first.id, "later").revoked_at == AT
-        assert register.revoked_since(con, seen) == [ANNA]
+        assert register.narrowed_since(con, seen) == [ANNA]
     assert register.standing().column("until_day").to_pylist() == ["2026-01-01"]
     assert [row.id for row in register.of([ANNA])] == [other.id, first.id]
     with home.book.transaction() as con:

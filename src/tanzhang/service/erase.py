@@ -43,6 +43,7 @@ from tanzhang.service.gather import gather
 from tanzhang.service.history import History, recipes_of
 from tanzhang.service.links import links_relation
 from tanzhang.service.mall import forget as forget_orders
+from tanzhang.service.market.compensate import look
 from tanzhang.service.market.payback import forget as forget_payback
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.outbox import telling
@@ -93,6 +94,7 @@ def erase(
         home.publish()
         clear_leftovers(home)
         gather(home, now=now)
+        look(home, now=now)  # of an erased record nobody can say any more how much of a lot it took back
         erasing = _Erasing(home, home.connect(), home.book.heads(), now, progress)
         erasing.name_persons(sorted(set(accounts)))
         return erasing.run(reason)

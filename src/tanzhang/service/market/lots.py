@@ -262,14 +262,15 @@ def _moved(home: Home, con: sa.Connection, seen: Seen, accounts: Bytes, sums: Nu
     held = _Held(accounts, sums)
     own = sa.select(transfer.c.account, transfer.c.kind).where(transfer.c.seq >= seen.legs, transfer.c.account != "")
     touched = [(uuid.UUID(row.account), row.kind) for row in con.execute(own.distinct())]
-    if any(kind in CARRIED and held.of(account) for account, kind in touched):
+    carried = {account for account, kind in touched if kind in CARRIED}
+    if any(held.of(each) for account in carried for each in own_accounts(home, account)):
         return True
     for account in {account for account, kind in touched if kind not in CARRIED}:
         share = sum(held.of(each) for each in own_accounts(home, account))
         if share and available_mg(home, account) < share:
             return True
-    revoked = home.authorisations.revoked_since(con, seen.revision)
-    return any(held.of(each) for account in revoked for each in own_accounts(home, account))
+    narrowed = home.authorisations.narrowed_since(con, seen.revision)
+    return any(held.of(each) for account in narrowed for each in own_accounts(home, account))
 
 
 # -- dissolving -------------------------------------------------------------------------------------------------

@@ -216,8 +216,13 @@ def freeze(
 def thaw(
     home: Home, serials: Sequence[str], *, reference: str, why: str, actor: Actor, now: datetime
 ) -> dict[str, Any]:
-    """End such a hold."""
-    return _move(home, home.units.thaw, "thawed", serials, None, reference, {"why": why}, actor, now)
+    """End such a hold; units of an error reserve then stand for what was taken back of their lot meanwhile."""
+    from tanzhang.service.market.compensate import cancel_due  # which cancels by this module
+
+    def make_good(con: sa.Connection, lot: int) -> None:
+        cancel_due(home, con, lot, f"thaw {reference}", received_at(now), actor)
+
+    return _move(home, home.units.thaw, "thawed", serials, None, reference, {"why": why}, actor, now, make_good)
 
 
 def cancel(
@@ -357,8 +362,9 @@ def normal(text: str, where: str) -> str:
 def _move(
     home: Home, verb: _Verb, status: str, serials: Sequence[str], holder: str | None, reference: str,
     detail: Mapping[str, Any], actor: Actor, now: datetime,
+    also: Callable[[sa.Connection, int], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Move units that serial numbers name from one state to another, in one event."""
+    """Move units that serial numbers name from one state to another, in one event; ``also`` is done with their lot."""
     _check_reference(reference)
     for name, value in detail.items():
         request_text(value, name, longest=1000)
@@ -375,6 +381,8 @@ def _move(
         made = verb(con, owner, picks, reference, detail, received_at(now), actor=actor_text(actor))
         said = {"reference": reference, "serials": list(serials), **detail}
         _write(home, con, known, actor, f"unit {kind}", f"lot {lot_name(picks[0].lot)}", now, said)
+        if known is None and also is not None:
+            also(con, picks[0].lot)
     return _answer(status, found[0][0], made, reference)
 
 

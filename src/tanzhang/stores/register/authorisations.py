@@ -80,9 +80,10 @@ class Authorisations:
         """A number that grows with every change."""
         return int(self._book.query(sa.select(sa.func.coalesce(sa.func.max(authorisation.c.revision), 0)))[0][0])
 
-    def revoked_since(self, con: sa.Connection, revision: int) -> list[uuid.UUID]:
-        """The accounts of which something was revoked after a revision."""
-        own = (authorisation.c.revision > revision) & authorisation.c.revoked_at.is_not(None)
+    def narrowed_since(self, con: sa.Connection, revision: int) -> list[uuid.UUID]:
+        """The accounts of which something was revoked after a revision, or for whom a person spoke."""
+        by_person = authorisation.c.source == PERSON
+        own = (authorisation.c.revision > revision) & (authorisation.c.revoked_at.is_not(None) | by_person)
         found = con.execute(sa.select(authorisation.c.account).where(own).distinct())
         return [uuid.UUID(bytes=bytes(each)) for each in found.scalars()]
 
