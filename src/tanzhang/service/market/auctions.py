@@ -78,8 +78,8 @@ class AuctionSaid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def open_auction(home: Home, said: AuctionSaid, *, actor: Actor, now: datetime) -> dict[str, Any]:
     """Announce an auction; its units are reserved until it is closed. The same ``reference`` is the same auction.
 
-    ``auction-malformed``, ``units-short``, ``unknown-party``, ``party-not-approved``, ``reference-taken``,
-    ``no-market``.
+    ``auction-malformed``, ``units-short``, ``lot-not-entrusted``, ``unknown-party``, ``party-not-approved``,
+    ``reference-taken``, ``no-market``.
     """
     at, lot = received_at(now), lot_number(said.lot, where="#/lot")
     row: dict[str, Any] = {

@@ -221,13 +221,18 @@ def _check_documents(states: list[str]) -> None:
 
 
 def _check_nothing_left(home: Home, con: sa.Connection, name: str) -> None:
-    """Refuse to close a party that has units, money or a deal that waits: ``party-in-use``."""
+    """Refuse to close a party that has units, money or something that waits: ``party-in-use``.
+
+    What comes back to it later of a payment is no such thing: the payment itself says where to.
+    """
     holder, open_states = f"{PARTY}{name}", [state for state in State if state not in TERMINAL]
     left = {
         "units": sum(block.count for block in home.units.blocks_in(con, holder=holder, states=open_states)),
         "fen": home.money.balance(holder, con),
         "fen as a sponsor": home.money.balance(f"sponsor:{name}", con),
         "deals that wait": len(home.deals.page(None, 1_000, party=name, state=DealState.AGREED)),
+        "pledges that are open": len(home.pledges.open_of(con, name)),
+        "payouts under way": home.payments.payouts_of(con, holder),
     }
     said = [f"{count} {what}" for what, count in left.items() if count]
     if said:
