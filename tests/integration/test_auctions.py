@@ -290,3 +290,33 @@ def test_the_moments_of_an_auction_are_of_any_time_zone(home: Home) -> None:
     shanghai = timezone(timedelta(hours=8))
     opened(home, closes_at=on(10).astimezone(shanghai))
     assert listed(home)[0]["closes_at"] == on(10).isoformat(timespec="microseconds")
+
+
+def test_an_auction_that_cannot_be_closed_keeps_no_other_one_open(home: Home) -> None:
+    opened(home)
+    bids(home, "steel", 10, 9_000)
+    second = opened(home, 50, reference="a-2")
+    bid(home, second, "iron", 5, 6_000, "b", actor=OPERATOR, now=on(8))
+    forged = home.personal_keys.seal('{"units": 10, "price_fen": 8000}', "auction_bid.sealed:1.1")
+    with home.book.transaction() as con:
+        con.execute(auction_bid.update().where(auction_bid.c.id == "1.1").values(sealed=forged))
+    assert refused(close_due, home, now=on(10)) == "bid-changed"
+    assert [row.state for row in home.auctions.all()] == ["open", "cleared"]
+    call_off(home, 1, "a bid was changed", actor=OPERATOR, now=on(10))
+    assert close_due(home, now=on(10)) == []
+    sound(home)
+
+
+def test_a_seller_who_is_suspended_before_the_close_sells_nothing_by_it(home: Home) -> None:
+    offered(home)
+    bought(home, "steel", 100)
+    paid(home, ("E1", 9, 600_000, payment_reference("D", 1)))
+    opened(home, 50, seller="steel", opens_at=on(10), closes_at=on(12))
+    bids(home, "iron", 5, 6_000, day=10)
+    set_state(home, "steel", "suspended", note=None, actor=OPERATOR, now=on(11))
+    assert refused(closed, home, 12) == "party-not-approved"
+    assert len(home.deals.all()) == 1
+    assert home.auctions.bids(1)[0].units is None
+    set_state(home, "steel", "approved", note=None, actor=OPERATOR, now=on(12))
+    assert closed(home, 12)["sold"] == "5"
+    sound(home)

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from tanzhang.core.errors import TanzhangError
 from tanzhang.core.payment_reference import payment_reference
+from tanzhang.core.serial import lot_name
 from tanzhang.core.units import Pick
+from tanzhang.service.market.auctions import AuctionSaid, open_auction
 from tanzhang.service.market.check_deals import check_deals
 from tanzhang.service.market.deals import (
     Terms,
@@ -25,7 +28,9 @@ from tanzhang.service.market.deals import (
     offers,
 )
 from tanzhang.service.market.parties import set_state
+from tanzhang.service.market.payback import run_due
 from tanzhang.service.market.payments import confirm, deliver_again, listed, payment_named, take_statement, use_payment
+from tanzhang.service.market.pledges import PledgeSaid, end_pledge, pledge
 from tanzhang.service.market.returns import file_data, files, new_file, pay_out, send_back, take_answers
 from tanzhang.service.privacy import rotate_keys
 from tanzhang.stores.bank_statements import Line
@@ -35,6 +40,7 @@ from tanzhang.stores.register.payments import market_payment, market_return
 
 from ..homes import DAY, on
 from ..trading import ACCOUNT, OPERATOR, approved, bought, held, market_home, money, offered, paid, statement
+from ..units import imported
 
 OTHER = "6222 0000 0009"
 REF = payment_reference("D", 1)
@@ -391,4 +397,62 @@ def test_what_somebody_changed_in_the_book_is_found(home: Home) -> None:
         assert found == {"trade-mismatch"}, (table.name, values)
         with home.book.transaction() as con:
             con.execute(table.update().where(own).values(**{name: getattr(before, name) for name in values}))
+    sound(home)
+
+
+def test_the_programme_sells_no_units_that_nobody_entrusted_since_their_money_would_be_nobodys(home: Home) -> None:
+    (block,) = imported(home, 100)
+    name = lot_name(block.lot)
+    assert refused(offered, home, 10, lot=name) == "lot-not-entrusted"
+    terms = Terms("agreed", "programme", "steel", block.lot, 10, 6_000, "r")
+    assert refused(agree_directly, home, terms, actor=OPERATOR, now=on(8)) == "lot-not-entrusted"
+    said = {"seller": "programme", "reference": "a", "lot": name, "units": "10", "reserve_fen": "1"}
+    asked = msgspec.convert({**said, "opens_at": on(8), "closes_at": on(9)}, AuctionSaid)
+    assert refused(open_auction, home, asked, actor=OPERATOR, now=on(7)) == "lot-not-entrusted"
+    assert run_due(home, now=on(12)) == {"status": "divided", "sales": 0, "fen": "0"}
+
+
+def test_nobody_buys_of_a_party_that_was_suspended_since_it_offered(home: Home) -> None:
+    approved(home, "iron")
+    offered(home)
+    bought(home, "steel", 100)
+    paid(home, ("E1", 9, 600_000, REF))
+    resale = offered(home, 50, seller="steel", reference="resale")
+    set_state(home, "steel", "suspended", note=None, actor=OPERATOR, now=on(9))
+    assert refused(bought, home, "iron", 10, offer=resale) == "party-not-approved"
+    assert held(home, "party:steel") == 100
+    set_state(home, "steel", "approved", note=None, actor=OPERATOR, now=on(9))
+    assert bought(home, "iron", 10, offer=resale, day=9)["state"] == "agreed"
+    sound(home)
+
+
+def test_one_entry_of_the_bank_is_not_confirmed_for_two_deals(home: Home) -> None:
+    offered(home)
+    bought(home, "steel", 10)
+    bought(home, "steel", 10, reference="d-2")
+    line = Line("E1", DAY, 60_000, "", "", "", "manual")
+    first = confirm(home, 1, line, actor=OPERATOR, now=on(9))
+    assert refused(confirm, home, 2, line, actor=OPERATOR, now=on(9)) == "payment-conflict"
+    assert confirm(home, 1, line, actor=OPERATOR, now=on(9)) == first
+    assert (state(home, 1), state(home, 2)) == (("delivered", "60000"), ("agreed", "0"))
+    sound(home)
+
+
+def test_a_party_is_not_closed_while_its_pledge_adds_to_sales_or_its_proceeds_are_on_their_way(home: Home) -> None:
+    approved(home, "hill")
+    offered(home)
+    said = {"sponsor": "hill", "reference": "p", "fen": "5", "per": "unit", "cap_fen": "1000", "source": "a letter"}
+    pledge(home, msgspec.convert(said, PledgeSaid), actor=OPERATOR, now=on(8))
+    assert refused(set_state, home, "hill", "closed", note=None, actor=OPERATOR, now=on(8)) == "party-in-use"
+    end_pledge(home, 1, actor=OPERATOR, now=on(8))
+    bought(home, "hill", 10)
+    paid(home, ("E1", 9, 60_000, REF))
+    agree_directly(home, Terms("agreed", "hill", "steel", 1, 10, 6_000, "r"), actor=OPERATOR, now=on(9))
+    paid(home, ("E2", 9, 60_000, payment_reference("D", 2)))
+    name = pay_out(home, "hill", 60_000, "out", actor=OPERATOR, now=on(10))["name"]
+    assert refused(set_state, home, "hill", "closed", note=None, actor=OPERATOR, now=on(10)) == "party-in-use"
+    new_file(home, actor=OPERATOR, now=on(10))
+    answers = f"reference,status,reason\n{name},paid,\n".encode()
+    take_answers(home, answers, "answers.csv", actor=OPERATOR, now=on(11))
+    assert set_state(home, "hill", "closed", note=None, actor=OPERATOR, now=on(12))["state"] == "closed"
     sound(home)

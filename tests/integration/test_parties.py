@@ -125,3 +125,8 @@ def test_bank_accounts_are_the_same_however_their_digits_are_grouped() -> None:
     assert not same_account("6222 0000 0001", "6222 0000 0002")
     assert not same_account(None, None)
     assert not same_account("", "")
+
+
+def test_no_party_takes_the_name_under_which_the_programme_sells(home: Home) -> None:
+    assert refused(apply, home, "programme", party_said(), actor=OPERATOR, now=NOW) == "party-malformed"
+    assert listed(home) == []

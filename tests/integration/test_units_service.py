@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tanzhang.core.access import Actor, Role
 from tanzhang.core.errors import TanzhangError
 from tanzhang.core.serial import Serial
 from tanzhang.core.units import State, covered
@@ -18,11 +19,13 @@ from tanzhang.service.market import labels, units
 from tanzhang.service.market.check_units import check_units
 from tanzhang.service.market.issue import issue
 from tanzhang.service.market.issue import issued as told
+from tanzhang.service.market.parties import set_state
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.audit import audit
 
 from ..homes import market_home
-from ..units import NOW, OPERATOR, issued, registered
+from ..trading import approved
+from ..units import AT, NOW, OPERATOR, issued, registered
 
 DO = {"actor": OPERATOR, "now": NOW}
 EVIDENCE = "ab" * 32
@@ -303,3 +306,59 @@ def test_verification_sees_whoever_writes_to_tables_past_the_program(home: Home,
 def test_a_reference_is_a_text_on_one_line(home: Home, reference: str) -> None:
     issued(home, 1_000)
     assert refused(units.split, home, first(home), [1], reference=reference) == "unit-request-malformed"
+
+
+LI, WU = Actor(Role.BUYER, "li", "a test"), Actor(Role.BUYER, "wu", "a test")
+
+
+def of_parties(home: Home) -> tuple[str, str]:
+    """Serial numbers of ten units each that two approved parties hold."""
+    issued(home, 1_000)
+    with home.book.transaction() as con:
+        for number, name in enumerate(("steel", "paper")):
+            home.units.reserve(con, "programme", 1, 10, f"d-{number}", AT)
+            home.units.deliver(con, f"d-{number}", f"party:{name}", AT)
+    for name in ("steel", "paper"):
+        approved(home, name, now=NOW)
+    one, two = (units.blocks_page(home, holder=f"party:{name}")["items"][0]["serial"] for name in ("steel", "paper"))
+    return one, two
+
+
+def test_two_buyers_may_choose_one_reference_and_neither_learns_of_the_other(home: Home) -> None:
+    one, two = of_parties(home)
+    said = {"registry": "other", "reference": "2026-1", "now": NOW}
+    first_ = units.export(home, "party:steel", [one], **said, actor=LI)
+    second = units.export(home, "party:paper", [two], **said, actor=WU)
+    assert (first_["reference"], second["reference"]) == ("2026-1", "2026-1")
+    assert units.export(home, "party:paper", [two], **said, actor=WU) == second
+    names = [each["blocks"][0]["held_for"] for each in (first_, second)]
+    assert len(set(names)) == 2
+    assert units.exported(home, names[0], there="GS-1", **DO)["blocks"][0]["serial"] == one
+    assert units.export_back(home, names[1], why="not taken", **DO)["blocks"][0]["serial"] == two
+    assert refused(units.exported, home, "2026-1", there="GS-2") == "export-unknown"
+    why = {"why": "voluntary", "reference": "2026-1", "now": NOW}
+    units.cancel(home, "party:paper", [two], **why, actor=WU)
+    with pytest.raises(TanzhangError, match="unit-state"):
+        units.cancel(home, "party:steel", [one], **why, actor=LI)
+    assert check_units(home)[1] == []
+
+
+def test_staff_of_a_suspended_party_move_no_units_and_are_told_what_they_did_before(home: Home) -> None:
+    one, _ = of_parties(home)
+    (part, rest) = (each["serial"] for each in units.split(home, one, [4], reference="s", **DO)["blocks"])
+    why = {"why": "voluntary", "reference": "c-1", "actor": LI, "now": NOW}
+    before = units.cancel(home, "party:steel", [part], **why)
+    set_state(home, "steel", "suspended", note=None, **DO)
+    assert units.cancel(home, "party:steel", [part], **why) == before
+    for act, more in ((units.cancel, {"why": "voluntary"}), (units.export, {"registry": "other"})):
+        with pytest.raises(TanzhangError, match="party-not-approved"):
+            act(home, "party:steel", [rest], reference="c-2", actor=LI, now=NOW, **more)
+    assert units.cancel(home, "party:steel", [rest], reference="c-2", why="by a court", **DO)["count"] == "6"
+    assert units.blocks_page(home, holder="party:paper")["items"][0]["state"] == "held"
+
+
+@pytest.mark.parametrize("holder", ["Programme", "steel", "levy:own", "party:", "party:none", "bank"])
+def test_imported_units_are_held_by_the_programme_or_a_party_and_by_no_other_word(home: Home, holder: str) -> None:
+    with pytest.raises(TanzhangError, match=r"import-malformed|unknown-party"):
+        units.import_units(home, **{**IMPORT, "holder": holder}, reference="i-1", **DO)
+    assert home.units.blocks() == []

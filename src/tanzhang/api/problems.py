@@ -202,6 +202,7 @@ STATUS: Mapping[str, int] = {
     "party-exists": 409,
     "party-state": 409,
     "party-in-use": 409,
+    "lot-not-entrusted": 409,
     "party-documents": 409,
     "party-not-approved": 409,
     "party-unnamed": 400,

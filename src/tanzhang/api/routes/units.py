@@ -31,6 +31,7 @@ _TAGS = ["units"]
 _EXAMPLE = "TZ1-CN110000-BJGT-L000042-2025-T-1-1200-52"
 AnyRequest = Request[Any, Any, Any]
 Reference = Annotated[str, msgspec.Meta(min_length=1, max_length=service.LONGEST, examples=["2026-07-01/1"])]
+HeldFor = Annotated[str, msgspec.Meta(min_length=1, max_length=2 * service.LONGEST, examples=["party:steel 2026-1"])]
 Why = Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=service.LONGEST)]
 SerialText = Annotated[str, msgspec.Meta(max_length=120, examples=[_EXAMPLE])]
@@ -84,16 +85,16 @@ class Exporting(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Exported(msgspec.Struct, forbid_unknown_fields=True):
-    """The other registry has what waited under ``reference``, and calls it ``there``."""
+    """The other registry has what waited under ``reference`` (``held_for`` of its units), and calls it ``there``."""
 
-    reference: Reference
+    reference: HeldFor
     there: Name
 
 
 class Returned(msgspec.Struct, forbid_unknown_fields=True):
     """The other registry did not take what waited under ``reference``."""
 
-    reference: Reference
+    reference: HeldFor
     why: Why
 
 

@@ -22,10 +22,11 @@ import sqlalchemy as sa
 
 from tanzhang.core.access import Actor, Role
 from tanzhang.core.auction import RULE, Bid, Clearing, clear, commitment, published_digest
-from tanzhang.core.errors import TanzhangError, refuse
+from tanzhang.core.errors import Problem, TanzhangError, refuse
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.party import PartyState
 from tanzhang.core.serial import lot_name, lot_number
+from tanzhang.core.units import PROGRAMME
 from tanzhang.service.donations import Amount
 from tanzhang.service.market.deals import (
     AUCTION_REFERENCE,
@@ -78,8 +79,8 @@ class AuctionSaid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def open_auction(home: Home, said: AuctionSaid, *, actor: Actor, now: datetime) -> dict[str, Any]:
     """Announce an auction; its units are reserved until it is closed. The same ``reference`` is the same auction.
 
-    ``auction-malformed``, ``units-short``, ``unknown-party``, ``party-not-approved``, ``reference-taken``,
-    ``no-market``.
+    ``auction-malformed``, ``units-short``, ``lot-not-entrusted``, ``unknown-party``, ``party-not-approved``,
+    ``reference-taken``, ``no-market``.
     """
     at, lot = received_at(now), lot_number(said.lot, where="#/lot")
     row: dict[str, Any] = {
@@ -214,7 +215,8 @@ def close(home: Home, number: int, *, actor: Actor, now: datetime) -> dict[str, 
     """Close an auction whose time is over: bids are opened and ranked, winners have deals at the one price.
 
     All of it is one transaction; a second time changes nothing. A bid of a party that may not buy any more is left out.
-    ``unknown-auction``, ``auction-not-over``, ``auction-void``, ``bid-changed``, ``no-market``.
+    One of a seller who may not sell any more waits until that is over, or is called off. ``unknown-auction``,
+    ``auction-not-over``, ``auction-void``, ``bid-changed``, ``party-not-approved``, ``no-market``.
     """
     at = received_at(now)
     with home.book.transaction() as con:
@@ -226,6 +228,8 @@ def close(home: Home, number: int, *, actor: Actor, now: datetime) -> dict[str, 
         if at < row.closes_at:
             what = f"auction {number} takes bids until {row.closes_at}"
             raise refuse("auction-not-over", what, where="auction", remedy="wait; nobody opens a bid before")
+        if row.seller != PROGRAMME:
+            check_approved(home, con, row.seller, "sell")
         bids = home.auctions.bids_in(con, number)
         opened = {each.place: _open(home, con, each) for each in bids if each.state == PLACED}
         ranked = [each for each in opened.values() if each is not None]
@@ -314,11 +318,22 @@ def call_off(home: Home, number: int, note: str, *, actor: Actor, now: datetime)
 
 
 def close_due(home: Home, *, now: datetime) -> list[int]:
-    """Close every auction whose time is over, as a worker does; which they were."""
-    due = home.auctions.due(received_at(now))
-    for number in due:
-        close(home, number, actor=CHORE, now=now)
-    return due
+    """Close every auction whose time is over, as a worker does; which they were.
+
+    One that cannot be closed keeps no other one open; what was wrong is raised once the others are closed, as by
+    :func:`close`.
+    """
+    closed, problems = [], list[Problem]()
+    for number in home.auctions.due(received_at(now)):
+        try:
+            close(home, number, actor=CHORE, now=now)
+        except TanzhangError as error:
+            problems += error.problems
+        else:
+            closed.append(number)
+    if problems:
+        raise TanzhangError(problems)
+    return closed
 
 
 # -- what is shown --------------------------------------------------------------------------------------------

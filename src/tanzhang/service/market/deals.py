@@ -19,7 +19,7 @@ from tanzhang.core.access import Actor
 from tanzhang.core.deal import DealState, PaymentState, Reason
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.payment_reference import DEAL, payment_reference
-from tanzhang.core.serial import lot_name, lot_number
+from tanzhang.core.serial import FIRST_IMPORT, lot_name, lot_number
 from tanzhang.core.units import PARTY, PROGRAMME, State
 from tanzhang.service.donations import Amount
 from tanzhang.service.market.parties import Id, Reference, check_approved
@@ -71,7 +71,8 @@ class Terms:
 def offer(home: Home, said: OfferSaid, *, actor: Actor, now: datetime) -> dict[str, Any]:
     """Offer units; the same ``reference`` again is the same offer.
 
-    ``deal-malformed``, ``units-short``, ``unknown-party``, ``party-not-approved``, ``reference-taken``, ``no-market``.
+    ``deal-malformed``, ``units-short``, ``lot-not-entrusted``, ``unknown-party``, ``party-not-approved``,
+    ``reference-taken``, ``no-market``.
     """
     at = received_at(now)
     row: dict[str, Any] = {"seller": said.seller, "lot": lot_number(said.lot, where="#/lot"), "units": int(said.units)}
@@ -135,6 +136,8 @@ def accept(
             raise refuse(
                 "sold-out", f"{row.left} units are left of offer {number}", where="#/units", remedy="ask for less"
             )
+        if row.seller != PROGRAMME:  # it may have been suspended since it offered
+            check_approved(home, con, row.seller, "sell")
         home.deals.change_offer(con, number, {"left": row.left - units})
         made = agree(home, con, terms, actor=actor, now=now)
     return described(home, home.deals.deal(made))
@@ -183,9 +186,16 @@ def _known(home: Home, con: sa.Connection, terms: Terms) -> Any | None:
 
 
 def check_seller(home: Home, con: sa.Connection, seller: str, lot: int, units: int) -> None:
-    """Refuse who may not sell, or holds too little: ``unknown-party``, ``party-not-approved``, ``units-short``."""
+    """Refuse who may not sell, or holds too little.
+
+    ``unknown-party``, ``party-not-approved``, ``lot-not-entrusted``, ``units-short``.
+    """
     if seller != PROGRAMME:
         check_approved(home, con, seller, "sell")
+    elif lot > FIRST_IMPORT:  # nobody could be paid back, and every later sale would wait behind it
+        what = f"units of {lot_name(lot)} came from another registry, and no person entrusted them"
+        remedy = "let a party hold and sell them; the programme uses its own to make errors good"
+        raise refuse("lot-not-entrusted", what, where="#/lot", remedy=remedy)
     own = home.units.blocks_in(con, holder=holder_of(seller), lot=lot, states=[State.HELD])
     held = sum(block.count for block in own)
     if held < units:

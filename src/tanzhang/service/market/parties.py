@@ -22,7 +22,7 @@ from tanzhang.core.deal import DealState
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.party import FOLLOWING, PartyState, credit_code
-from tanzhang.core.units import PARTY, TERMINAL, State
+from tanzhang.core.units import PARTY, PROGRAMME, TERMINAL, State
 from tanzhang.service.moments import received_at
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.parties import ACCEPTED, RECEIVED, REFUSED, market_party, party_document
@@ -82,6 +82,9 @@ def apply(home: Home, name: str, said: PartySaid, *, actor: Actor, now: datetime
     except msgspec.ValidationError:
         what = f"{name[:80]!r} cannot be the id of a party"
         raise refuse("party-malformed", what, where="party", remedy="use small letters, digits, _ and -") from None
+    if name == PROGRAMME:  # its staff would sell what persons entrusted
+        what = f"{name} is under which the programme itself sells"
+        raise refuse("party-malformed", what, where="party", remedy="use another id")
     code = None if said.credit_code is None else credit_code(said.credit_code)
     keys, at, request = home.personal_keys, received_at(now), _request(home, name, said)
     contact = canonical_json(msgspec.to_builtins(said.contact))
@@ -221,13 +224,18 @@ def _check_documents(states: list[str]) -> None:
 
 
 def _check_nothing_left(home: Home, con: sa.Connection, name: str) -> None:
-    """Refuse to close a party that has units, money or a deal that waits: ``party-in-use``."""
+    """Refuse to close a party that has units, money or something that waits: ``party-in-use``.
+
+    What comes back to it later of a payment is no such thing: the payment itself says where to.
+    """
     holder, open_states = f"{PARTY}{name}", [state for state in State if state not in TERMINAL]
     left = {
         "units": sum(block.count for block in home.units.blocks_in(con, holder=holder, states=open_states)),
         "fen": home.money.balance(holder, con),
         "fen as a sponsor": home.money.balance(f"sponsor:{name}", con),
         "deals that wait": len(home.deals.page(None, 1_000, party=name, state=DealState.AGREED)),
+        "pledges that are open": len(home.pledges.open_of(con, name)),
+        "payouts under way": home.payments.payouts_of(con, holder),
     }
     said = [f"{count} {what}" for what, count in left.items() if count]
     if said:

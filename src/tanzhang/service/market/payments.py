@@ -94,8 +94,8 @@ def take_statement(home: Home, adapter: str, data: bytes, name: str, *, actor: A
 def confirm(home: Home, deal: int, line: Line, *, actor: Actor, now: datetime) -> dict[str, Any]:
     """Confirm by hand that money came in for a deal, under the bank's number of it; a statement then adds nothing.
 
-    From which account it came is not looked at: who confirms it did. ``unknown-deal``, ``payment-conflict``,
-    ``statement-malformed``.
+    From which account it came is not looked at: who confirms it did. ``unknown-deal``, ``payment-conflict`` (also for
+    an entry that is known and for something else), ``statement-malformed``.
     """
     if home.deals.deal(deal) is None:
         raise unknown_deal(deal)
@@ -107,6 +107,10 @@ def confirm(home: Home, deal: int, line: Line, *, actor: Actor, now: datetime) -
             detail = {"deal": str(deal), "fen": str(line.amount_fen)}
             at = received_at(now)
             home.audit.write(con, actor, "payment confirmed", f"payment {line.entry}", at=at, detail=detail)
+    elif row.deal != deal and reference_of(deal) not in home.payments.purposes(row.entry):
+        what = f"entry {line.entry} is {row.state} already, {f'for deal {row.deal}' if row.deal else 'for no deal'}"
+        remedy = "use what is left of it for this deal, or give the bank's number of the other payment"
+        raise refuse("payment-conflict", what, where=line.where, remedy=remedy)
     return described(home, row)
 
 

@@ -1,7 +1,8 @@
 """What an operator or a holder does with units: look, split, merge, hold back, cancel, move to and from registries.
 
 Units are named by serial numbers, several of one lot at a time. Who does something is in its event and in the audit
-trail. A reference names a request of its kind for good: the same again answers what was done, also after a crash.
+trail. A reference names a request of its kind for good: the same again answers what was done, also after a crash. What
+a buyer names is its party's own (:func:`own_reference`), so that two of them may choose one name.
 Selling is in deals.py, use for a claim in retire.py, labels in labels.py, errors found later in compensate.py.
 """
 
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from tanzhang.core.access import Actor
+from tanzhang.core.access import Actor, Role
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.region import check_region
 from tanzhang.core.serial import FIRST_IMPORT, MOST_UNITS, Serial, code_of, lot_name, lot_number
@@ -324,7 +325,11 @@ def import_units(
             f"use one of {', '.join(each.id for each in rules.tiers)}",
         ),
         (not _DIGEST.fullmatch(evidence), "evidence", "give the SHA-256 of the other registry's certificate in hex"),
-        (holder in ("", RESERVE), "holder", f"name who holds them: {PROGRAMME}, or party: and its id"),
+        (
+            holder != PROGRAMME and not holder.startswith(PARTY),
+            "holder",
+            f"name who holds them: {PROGRAMME}, or party: and its id",
+        ),
     ]
     _refuse_all("import-malformed", wrong)
     check_region(region, where="region")
@@ -351,6 +356,14 @@ def import_units(
     return {**_answer("imported", begun, made, reference), **_lot_shown(begun)}
 
 
+def own_reference(holder: str | None, reference: str, actor: Actor) -> str:
+    """Under which reference an event of units is booked: as it is said, a buyer's behind the name of its party.
+
+    What waits for an export is ``held_for`` it, and the operator ends the export by it.
+    """
+    return f"{holder} {reference}" if actor.role is Role.BUYER else reference
+
+
 def normal(text: str, where: str) -> str:
     """Another registry's number or reference as it is compared: full width as half, capitals, no blanks."""
     return request_text("".join(unicodedata.normalize("NFKC", text).upper().split()), where)
@@ -364,8 +377,12 @@ def _move(
     detail: Mapping[str, Any], actor: Actor, now: datetime,
     also: Callable[[sa.Connection, int], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Move units that serial numbers name from one state to another, in one event; ``also`` is done with their lot."""
+    """Move units that serial numbers name from one state to another, in one event; ``also`` is done with their lot.
+
+    A buyer's party has to be approved: ``unknown-party``, ``party-not-approved``.
+    """
     _check_reference(reference)
+    key = own_reference(holder, reference, actor)
     for name, value in detail.items():
         request_text(value, name, longest=1000)
     found = [named(home, serial, where=f"serials/{number}") for number, serial in enumerate(serials)]
@@ -375,11 +392,13 @@ def _move(
     with home.book.transaction() as con:
         owner = holder or _holder(home, con, picks)
         kind = _KIND[status]
-        known = home.units.event_in(con, kind, reference)
+        known = home.units.event_in(con, kind, key)
         if known is not None and holder is None:
             owner = json.loads(known.detail)["holder"]  # what they were of when it was done
-        made = verb(con, owner, picks, reference, detail, received_at(now), actor=actor_text(actor))
-        said = {"reference": reference, "serials": list(serials), **detail}
+        if known is None and actor.role is Role.BUYER:
+            check_approved(home, con, owner.removeprefix(PARTY), "move units")
+        made = verb(con, owner, picks, key, detail, received_at(now), actor=actor_text(actor))
+        said = {"reference": key, "serials": list(serials), **detail}
         _write(home, con, known, actor, f"unit {kind}", f"lot {lot_name(picks[0].lot)}", now, said)
         if known is None and also is not None:
             also(con, picks[0].lot)

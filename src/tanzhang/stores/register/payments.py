@@ -104,6 +104,11 @@ class Payments:
         """Everything that payments were used for, in order."""
         return self._book.query(sa.select(market_payment_use).order_by(market_payment_use.c.id))
 
+    def purposes(self, entry: str) -> set[str]:
+        """What a payment was used for."""
+        own = sa.select(market_payment_use.c.purpose).where(market_payment_use.c.entry == entry)
+        return {row.purpose for row in self._book.query(own)}
+
     def one(self, entry: str) -> Any | None:
         """A payment by the bank's number."""
         with self._book.reading() as con:
@@ -179,6 +184,12 @@ class Payments:
         """Every try to send a payment back, in order."""
         own = sa.select(market_return).where(market_return.c.entry == entry).order_by(market_return.c.id)
         return list(con.execute(own))
+
+    def payouts_of(self, con: sa.Connection, account: str) -> int:
+        """How many payouts of an account's proceeds the bank has not answered for."""
+        under_way = market_return.c.state.in_([ReturnState.ASKED.value, ReturnState.IN_FILE.value])
+        own = (market_return.c.account == account) & market_return.c.entry.is_(None) & under_way
+        return int(con.execute(sa.select(sa.func.count()).where(own)).scalar_one())
 
     def asked_in(self, con: sa.Connection) -> list[Any]:
         """Money that is to go back and is in no file yet."""

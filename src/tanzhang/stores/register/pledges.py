@@ -90,6 +90,11 @@ class Pledges:
         own &= market_pledge.c.vintage.is_(None) | (market_pledge.c.vintage == vintage)
         return list(con.execute(sa.select(market_pledge).where(own).order_by(market_pledge.c.id)))
 
+    def open_of(self, con: sa.Connection, sponsor: str) -> list[Any]:
+        """Pledges of a sponsor that still add to sales."""
+        own = (market_pledge.c.sponsor == sponsor) & (market_pledge.c.state == OPEN)
+        return list(con.execute(sa.select(market_pledge).where(own).order_by(market_pledge.c.id)))
+
     def add(self, con: sa.Connection, values: Mapping[str, Any]) -> int:
         """Keep a new pledge; returns its number."""
         number = next_number(con, market_pledge)
