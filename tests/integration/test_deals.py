@@ -27,6 +27,7 @@ from tanzhang.service.market.deals import (
 from tanzhang.service.market.parties import set_state
 from tanzhang.service.market.payments import confirm, deliver_again, listed, payment_named, take_statement, use_payment
 from tanzhang.service.market.returns import file_data, files, new_file, pay_out, send_back, take_answers
+from tanzhang.service.market.units import import_units
 from tanzhang.service.privacy import rotate_keys
 from tanzhang.stores.bank_statements import Line
 from tanzhang.stores.home import Home
@@ -392,3 +393,11 @@ def test_what_somebody_changed_in_the_book_is_found(home: Home) -> None:
         with home.book.transaction() as con:
             con.execute(table.update().where(own).values(**{name: getattr(before, name) for name in values}))
     sound(home)
+
+
+def test_units_of_another_registry_are_not_sold_as_if_people_had_entrusted_them(home: Home) -> None:
+    import_units(
+        home, registry="other", foreign="O-1", units=5, unit="K", vintage=2024, region="CN", tier="carbon_inclusion",
+        holder="programme", evidence="ab" * 32, reference="bought", actor=OPERATOR, now=on(6),
+    )  # fmt: skip
+    assert refused(offered, home, 5, lot="X000001") == "not-entrusted"

@@ -19,7 +19,7 @@ from tanzhang.core.access import Actor
 from tanzhang.core.deal import DealState, PaymentState, Reason
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.core.payment_reference import DEAL, payment_reference
-from tanzhang.core.serial import lot_name, lot_number
+from tanzhang.core.serial import FIRST_IMPORT, lot_name, lot_number
 from tanzhang.core.units import PARTY, PROGRAMME, State
 from tanzhang.service.donations import Amount
 from tanzhang.service.market.parties import Id, Reference, check_approved
@@ -183,9 +183,20 @@ def _known(home: Home, con: sa.Connection, terms: Terms) -> Any | None:
 
 
 def check_seller(home: Home, con: sa.Connection, seller: str, lot: int, units: int) -> None:
-    """Refuse who may not sell, or holds too little: ``unknown-party``, ``party-not-approved``, ``units-short``."""
+    """Refuse who may not sell, or holds too little.
+
+    ``unknown-party``, ``party-not-approved``, ``units-short``; ``not-entrusted`` for units of another registry, which
+    the programme holds to make lots good: what they brought could be divided over nobody's records.
+    """
     if seller != PROGRAMME:
         check_approved(home, con, seller, "sell")
+    elif lot > FIRST_IMPORT:
+        raise refuse(
+            "not-entrusted",
+            f"nobody entrusted {lot_name(lot)} to the programme: its units came from another registry",
+            where="#/lot",
+            remedy="let a party hold them and sell them, or cancel them for a lot that is short",
+        )
     own = home.units.blocks_in(con, holder=holder_of(seller), lot=lot, states=[State.HELD])
     held = sum(block.count for block in own)
     if held < units:
