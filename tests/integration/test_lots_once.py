@@ -28,10 +28,10 @@ from tanzhang.service.market.issue import issue
 from tanzhang.service.market.lots import freeze
 from tanzhang.stores.home import Home
 
-from ..homes import account, box, market_home, on, withdrawal
+from ..homes import BOX_MG, account, assert_verified, box, market_home, on, withdrawal
 from ..lots import LATER, UNIT_MG, drafted, entrusted, frozen, report
 from ..units import OPERATOR
-from .test_lot_shares import PROJECTS, boxes
+from .test_lot_shares import PROJECTS, boxes, give
 from .test_units_compensation import register
 
 DO = {"actor": OPERATOR, "now": LATER}
@@ -126,3 +126,23 @@ def before_booking(meanwhile: Callable[[], object]) -> Iterator[None]:
     kept = service.write_lot
     with patch.object(service, "write_lot", write):
         yield
+
+
+def test_what_an_erased_person_gave_is_not_given_again_in_a_new_life(home: Home, tmp_path: Path) -> None:
+    report(home, tmp_path, boxes("anna", 30))
+    anna = of(home, "anna")
+    entrusted(home, anna)
+    first = frozen(home)
+    give(home, anna, 2 * BOX_MG)
+    erase(home, [anna], now=on(22))
+    assert available_mg(home, anna) == 0
+    report(home, tmp_path, boxes("anna", 30, 100), day=23)
+    assert available_mg(home, anna) == 30 * BOX_MG
+    entrusted(home, anna)
+    second = frozen(home, "d-2")
+    assert home.lots.share_of([anna]) == {first: UNIT_MG, second: UNIT_MG}
+    assert available_mg(home, anna) == 30 * BOX_MG - UNIT_MG
+    erase(home, [anna], now=on(24))
+    assert available_mg(home, anna) == 0
+    assert erase(home, [anna], now=on(25))["status"] == "nothing"
+    assert_verified(home)

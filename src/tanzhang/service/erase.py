@@ -43,6 +43,7 @@ from tanzhang.service.gather import gather
 from tanzhang.service.history import History, recipes_of
 from tanzhang.service.links import links_relation
 from tanzhang.service.mall import forget as forget_orders
+from tanzhang.service.market.available import left_behind
 from tanzhang.service.market.compensate import look
 from tanzhang.service.market.payback import forget as forget_payback
 from tanzhang.service.moments import received_at, received_day
@@ -261,6 +262,7 @@ class _Erasing:
             append(con, replacement, self._nameless(points_move, number))
         self.home.points_runs.forget(con, [each.bytes for each in accounts])
         forget_payback(self.home, con, persons, now=self.now)
+        self.home.lots.forget(con, left_behind(self.home, accounts))
         self.home.donations.forget(con, persons)
         self.home.passings.forget(con, persons)
         self.home.benefits.forget(con, persons)

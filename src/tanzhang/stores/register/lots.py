@@ -2,8 +2,10 @@
 
 A row of table lot says what it is now; each change is a chained row of ``lot_event`` in the same transaction. Shares
 are pages as postings are (stores/postings.py): the account of a record -> mg in the lot, of kind ``frozen``; what was
-taken back of a lot's members and replaced by cancelled units is of kind ``compensated``. Pages are only added. They
-name accounts as postings do, by their pseudonym, and stay when a person is erased.
+taken back of a lot's members and replaced by cancelled units is of kind ``compensated``. Of kind ``erased``, and of no
+lot (0), is what an account was posted and no lot holds when its person was erased: it was given, or no record tells of
+it any more, so nobody gives it in a new life. Pages are only added. They name accounts as postings do, by their
+pseudonym, and stay when a person is erased.
 """
 
 from __future__ import annotations
@@ -20,13 +22,15 @@ from tanzhang.core.access import Actor
 from tanzhang.core.errors import refuse
 from tanzhang.core.lot import HOLDING, KIND, MOST_LOTS, LotState, check_transition, lot_text
 from tanzhang.core.methodology import canonical_json
+from tanzhang.engine.columns import IDENTITY_BYTES
 from tanzhang.stores.book import Book, append, entry, lot_event
 from tanzhang.stores.book.schema import NUMBER, ONLY_ADDED, TEXT, metadata
 from tanzhang.stores.postings import amount_in, pages, postings_of
 from tanzhang.stores.register.audit import Audit
 
-FROZEN, COMPENSATED = "frozen", "compensated"
+FROZEN, COMPENSATED, ERASED = "frozen", "compensated", "erased"
 """Kinds of shares."""
+NO_LOT = 0
 
 lot = sa.Table(
     "lot",
@@ -139,6 +143,15 @@ class Lots:
                             found[page.lot] = found.get(page.lot, 0) + amount
         return {number: amount for number, amount in sorted(found.items()) if amount}
 
+    def erased_of(self, accounts: Iterable[uuid.UUID]) -> int:
+        """What of the postings of these accounts is of lives that were erased, beside what lots hold, in mg."""
+        found = 0
+        with self._book.reading() as con:
+            for account in accounts:
+                pages_of = con.execute(_ERASED_PAGES, {"account": account.bytes})
+                found += sum(amount_in(page, account.bytes) for page in pages_of)
+        return found
+
     def lots_of(self, accounts: Iterable[uuid.UUID]) -> list[int]:
         """The lots that hold their milligrams and have any record of these accounts, by number."""
         with self._book.reading() as con:
@@ -214,6 +227,14 @@ class Lots:
         if rows:
             con.execute(lot_share.insert(), rows)
 
+    def forget(self, con: sa.Connection, left: Mapping[uuid.UUID, int]) -> None:
+        """Let what erased accounts are posted (account -> mg, above zero) be nobody's to give."""
+        ordered = sorted(left)
+        if ordered:
+            accounts = pa.array([each.bytes for each in ordered], pa.binary(IDENTITY_BYTES))
+            amounts = pa.array([left[each] for each in ordered], pa.int64())
+            self.add_shares(con, NO_LOT, ERASED, pa.table({"account": accounts, "amount": amounts}))
+
     def advance(
         self, con: sa.Connection, number: int, to: LotState, *, detail: Mapping[str, Any], actor: Actor, at: str
     ) -> None:
@@ -263,6 +284,12 @@ def _compensated_pages() -> sa.Select[Any]:
     return sa.select(page).select_from(joined).where(page.c.kind == COMPENSATED, within, _HOLDS)
 
 
+_ERASED_PAGES = sa.select(lot_share).where(
+    lot_share.c.lot == NO_LOT,
+    lot_share.c.kind == ERASED,
+    lot_share.c.first <= sa.bindparam("account"),
+    lot_share.c.last >= sa.bindparam("account"),
+)
 _HOLDS = lot.c.state.in_(sorted(HOLDING))
 # Asked with every look at what somebody can give, so they are not put together each time.
 _PAGE_OF: Mapping[str, sa.Select[Any]] = {FROZEN: _frozen_page(), COMPENSATED: _compensated_pages()}
