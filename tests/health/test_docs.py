@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from tanzhang.cli import next_steps
 from tanzhang.cli.main import app
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +99,17 @@ def test_every_command_that_a_refusal_names_exists() -> None:
     wrong = {words for words in named if words[0] not in known and words not in begun}
     assert len(named) > 30, "the test found nothing to look at"
     assert wrong == set()
+
+
+def test_every_command_that_follows_an_answer_of_the_market_exists_with_its_options() -> None:
+    known = commands()
+    values = [value for name, value in vars(next_steps).items() if name.isupper()]
+    lines = [line for value in values for line in (value.values() if isinstance(value, dict) else [value])]
+    assert len(lines) > 20
+    for line in lines:
+        words = line.split()[1:]
+        command = next(" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in known)
+        assert set(re.findall(r"(?<=\s)--[a-z-]+", line)) <= known[command], line
 
 
 def test_every_make_target_that_a_document_names_exists() -> None:

@@ -23,10 +23,10 @@ Action = Annotated[UUID, typer.Argument(metavar="ACTION", help="Id of the act.")
 def run(home: HomeOption = None, as_json: AsJson = False) -> None:
     """Divide every sale that was delivered and is not divided; workers do that by themselves."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.payback import run_due
 
-        answer(as_json, run_due(home_of(home), now=now()), tree)
+        answer(as_json, run_due(home_of(home), now=now()), next_steps.divided)
 
 
 @payback_app.command("show")

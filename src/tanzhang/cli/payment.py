@@ -15,7 +15,7 @@ payment_app = typer.Typer(help="Money for deals and pledges, in and out.")
 
 Entry = Annotated[str, typer.Argument(metavar="ENTRY", help="The bank's own number of the payment.")]
 DealOption = Annotated[int, typer.Option("--deal", min=1, help="Number of the deal.")]
-BankFile = Annotated[Path, typer.Argument(help="CSV of the bank.")]
+BankFile = Annotated[Path, typer.Argument(help="CSV of the bank: see docs/trading.md.")]
 
 
 def _read(file: Path) -> bytes:
@@ -35,19 +35,19 @@ def statement(
 ) -> None:
     """Take in what a statement says came in, and deliver what is paid for; read again it adds nothing."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.payments import take_statement
 
         said = take_statement(home_of(home), adapter, _read(file), file.name, actor=operator(), now=now())
-        answer(as_json, said, tree)
+        answer(as_json, said, next_steps.statement)
 
 
 @payment_app.command("confirm")
 def confirm_(
     entry: Entry,
     deal: DealOption,
-    amount_fen: Annotated[int, typer.Option("--amount-fen", min=1, help="How much came in.")],
-    on: Annotated[str, typer.Option("--on", help="Day on which the bank booked it.")],
+    amount_fen: Annotated[int, typer.Option("--amount-fen", min=1, help="Fen that came in.")],
+    on: Annotated[str, typer.Option("--on", help="Day on which the bank booked it, YYYY-MM-DD.")],
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -104,7 +104,7 @@ def return_(
 @payment_app.command("pay-out")
 def pay_out_(
     party: Annotated[str, typer.Argument(metavar="PARTY", help="Id of the seller.")],
-    amount_fen: Annotated[int, typer.Option("--amount-fen", min=1, help="How much of its proceeds.")],
+    amount_fen: Annotated[int, typer.Option("--amount-fen", min=1, help="How many fen of its proceeds.")],
     reference: Reference,
     home: HomeOption = None,
     as_json: AsJson = False,

@@ -20,7 +20,7 @@ def retire_(
     party: Annotated[str, typer.Argument(metavar="PARTY", help="Whose units they are.")],
     reference: Annotated[str, typer.Option("--reference", help="Names it; the same again is the same retirement.")],
     beneficiary: Annotated[str, typer.Option("--beneficiary", help="For whom.")],
-    purpose: Annotated[str, typer.Option("--purpose", help="Code of the market rules.")],
+    purpose: Annotated[str, typer.Option("--purpose", help="Code of the market rules: tanzhang market terms.")],
     since: Annotated[str, typer.Option("--since", help="First day of the period of the claim, YYYY-MM-DD.")],
     until: Annotated[str, typer.Option("--until", help="Last day of it.")],
     serial: Annotated[list[str] | None, typer.Option("--serial", help="Units by number; as often as needed.")] = None,
