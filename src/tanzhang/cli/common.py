@@ -89,11 +89,14 @@ def digest_of(evidence: str) -> str:
     """The digest of a document that is named by its file or by that digest; ``file-missing``."""
     if re.fullmatch("[0-9a-f]{64}", evidence):
         return evidence
-    file = Path(evidence)
+    return hashlib.sha256(content_of(Path(evidence))).hexdigest()
+
+
+def content_of(file: Path) -> bytes:
+    """What is in a file that was named; ``file-missing``."""
     if not file.is_file():
-        remedy = "name the document's file, or its SHA-256 as 64 small hexadecimal digits"
-        raise refuse("file-missing", f"{evidence} is not there", where="--evidence", remedy=remedy)
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+        raise refuse("file-missing", f"{file} is not there", where=str(file), remedy="name an existing file")
+    return file.read_bytes()
 
 
 def check_new(out: Path) -> None:

@@ -13,6 +13,8 @@ from tanzhang.cli.common import (
     HomeOption,
     answer,
     answering,
+    check_new,
+    content_of,
     day_of,
     home_of,
     looked_at,
@@ -217,15 +219,13 @@ def prove(
     """Write the proof of what a lot has of an act; it holds offline and names nobody."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.core.errors import refuse
         from tanzhang.core.lot import lot_number
         from tanzhang.service.accounts import action_named
         from tanzhang.service.market.share import share_proof
 
         opened = home_of(home)
         own = looked_at(opened, account, "lot prove")
-        if out.exists():
-            raise refuse("export-exists", f"{out} is there already", where="--out", remedy="name a new file")
+        check_new(out)
         out.write_bytes(share_proof(opened, own, action_named(opened, action), lot_number(lot)))
         answer(as_json, {"status": "written", "lot": lot, "file": str(out)}, tree)
 
@@ -240,11 +240,7 @@ def check(
     """Verify the proof of a share without a home."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.core.errors import refuse
         from tanzhang.service.market.share import check_share
 
-        for each in (file, receipt):
-            if each is not None and not each.is_file():
-                raise refuse("file-missing", f"{each} is not there", where=str(each), remedy="name an existing file")
-        own = None if receipt is None else receipt.read_bytes()
-        answer(as_json, check_share(file.read_bytes(), vkey_of(key), own), tree)
+        own = None if receipt is None else content_of(receipt)
+        answer(as_json, check_share(content_of(file), vkey_of(key), own), tree)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tanzhang.cli.common import AsJson, HomeOption, answer, answering, converted, home_of, now
+from tanzhang.cli.common import AsJson, HomeOption, answer, answering, content_of, converted, home_of, now
 from tanzhang.cli.partner import operator
 
 party_app = typer.Typer(help="Organisations that may hold and trade units.")
@@ -85,13 +85,10 @@ def document(
     """Hand in a document; it is sealed at rest."""
     with answering(as_json):
         from tanzhang.cli import next_steps
-        from tanzhang.core.errors import refuse
         from tanzhang.service.market.parties import DocumentSaid, add_document
 
-        if not file.is_file():
-            raise refuse("file-missing", f"{file} is not there", where=str(file), remedy="name an existing file")
         wanted = converted({"kind": kind}, DocumentSaid).kind
-        opened, content = home_of(home), file.read_bytes()
+        opened, content = home_of(home), content_of(file)
         answer(
             as_json,
             add_document(opened, party, wanted, file.name, content, actor=operator(), now=now()),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tanzhang.cli.common import AsJson, HomeOption, answer, answering, day_of, home_of, now, write_new
+from tanzhang.cli.common import AsJson, HomeOption, answer, answering, content_of, day_of, home_of, now, write_new
 from tanzhang.cli.deal import Note, Reference
 from tanzhang.cli.partner import operator
 
@@ -16,14 +16,6 @@ payment_app = typer.Typer(help="Money for deals and pledges, in and out.")
 Entry = Annotated[str, typer.Argument(metavar="ENTRY", help="The bank's own number of the payment.")]
 DealOption = Annotated[int, typer.Option("--deal", min=1, help="Number of the deal.")]
 BankFile = Annotated[Path, typer.Argument(help="CSV of the bank: see docs/trading.md.")]
-
-
-def _read(file: Path) -> bytes:
-    from tanzhang.core.errors import refuse
-
-    if not file.is_file():
-        raise refuse("file-missing", f"{file} is not there", where=str(file), remedy="name an existing file")
-    return file.read_bytes()
 
 
 @payment_app.command("statement")
@@ -38,7 +30,7 @@ def statement(
         from tanzhang.cli import next_steps
         from tanzhang.service.market.payments import take_statement
 
-        said = take_statement(home_of(home), adapter, _read(file), file.name, actor=operator(), now=now())
+        said = take_statement(home_of(home), adapter, content_of(file), file.name, actor=operator(), now=now())
         answer(as_json, said, next_steps.statement)
 
 
@@ -155,5 +147,5 @@ def returned(file: BankFile, home: HomeOption = None, as_json: AsJson = False) -
         from tanzhang.cli.show import tree
         from tanzhang.service.market.returns import take_answers
 
-        said = take_answers(home_of(home), _read(file), file.name, actor=operator(), now=now())
+        said = take_answers(home_of(home), content_of(file), file.name, actor=operator(), now=now())
         answer(as_json, said, tree)

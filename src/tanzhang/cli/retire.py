@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tanzhang.cli.common import AsJson, HomeOption, answer, answering, day_of, home_of, now, vkey_of
+from tanzhang.cli.common import AsJson, HomeOption, answer, answering, content_of, day_of, home_of, now, vkey_of
 from tanzhang.cli.partner import operator
 
 retirement_app = typer.Typer(help="Units that were used for a claim, for good.")
@@ -167,12 +167,9 @@ def check(
     """Verify a proof without a home."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.core.errors import refuse
         from tanzhang.service.market.retire import check_proof
 
-        if not file.is_file():
-            raise refuse("file-missing", f"{file} is not there", where=str(file), remedy="name an existing file")
-        answer(as_json, check_proof(file.read_bytes(), vkey_of(key)), tree)
+        answer(as_json, check_proof(content_of(file), vkey_of(key)), tree)
 
 
 @retirement_app.command("serial")

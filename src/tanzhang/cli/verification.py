@@ -13,6 +13,7 @@ from tanzhang.cli.common import (
     HomeOption,
     answer,
     answering,
+    content_of,
     converted,
     day_of,
     digest_of,
@@ -51,10 +52,8 @@ def _read(file: Path, kind: type[Said], code: str) -> Said:
     """What a JSON file says; refused with ``code`` if it does not have its form."""
     import msgspec
 
-    if not file.is_file():
-        raise refuse("file-missing", f"{file} is not there", where=str(file), remedy="name an existing file")
     try:
-        return msgspec.json.decode(file.read_bytes(), type=kind)
+        return msgspec.json.decode(content_of(file), type=kind)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise refuse(code, str(error), where=str(file), remedy="docs/verification.md shows the form") from None
 
