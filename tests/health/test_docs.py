@@ -1,5 +1,6 @@
 """The documents agree with the program: generated pages are fresh, commands exist, both languages say the same."""
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from tanzhang.cli import next_steps
 from tanzhang.cli.main import app
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +77,39 @@ def test_every_command_that_a_document_names_exists_with_its_options() -> None:
             ]
     assert named > 40, "the test found nothing to look at"
     assert wrong == []
+
+
+def remedies() -> list[str]:
+    """What refusals say that can be done, as far as it stands in the code."""
+    found = []
+    for module in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            is_said = isinstance(node, ast.keyword) and node.arg == "remedy"
+            is_named = isinstance(node, ast.Assign) and any(ast.unparse(each) == "remedy" for each in node.targets)
+            if isinstance(node, ast.keyword | ast.Assign) and (is_said or is_named):
+                texts = [each.value for each in ast.walk(node.value) if isinstance(each, ast.Constant)]
+                found.append(" ".join(text for text in texts if isinstance(text, str)))
+    return found
+
+
+def test_every_command_that_a_refusal_names_exists() -> None:
+    known = commands()
+    named = {match for text in remedies() for match in re.findall(r"tanzhang ([a-z-]+)(?: ([a-z-]+))?", text)}
+    begun = {tuple(command.split()[:2]) for command in known}
+    wrong = {words for words in named if words[0] not in known and words not in begun}
+    assert len(named) > 30, "the test found nothing to look at"
+    assert wrong == set()
+
+
+def test_every_command_that_follows_an_answer_of_the_market_exists_with_its_options() -> None:
+    known = commands()
+    values = [value for name, value in vars(next_steps).items() if name.isupper()]
+    lines = [line for value in values for line in (value.values() if isinstance(value, dict) else [value])]
+    assert len(lines) > 20
+    for line in lines:
+        words = line.split()[1:]
+        command = next(" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in known)
+        assert set(re.findall(r"(?<=\s)--[a-z-]+", line)) <= known[command], line
 
 
 def test_every_make_target_that_a_document_names_exists() -> None:

@@ -19,9 +19,9 @@ Bidder = Annotated[str, typer.Option("--bidder", help="Party that bids.")]
 def open_(
     lot: Lot,
     units: Units,
-    reserve_fen: Annotated[int, typer.Option("--reserve-fen", min=1, help="Least price of a unit; it is public.")],
-    opens: Annotated[str, typer.Option("--opens", help="Moment from which on bids are taken, with offset.")],
-    closes: Annotated[str, typer.Option("--closes", help="Moment from which on none is.")],
+    reserve_fen: Annotated[int, typer.Option("--reserve-fen", min=1, help="Least fen for a unit; it is public.")],
+    opens: Annotated[str, typer.Option("--opens", help="When bidding begins: 2026-07-20T09:00:00+08:00.")],
+    closes: Annotated[str, typer.Option("--closes", help="When it ends.")],
     reference: Reference,
     seller: Seller = "programme",
     home: HomeOption = None,

@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from tanzhang.cli.common import AccountArgument, AsJson, HomeOption, answer, answering, day_of, home_of, looked_at, now
+from tanzhang.cli.common import (
+    AccountArgument,
+    AsJson,
+    HomeOption,
+    answer,
+    answering,
+    check_new,
+    content_of,
+    day_of,
+    home_of,
+    looked_at,
+    now,
+)
 from tanzhang.cli.partner import operator
 
 benefits_app = typer.Typer(help="What points buy besides goods: tokens, bank points.")
@@ -137,12 +149,10 @@ def payout(
     """Write what was asked for into a new file, or a file again; it names people, so keep it safe and not for long."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.core.errors import refuse
         from tanzhang.service.payouts import file_data, new_file
 
         opened = home_of(home)
-        if out.exists():
-            raise refuse("export-exists", f"{out} is there already", where="--out", remedy="name a new file")
+        check_new(out)
         made = {"status": "made again", "id": again} if again else {}
         made = made or new_file(opened, adapter, actor=operator(), now=now())
         data = file_data(opened, made["id"])
@@ -171,11 +181,8 @@ def paid(
     """Take over what became of pay-outs: all of it, or nothing if any of it is wrong."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.core.errors import refuse
         from tanzhang.service.payouts import take_answers
 
-        if not file.is_file():
-            raise refuse("file-missing", f"{file} is not there", where=str(file), remedy="name an existing file")
         opened = home_of(home)
-        said = take_answers(opened, adapter, file.read_bytes(), file.name, actor=operator(), now=now())
+        said = take_answers(opened, adapter, content_of(file), file.name, actor=operator(), now=now())
         answer(as_json, said, tree)

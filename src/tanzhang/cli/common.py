@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import sys
 import uuid
 from collections.abc import Iterator
@@ -28,6 +30,9 @@ Overlays = Annotated[
     list[Path] | None, typer.Option("--catalogue", help="Folder of your own catalogue files over the shipped ones.")
 ]
 Region = Annotated[str, typer.Option("--region", help="CN, or CN- and six digits of GB/T 2260.")]
+Evidence = Annotated[
+    str, typer.Option("--evidence", help="The document that it rests on, whose digest is kept; or its SHA-256.")
+]
 Day = Annotated[str, typer.Option("--on", help="Local day of the act, YYYY-MM-DD.")]
 
 
@@ -78,6 +83,20 @@ def converted(said: dict[str, Any], kind: type[Said]) -> Said:
         return msgspec.convert(said, kind)
     except msgspec.ValidationError as error:
         raise refuse("options-malformed", str(error), where="options", remedy="see --help") from None
+
+
+def digest_of(evidence: str) -> str:
+    """The digest of a document that is named by its file or by that digest; ``file-missing``."""
+    if re.fullmatch("[0-9a-f]{64}", evidence):
+        return evidence
+    return hashlib.sha256(content_of(Path(evidence))).hexdigest()
+
+
+def content_of(file: Path) -> bytes:
+    """What is in a file that was named; ``file-missing``."""
+    if not file.is_file():
+        raise refuse("file-missing", f"{file} is not there", where=str(file), remedy="name an existing file")
+    return file.read_bytes()
 
 
 def check_new(out: Path) -> None:

@@ -18,7 +18,7 @@ Units = Annotated[int, typer.Option("--units", min=1, help="How many units.")]
 Price = Annotated[int, typer.Option("--price-fen", min=1, help="Fen for one unit.")]
 Seller = Annotated[str, typer.Option("--seller", help="programme, or a party that holds the units.")]
 Buyer = Annotated[str, typer.Option("--buyer", help="Party that buys.")]
-Reference = Annotated[str, typer.Option("--reference", help="Names it; the same again has one effect.")]
+Reference = Annotated[str, typer.Option("--reference", help="Your key of it; the same again has one effect.")]
 Note = Annotated[str, typer.Option("--note", help="Why.")]
 
 
@@ -27,7 +27,7 @@ def offer_(
     lot: Lot,
     units: Units,
     price_fen: Price,
-    until: Annotated[str, typer.Option("--until", help="Moment from which on nobody can accept it, with offset.")],
+    until: Annotated[str, typer.Option("--until", help="Moment it ends, such as 2026-12-31T18:00:00+08:00.")],
     reference: Reference,
     seller: Seller = "programme",
     buyer: Annotated[str | None, typer.Option("--buyer", help="The one party it is for.")] = None,
@@ -36,12 +36,12 @@ def offer_(
 ) -> None:
     """Offer units to every approved party, or to one."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.deals import OfferSaid, offer
 
         said = {"seller": seller, "reference": reference, "lot": lot, "units": str(units), "until": until}
         wanted = converted({**said, "price_fen": str(price_fen), "buyer": buyer}, OfferSaid)
-        answer(as_json, offer(home_of(home), wanted, actor=operator(), now=now()), tree)
+        answer(as_json, offer(home_of(home), wanted, actor=operator(), now=now()), next_steps.offer)
 
 
 @deal_app.command("offers")
@@ -70,11 +70,11 @@ def accept_(
 ) -> None:
     """Accept an offer for a party, whole or in part; the answer says how it is paid."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.deals import accept
 
         made = accept(home_of(home), number, buyer, units, reference, actor=operator(), now=now())
-        answer(as_json, made, tree)
+        answer(as_json, made, next_steps.deal)
 
 
 @deal_app.command("agree")
@@ -90,12 +90,12 @@ def agree_(
 ) -> None:
     """Enter a deal that was agreed outside, as a contract says."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.core.serial import lot_number
         from tanzhang.service.market.deals import Terms, agree_directly
 
         terms = Terms("agreed", seller, buyer, lot_number(lot, where="--lot"), units, price_fen, reference)
-        answer(as_json, agree_directly(home_of(home), terms, actor=operator(), now=now()), tree)
+        answer(as_json, agree_directly(home_of(home), terms, actor=operator(), now=now()), next_steps.deal)
 
 
 @deal_app.command("list")
@@ -117,12 +117,12 @@ def list_(
 def show(number: Number, home: HomeOption = None, as_json: AsJson = False) -> None:
     """A deal and its changes."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.deals import deal_named, described, history
 
         opened = home_of(home)
         found = described(opened, deal_named(opened, number))
-        answer(as_json, {**found, "events": history(opened, number)}, tree)
+        answer(as_json, {**found, "events": history(opened, number)}, next_steps.deal)
 
 
 @deal_app.command("cancel")
@@ -139,10 +139,10 @@ def cancel_(number: Number, note: Note, home: HomeOption = None, as_json: AsJson
 def deliver(number: Number, home: HomeOption = None, as_json: AsJson = False) -> None:
     """Try again to hand over what is paid for."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.payments import deliver_again
 
-        answer(as_json, deliver_again(home_of(home), number, actor=operator(), now=now()), tree)
+        answer(as_json, deliver_again(home_of(home), number, actor=operator(), now=now()), next_steps.deal)
 
 
 @deal_app.command("lapse")
@@ -159,11 +159,11 @@ def lapse(home: HomeOption = None, as_json: AsJson = False) -> None:
 @pledge_app.command("make")
 def make(
     sponsor: Annotated[str, typer.Option("--sponsor", help="Party that pays it.")],
-    fen: Annotated[int, typer.Option("--fen", min=1, help="How much is added.")],
-    cap_fen: Annotated[int, typer.Option("--cap-fen", min=1, help="How much in all.")],
+    fen: Annotated[int, typer.Option("--fen", min=1, help="Fen added for each.")],
+    cap_fen: Annotated[int, typer.Option("--cap-fen", min=1, help="Fen in all, at most.")],
     source: Annotated[str, typer.Option("--source", help="Where the sponsor said so.")],
     reference: Reference,
-    per: Annotated[str, typer.Option("--per", help="unit or tonne.")] = "unit",
+    per: Annotated[str, typer.Option("--per", help="For each what: unit or tonne.")] = "unit",
     lot: Annotated[str | None, typer.Option("--lot", help="Only to units of this lot.")] = None,
     vintage: Annotated[int | None, typer.Option("--vintage", help="Only to units of this year.")] = None,
     home: HomeOption = None,

@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from tanzhang.cli.common import AccountArgument, AsJson, HomeOption, answer, answering, home_of, looked_at, now, vkey_of
+from tanzhang.cli.common import (
+    AccountArgument,
+    AsJson,
+    HomeOption,
+    answer,
+    answering,
+    check_new,
+    content_of,
+    home_of,
+    looked_at,
+    now,
+    vkey_of,
+)
 from tanzhang.cli.partner import operator
 
 donate_app = typer.Typer(help="Give grams or points to a project; prove it.")
@@ -101,15 +113,13 @@ def receipt_(
     """Write the proof that a gift is part of its project's sealed total; it holds offline and names nobody."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.core.errors import refuse
         from tanzhang.service.accounts import account_named
         from tanzhang.service.donations import receipt
         from tanzhang.service.privacy import note_operator
 
         opened = home_of(home)
         own = account_named(opened, account)
-        if out.exists():
-            raise refuse("export-exists", f"{out} is there already", where="--out", remedy="name a new file")
+        check_new(out)
         note_operator(opened, own, "donate receipt", now=now())
         out.write_bytes(receipt(opened, own, gift))
         answer(as_json, {"status": "written", "gift": gift, "file": str(out)}, tree)
@@ -124,9 +134,6 @@ def check(
     """Verify a gift's proof without a home."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.core.errors import refuse
         from tanzhang.service.donations import check_receipt
 
-        if not file.is_file():
-            raise refuse("file-missing", f"{file} is not there", where=str(file), remedy="name an existing file")
-        answer(as_json, check_receipt(file.read_bytes(), vkey_of(key)), tree)
+        answer(as_json, check_receipt(content_of(file), vkey_of(key)), tree)

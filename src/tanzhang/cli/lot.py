@@ -13,6 +13,8 @@ from tanzhang.cli.common import (
     HomeOption,
     answer,
     answering,
+    check_new,
+    content_of,
     day_of,
     home_of,
     looked_at,
@@ -39,7 +41,7 @@ def grant(
 ) -> None:
     """Let reductions of an account go into lots, on the terms in force."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.authorise import authorise
 
         opened = home_of(home)
@@ -47,7 +49,7 @@ def grant(
         first, stop = day_of(since, "--from"), None if until is None else day_of(until, "--until")
         chosen = behaviour or None
         said = authorise(opened, own, since=first, until=stop, behaviours=chosen, terms=terms, now=now())
-        answer(as_json, said, tree)
+        answer(as_json, said, next_steps.authorised)
 
 
 @authorise_app.command("list")
@@ -81,17 +83,19 @@ def revoke_(
 
 @authorise_app.command("load")
 def load(
-    file: Annotated[Path, typer.Argument(help="CSV or Parquet: subject, from_day, until_day, behaviours.")],
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet: subject, from_day, and until_day, behaviours.")],
     partner: Annotated[str, typer.Option("--partner", help="Whose users they are.")],
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Take over which users of a partner authorised: all of the file, or none of it."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.authorise import authorise_file
 
-        answer(as_json, authorise_file(home_of(home), file, partner, actor=operator(), now=now()), tree)
+        answer(
+            as_json, authorise_file(home_of(home), file, partner, actor=operator(), now=now()), next_steps.authorised
+        )
 
 
 @lot_app.command("draft")
@@ -107,27 +111,27 @@ def draft_(
 ) -> None:
     """Draft a lot; nothing is taken yet."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.lots import LotSaid, draft
 
         wanted = None if units is None else str(units)
         said = LotSaid(reference, vintage, region, behaviour or None, wanted, early)
-        answer(as_json, draft(home_of(home), said, actor=operator(), now=now()), tree)
+        answer(as_json, draft(home_of(home), said, actor=operator(), now=now()), next_steps.lot)
 
 
 @lot_app.command("freeze")
 def freeze_(lot: LotArgument, home: HomeOption = None, as_json: AsJson = False) -> None:
     """Fix the members of a draft for good, and write them into the log."""
     with answering(as_json):
+        from tanzhang.cli import next_steps
         from tanzhang.cli.progress import progress_line
-        from tanzhang.cli.show import tree
         from tanzhang.core.lot import lot_number
         from tanzhang.service.market.lots import freeze
 
         opened = home_of(home)
         with progress_line("freeze") as progress:
             said = freeze(opened, lot_number(lot), actor=operator(), now=now(), progress=progress)
-        answer(as_json, said, tree)
+        answer(as_json, said, next_steps.lot)
 
 
 @lot_app.command("issue")
@@ -139,12 +143,14 @@ def issue_(
 ) -> None:
     """Issue the units of a registered lot, once: for the programme, the error reserve and levies."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.core.lot import lot_number
         from tanzhang.service.market.issue import issue
 
         number = lot_number(lot)
-        answer(as_json, issue(home_of(home), number, reference=reference, actor=operator(), now=now()), tree)
+        answer(
+            as_json, issue(home_of(home), number, reference=reference, actor=operator(), now=now()), next_steps.issued
+        )
 
 
 @lot_app.command("dissolve")
@@ -156,22 +162,22 @@ def dissolve_(
 ) -> None:
     """Give a lot up that is not being verified; what it held is free again."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.core.lot import lot_number
         from tanzhang.service.market.lots import dissolve
 
-        answer(as_json, dissolve(home_of(home), lot_number(lot), why=why, actor=operator(), now=now()), tree)
+        answer(as_json, dissolve(home_of(home), lot_number(lot), why=why, actor=operator(), now=now()), next_steps.lot)
 
 
 @lot_app.command("show")
 def show(lot: LotArgument, home: HomeOption = None, as_json: AsJson = False) -> None:
     """A lot and what became of it."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.core.lot import lot_number
         from tanzhang.service.market.lots import lot_page
 
-        answer(as_json, lot_page(home_of(home), lot_number(lot)), tree)
+        answer(as_json, lot_page(home_of(home), lot_number(lot)), next_steps.lot)
 
 
 @lot_app.command("list")
@@ -213,15 +219,13 @@ def prove(
     """Write the proof of what a lot has of an act; it holds offline and names nobody."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.core.errors import refuse
         from tanzhang.core.lot import lot_number
         from tanzhang.service.accounts import action_named
         from tanzhang.service.market.share import share_proof
 
         opened = home_of(home)
         own = looked_at(opened, account, "lot prove")
-        if out.exists():
-            raise refuse("export-exists", f"{out} is there already", where="--out", remedy="name a new file")
+        check_new(out)
         out.write_bytes(share_proof(opened, own, action_named(opened, action), lot_number(lot)))
         answer(as_json, {"status": "written", "lot": lot, "file": str(out)}, tree)
 
@@ -236,11 +240,7 @@ def check(
     """Verify the proof of a share without a home."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.core.errors import refuse
         from tanzhang.service.market.share import check_share
 
-        for each in (file, receipt):
-            if each is not None and not each.is_file():
-                raise refuse("file-missing", f"{each} is not there", where=str(each), remedy="name an existing file")
-        own = None if receipt is None else receipt.read_bytes()
-        answer(as_json, check_share(file.read_bytes(), vkey_of(key), own), tree)
+        own = None if receipt is None else content_of(receipt)
+        answer(as_json, check_share(content_of(file), vkey_of(key), own), tree)

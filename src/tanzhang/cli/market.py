@@ -27,10 +27,10 @@ def terms(home: HomeOption = None, as_json: AsJson = False) -> None:
 def publish(home: HomeOption = None, as_json: AsJson = False) -> None:
     """Publish today's terms in the log; a repeat changes nothing."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.terms import publish_terms
 
-        answer(as_json, publish_terms(home_of(home), actor=operator(), now=now()), tree)
+        answer(as_json, publish_terms(home_of(home), actor=operator(), now=now()), next_steps.published)
 
 
 @market_app.command("prices")

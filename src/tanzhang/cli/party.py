@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tanzhang.cli.common import AsJson, HomeOption, answer, answering, converted, home_of, now
+from tanzhang.cli.common import AsJson, HomeOption, answer, answering, content_of, converted, home_of, now
 from tanzhang.cli.partner import operator
 
 party_app = typer.Typer(help="Organisations that may hold and trade units.")
@@ -36,12 +36,12 @@ def apply_(
 ) -> None:
     """Take an application; documents and a decision come after it."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.parties import PartySaid, apply
 
         said = {"title": title, "kind": kind, "bank_account": bank_account, "credit_code": credit_code}
         wanted = converted({**said, "contact": {"name": contact, "phone": phone, "email": email}}, PartySaid)
-        answer(as_json, apply(home_of(home), party, wanted, actor=operator(), now=now()), tree)
+        answer(as_json, apply(home_of(home), party, wanted, actor=operator(), now=now()), next_steps.party)
 
 
 @party_app.command("list")
@@ -62,11 +62,11 @@ def list_(
 def show(party: Party, home: HomeOption = None, as_json: AsJson = False) -> None:
     """A party, whom to ask there, its documents."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.parties import described, party_named
 
         opened = home_of(home)
-        answer(as_json, described(opened, party_named(opened, party)), tree)
+        answer(as_json, described(opened, party_named(opened, party)), next_steps.party)
 
 
 @party_app.command("document")
@@ -84,15 +84,16 @@ def document(
 ) -> None:
     """Hand in a document; it is sealed at rest."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
-        from tanzhang.core.errors import refuse
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.parties import DocumentSaid, add_document
 
-        if not file.is_file():
-            raise refuse("file-missing", f"{file} is not there", where=str(file), remedy="name an existing file")
         wanted = converted({"kind": kind}, DocumentSaid).kind
-        opened, content = home_of(home), file.read_bytes()
-        answer(as_json, add_document(opened, party, wanted, file.name, content, actor=operator(), now=now()), tree)
+        opened, content = home_of(home), content_of(file)
+        answer(
+            as_json,
+            add_document(opened, party, wanted, file.name, content, actor=operator(), now=now()),
+            next_steps.document(party),
+        )
 
 
 @party_app.command("read")
@@ -125,12 +126,12 @@ def judge(
 ) -> None:
     """Say what is thought of a document."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.parties import judge_document
 
         opened = home_of(home)
         found = judge_document(opened, party, digest, accepted=accept, note=note, actor=operator(), now=now())
-        answer(as_json, found, tree)
+        answer(as_json, found, next_steps.document(party))
 
 
 @party_app.command("set")
@@ -143,10 +144,12 @@ def set_(
 ) -> None:
     """Approve, refuse, suspend or close a party."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.parties import set_state
 
-        answer(as_json, set_state(home_of(home), party, state, note=note, actor=operator(), now=now()), tree)
+        answer(
+            as_json, set_state(home_of(home), party, state, note=note, actor=operator(), now=now()), next_steps.party
+        )
 
 
 @party_app.command("forget")

@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from tanzhang.cli.common import AccountArgument, AsJson, HomeOption, answer, answering, home_of, looked_at, now, vkey_of
+from tanzhang.cli.common import (
+    AccountArgument,
+    AsJson,
+    HomeOption,
+    answer,
+    answering,
+    check_new,
+    content_of,
+    home_of,
+    looked_at,
+    now,
+    vkey_of,
+)
 from tanzhang.cli.partner import operator
 
 pass_on_app = typer.Typer(help="Pass grams on to another scheme, or take in what one passed on.")
@@ -101,13 +113,11 @@ def file_(
     """Write the file by which the receiver takes it in; it is good for that one alone."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.core.errors import refuse
         from tanzhang.service.market.pass_on import passed_file
 
         opened = home_of(home)
         own = looked_at(opened, account, "pass-on file")
-        if out.exists():
-            raise refuse("export-exists", f"{out} is there already", where="--out", remedy="name a new file")
+        check_new(out)
         out.write_bytes(passed_file(opened, own, passing))
         answer(as_json, {"status": "written", "id": passing, "file": str(out)}, tree)
 
@@ -123,7 +133,7 @@ def check(
         from tanzhang.cli.show import tree
         from tanzhang.service.market.pass_on import check_file
 
-        answer(as_json, check_file(_read(file), vkey_of(key)), tree)
+        answer(as_json, check_file(content_of(file), vkey_of(key)), tree)
 
 
 @pass_on_app.command("accept")
@@ -133,7 +143,7 @@ def accept(account: AccountArgument, file: File, home: HomeOption = None, as_jso
         from tanzhang.cli.show import tree
         from tanzhang.service.market.pass_on import take_in
 
-        opened, data = home_of(home), _read(file)
+        opened, data = home_of(home), content_of(file)
         own = looked_at(opened, account, "pass-on accept")
         answer(as_json, take_in(opened, own, data, now=now()), tree)
 
@@ -150,11 +160,3 @@ def look_up(
         from tanzhang.service.market.pass_on import looked_up
 
         answer(as_json, looked_up(home_of(home), passing), tree)
-
-
-def _read(file: Path) -> bytes:
-    from tanzhang.core.errors import refuse
-
-    if not file.is_file():
-        raise refuse("file-missing", f"{file} is not there", where=str(file), remedy="name an existing file")
-    return file.read_bytes()

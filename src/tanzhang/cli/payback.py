@@ -9,7 +9,19 @@ from uuid import UUID
 
 import typer
 
-from tanzhang.cli.common import AccountArgument, AsJson, HomeOption, answer, answering, home_of, looked_at, now, vkey_of
+from tanzhang.cli.common import (
+    AccountArgument,
+    AsJson,
+    HomeOption,
+    answer,
+    answering,
+    check_new,
+    content_of,
+    home_of,
+    looked_at,
+    now,
+    vkey_of,
+)
 from tanzhang.cli.partner import operator
 
 payback_app = typer.Typer(help="Pay people back what their reductions brought.")
@@ -23,10 +35,10 @@ Action = Annotated[UUID, typer.Argument(metavar="ACTION", help="Id of the act.")
 def run(home: HomeOption = None, as_json: AsJson = False) -> None:
     """Divide every sale that was delivered and is not divided; workers do that by themselves."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.payback import run_due
 
-        answer(as_json, run_due(home_of(home), now=now()), tree)
+        answer(as_json, run_due(home_of(home), now=now()), next_steps.divided)
 
 
 @payback_app.command("show")
@@ -86,13 +98,11 @@ def file_(
     """Write what was asked for into a new file, or a file again; it names people, so keep it safe and not for long."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.core.errors import refuse
         from tanzhang.service.market.payback_payouts import PAYBACKS
         from tanzhang.service.payouts import file_data, new_file
 
         opened = home_of(home)
-        if out.exists():
-            raise refuse("export-exists", f"{out} is there already", where="--out", remedy="name a new file")
+        check_new(out)
         made = {"status": "made again", "id": again} if again else {}
         made = made or new_file(opened, adapter, actor=operator(), now=now(), of=PAYBACKS)
         data = file_data(opened, made["id"], of=PAYBACKS)
@@ -125,7 +135,7 @@ def answer_(
         from tanzhang.service.market.payback_payouts import PAYBACKS
         from tanzhang.service.payouts import take_answers
 
-        data = _there(file).read_bytes()
+        data = content_of(file)
         said = take_answers(home_of(home), adapter, data, file.name, actor=operator(), now=now(), of=PAYBACKS)
         answer(as_json, said, tree)
 
@@ -152,14 +162,12 @@ def prove(
     """Write the proof of what an act had to get of a sale; it holds offline and names nobody."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.core.errors import refuse
         from tanzhang.service.market.payback_statement import payment_proof
         from tanzhang.service.reading import Reader
 
         opened = home_of(home)
         own = looked_at(opened, account, "payback prove")
-        if out.exists():
-            raise refuse("export-exists", f"{out} is there already", where="--out", remedy="name a new file")
+        check_new(out)
         out.write_bytes(payment_proof(Reader(opened), own, action, deal))
         answer(as_json, {"status": "written", "deal": deal, "file": str(out)}, tree)
 
@@ -175,12 +183,4 @@ def check(
         from tanzhang.cli.show import tree
         from tanzhang.service.market.payback_statement import check_proof
 
-        answer(as_json, check_proof(_there(file).read_bytes(), vkey_of(key)), tree)
-
-
-def _there(file: Path) -> Path:
-    from tanzhang.core.errors import refuse
-
-    if not file.is_file():
-        raise refuse("file-missing", f"{file} is not there", where=str(file), remedy="name an existing file")
-    return file
+        answer(as_json, check_proof(content_of(file), vkey_of(key)), tree)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tanzhang.cli.common import AsJson, HomeOption, answer, answering, day_of, home_of, now, write_new
+from tanzhang.cli.common import AsJson, HomeOption, answer, answering, content_of, day_of, home_of, now, write_new
 from tanzhang.cli.deal import Note, Reference
 from tanzhang.cli.partner import operator
 
@@ -15,15 +15,7 @@ payment_app = typer.Typer(help="Money for deals and pledges, in and out.")
 
 Entry = Annotated[str, typer.Argument(metavar="ENTRY", help="The bank's own number of the payment.")]
 DealOption = Annotated[int, typer.Option("--deal", min=1, help="Number of the deal.")]
-BankFile = Annotated[Path, typer.Argument(help="CSV of the bank.")]
-
-
-def _read(file: Path) -> bytes:
-    from tanzhang.core.errors import refuse
-
-    if not file.is_file():
-        raise refuse("file-missing", f"{file} is not there", where=str(file), remedy="name an existing file")
-    return file.read_bytes()
+BankFile = Annotated[Path, typer.Argument(help="CSV of the bank: see docs/trading.md.")]
 
 
 @payment_app.command("statement")
@@ -35,19 +27,19 @@ def statement(
 ) -> None:
     """Take in what a statement says came in, and deliver what is paid for; read again it adds nothing."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.payments import take_statement
 
-        said = take_statement(home_of(home), adapter, _read(file), file.name, actor=operator(), now=now())
-        answer(as_json, said, tree)
+        said = take_statement(home_of(home), adapter, content_of(file), file.name, actor=operator(), now=now())
+        answer(as_json, said, next_steps.statement)
 
 
 @payment_app.command("confirm")
 def confirm_(
     entry: Entry,
     deal: DealOption,
-    amount_fen: Annotated[int, typer.Option("--amount-fen", min=1, help="How much came in.")],
-    on: Annotated[str, typer.Option("--on", help="Day on which the bank booked it.")],
+    amount_fen: Annotated[int, typer.Option("--amount-fen", min=1, help="Fen that came in.")],
+    on: Annotated[str, typer.Option("--on", help="Day on which the bank booked it, YYYY-MM-DD.")],
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -104,7 +96,7 @@ def return_(
 @payment_app.command("pay-out")
 def pay_out_(
     party: Annotated[str, typer.Argument(metavar="PARTY", help="Id of the seller.")],
-    amount_fen: Annotated[int, typer.Option("--amount-fen", min=1, help="How much of its proceeds.")],
+    amount_fen: Annotated[int, typer.Option("--amount-fen", min=1, help="How many fen of its proceeds.")],
     reference: Reference,
     home: HomeOption = None,
     as_json: AsJson = False,
@@ -155,5 +147,5 @@ def returned(file: BankFile, home: HomeOption = None, as_json: AsJson = False) -
         from tanzhang.cli.show import tree
         from tanzhang.service.market.returns import take_answers
 
-        said = take_answers(home_of(home), _read(file), file.name, actor=operator(), now=now())
+        said = take_answers(home_of(home), content_of(file), file.name, actor=operator(), now=now())
         answer(as_json, said, tree)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tanzhang.cli.common import AsJson, HomeOption, answer, answering, day_of, home_of, now, vkey_of
+from tanzhang.cli.common import AsJson, HomeOption, answer, answering, content_of, day_of, home_of, now, vkey_of
 from tanzhang.cli.partner import operator
 
 retirement_app = typer.Typer(help="Units that were used for a claim, for good.")
@@ -20,7 +20,7 @@ def retire_(
     party: Annotated[str, typer.Argument(metavar="PARTY", help="Whose units they are.")],
     reference: Annotated[str, typer.Option("--reference", help="Names it; the same again is the same retirement.")],
     beneficiary: Annotated[str, typer.Option("--beneficiary", help="For whom.")],
-    purpose: Annotated[str, typer.Option("--purpose", help="Code of the market rules.")],
+    purpose: Annotated[str, typer.Option("--purpose", help="Code of the market rules: tanzhang market terms.")],
     since: Annotated[str, typer.Option("--since", help="First day of the period of the claim, YYYY-MM-DD.")],
     until: Annotated[str, typer.Option("--until", help="Last day of it.")],
     serial: Annotated[list[str] | None, typer.Option("--serial", help="Units by number; as often as needed.")] = None,
@@ -167,12 +167,9 @@ def check(
     """Verify a proof without a home."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.core.errors import refuse
         from tanzhang.service.market.retire import check_proof
 
-        if not file.is_file():
-            raise refuse("file-missing", f"{file} is not there", where=str(file), remedy="name an existing file")
-        answer(as_json, check_proof(file.read_bytes(), vkey_of(key)), tree)
+        answer(as_json, check_proof(content_of(file), vkey_of(key)), tree)
 
 
 @retirement_app.command("serial")

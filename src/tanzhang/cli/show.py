@@ -259,6 +259,11 @@ def tree(answer: Mapping[str, Any]) -> None:
     _console.print(top)
 
 
+def next_line(command: str) -> None:
+    """Under an answer, the command that follows."""
+    _console.print(f"\nNext: [bold]{_plain(command)}[/bold]", soft_wrap=True)
+
+
 def _grow(branch: Tree, value: Any) -> None:
     pairs = value.items() if isinstance(value, Mapping) else enumerate(value, start=1)
     for name, member in pairs:

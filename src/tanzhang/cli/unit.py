@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tanzhang.cli.common import AsJson, HomeOption, answer, answering, day_of, home_of, now
+from tanzhang.cli.common import AsJson, Evidence, HomeOption, answer, answering, day_of, digest_of, home_of, now
 from tanzhang.cli.partner import operator
 
 unit_app = typer.Typer(help="Carbon units: blocks, holds, labels, other registries.")
@@ -17,19 +16,12 @@ Serials = Annotated[list[str], typer.Argument(metavar="SERIAL...", help="Serial 
 Reference = Annotated[str, typer.Option("--reference", help="Names the request; the same again answers the same.")]
 Why = Annotated[str, typer.Option("--why", help="The reason, which the event keeps.")]
 Holder = Annotated[str | None, typer.Option("--holder", help="Whose they must be: programme, party:ID, levy:ID.")]
-Evidence = Annotated[Path, typer.Option("--evidence", help="The document that shows it; its digest is kept.")]
 
 
 def _answer(as_json: bool, said: dict[str, Any]) -> None:
     from tanzhang.cli.show import tree
 
     answer(as_json, said, tree)
-
-
-def _digest_of(file: Path) -> str:
-    from tanzhang.service.market.units import evidence_of
-
-    return evidence_of(file.read_bytes())
 
 
 @unit_app.command("list")
@@ -199,7 +191,7 @@ def import_(
         opened, actor = home_of(home), operator()
         said = import_units(
             opened, registry=registry, foreign=foreign, units=units, unit=unit, vintage=vintage, region=region,
-            tier=tier, holder=holder, evidence=_digest_of(evidence), reference=reference, actor=actor, now=now(),
+            tier=tier, holder=holder, evidence=digest_of(evidence), reference=reference, actor=actor, now=now(),
         )  # fmt: skip
         _answer(as_json, said)
 
@@ -249,7 +241,7 @@ def label_(
 
         first, last = day_of(since, "--from"), None if until is None else day_of(until, "--until")
         said = label(
-            home_of(home), serial, scheme=scheme, scope=scope, granted_by=granted_by, evidence=_digest_of(evidence),
+            home_of(home), serial, scheme=scheme, scope=scope, granted_by=granted_by, evidence=digest_of(evidence),
             first_day=first, until_day=last, reference=reference, actor=operator(), now=now(),
         )  # fmt: skip
         _answer(as_json, said)

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from tanzhang.cli.common import AsJson, HomeOption, answer, answering, day_of, home_of, now
+from tanzhang.cli.common import (
+    AsJson,
+    Evidence,
+    HomeOption,
+    answer,
+    answering,
+    content_of,
+    converted,
+    day_of,
+    digest_of,
+    home_of,
+    now,
+)
 from tanzhang.cli.partner import operator
 from tanzhang.core.errors import refuse
 from tanzhang.core.sample import LEAST_PICKS
@@ -20,7 +32,6 @@ verification_app = typer.Typer(help="Verify lots: hand over, sample, findings, d
 Lot = Annotated[str, typer.Argument(metavar="LOT", help="Number of the lot, such as L000001.")]
 Reference = Annotated[str, typer.Option("--reference", help="Names the act; the same again is the same act.")]
 Verifier = Annotated[str, typer.Option("--verifier", help="Id of the verifier.")]
-Evidence = Annotated[str, typer.Option("--evidence", help="SHA-256 of the document that it rests on.")]
 Said = TypeVar("Said")
 
 
@@ -41,29 +52,20 @@ def _read(file: Path, kind: type[Said], code: str) -> Said:
     """What a JSON file says; refused with ``code`` if it does not have its form."""
     import msgspec
 
-    if not file.is_file():
-        raise refuse("file-missing", f"{file} is not there", where=str(file), remedy="name an existing file")
-    return _checked(msgspec.json.decode, file.read_bytes(), kind, code, str(file))
-
-
-def _checked(read: Any, said: Any, kind: type[Said], code: str, where: str) -> Said:
-    import msgspec
-
     try:
-        found: Said = read(said, type=kind)
+        return msgspec.json.decode(content_of(file), type=kind)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise refuse(code, str(error), where=where, remedy="docs/verification.md shows the form") from None
-    return found
+        raise refuse(code, str(error), where=str(file), remedy="docs/verification.md shows the form") from None
 
 
 @verification_app.command("verifier")
 def verifier_(
     name: Annotated[str, typer.Argument(metavar="ID", help="Id of the verifier.")],
-    file: Annotated[Path, typer.Argument(help="JSON file with what is said of it.")],
+    file: Annotated[Path, typer.Argument(help="JSON file with what is said of it: docs/verification.md.")],
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say a verifier, a new one or anew."""
+    """Say who a verifier is, a new one or anew."""
     with answering(as_json):
         from tanzhang.cli.show import tree
         from tanzhang.service.market.verifiers import VerifierSaid, put_verifier
@@ -88,11 +90,11 @@ def hand_over_(
 ) -> None:
     """Hand a frozen lot to a verifier."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.verification import hand_over
 
         done = hand_over(home_of(home), _number(lot), verifier, reference=reference, actor=operator(), now=now())
-        answer(as_json, done, tree)
+        answer(as_json, done, next_steps.act)
 
 
 @verification_app.command("draw")
@@ -106,28 +108,28 @@ def draw_(
 ) -> None:
     """Draw a lot's sample, once, by the log's checkpoint of now."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.verification import draw
 
         opened = home_of(home)
         done = draw(opened, _number(lot), verifier, count, reference=reference, actor=verifying(), now=now())
-        answer(as_json, done, tree)
+        answer(as_json, done, next_steps.act)
 
 
 @verification_app.command("sample")
 def sample_(lot: Lot, verifier: Verifier, home: HomeOption = None, as_json: AsJson = False) -> None:
     """The records of a lot's sample, each quantified again; who reads it is written down."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.verification import sample
 
-        answer(as_json, sample(home_of(home), _number(lot), verifier, actor=verifying(), now=now()), tree)
+        answer(as_json, sample(home_of(home), _number(lot), verifier, actor=verifying(), now=now()), next_steps.sampled)
 
 
 @verification_app.command("find")
 def find(
     lot: Lot,
-    file: Annotated[Path, typer.Argument(help="JSON file: a list of findings.")],
+    file: Annotated[Path, typer.Argument(help="JSON file, a list of findings: docs/verification.md.")],
     verifier: Verifier,
     reference: Reference,
     home: HomeOption = None,
@@ -135,13 +137,13 @@ def find(
 ) -> None:
     """File findings, all or none."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.verification import Finding, file_findings
 
         found = _read(file, list[Finding], "finding-malformed")
         opened = home_of(home)
         done = file_findings(opened, _number(lot), verifier, found, reference=reference, actor=verifying(), now=now())
-        answer(as_json, done, tree)
+        answer(as_json, done, next_steps.act)
 
 
 @verification_app.command("decide")
@@ -157,16 +159,14 @@ def decide_(
 ) -> None:
     """Decide about a lot."""
     with answering(as_json):
-        import msgspec
-
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.verification import Decision, decide
 
-        members = {"decision": decision, "statement": statement, "evidence": evidence}
-        said = _checked(msgspec.convert, members, Decision, "finding-malformed", "decision")
+        members = {"decision": decision, "statement": statement, "evidence": digest_of(evidence)}
+        said = converted(members, Decision)
         opened = home_of(home)
         done = decide(opened, _number(lot), verifier, said, reference=reference, actor=verifying(), now=now())
-        answer(as_json, done, tree)
+        answer(as_json, done, next_steps.act)
 
 
 @verification_app.command("attest")
@@ -180,15 +180,13 @@ def attest_(
 ) -> None:
     """Attest that a verified lot's acts are in no other scheme."""
     with answering(as_json):
-        import msgspec
-
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.verification import Attestation, attest
 
-        members = {"statement": statement, "evidence": evidence}
-        said = _checked(msgspec.convert, members, Attestation, "finding-malformed", "attestation")
+        members = {"statement": statement, "evidence": digest_of(evidence)}
+        said = converted(members, Attestation)
         done = attest(home_of(home), _number(lot), said, reference=reference, actor=operator(), now=now())
-        answer(as_json, done, tree)
+        answer(as_json, done, next_steps.act)
 
 
 @verification_app.command("look-up")
@@ -205,35 +203,43 @@ def look_up_(
 ) -> None:
     """Keep what a registry showed of a verified lot."""
     with answering(as_json):
-        import msgspec
-
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.verification import LookUp, look_up
 
-        members = {"registry": registry, "on": day_of(on, "--on"), "clear": clear, "found": found, "evidence": evidence}
-        said = _checked(msgspec.convert, members, LookUp, "finding-malformed", "look-up")
+        members = {
+            "registry": registry,
+            "on": day_of(on, "--on"),
+            "clear": clear,
+            "found": found,
+            "evidence": digest_of(evidence),
+        }
+        said = converted(members, LookUp)
         done = look_up(home_of(home), _number(lot), said, reference=reference, actor=operator(), now=now())
-        answer(as_json, done, tree)
+        answer(as_json, done, next_steps.act)
 
 
 @verification_app.command("register")
 def register_(lot: Lot, reference: Reference, home: HomeOption = None, as_json: AsJson = False) -> None:
     """Register a verified lot, by another person than who attested."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.verification import register
 
-        answer(as_json, register(home_of(home), _number(lot), reference=reference, actor=operator(), now=now()), tree)
+        answer(
+            as_json,
+            register(home_of(home), _number(lot), reference=reference, actor=operator(), now=now()),
+            next_steps.act,
+        )
 
 
 @verification_app.command("show")
 def show(lot: Lot, home: HomeOption = None, as_json: AsJson = False) -> None:
     """Everything that was done to verify a lot."""
     with answering(as_json):
-        from tanzhang.cli.show import tree
+        from tanzhang.cli import next_steps
         from tanzhang.service.market.verification import verification_page
 
-        answer(as_json, verification_page(home_of(home), _number(lot)), tree)
+        answer(as_json, verification_page(home_of(home), _number(lot)), next_steps.verified)
 
 
 @verification_app.command("package")

@@ -62,7 +62,7 @@ def test_a_lot_is_verified_registered_packed_and_checked_elsewhere(
     on = ("--evidence", DIGEST)
     assert run("verification", "decide", "L000001", "maybe", *by, "--reference", "v", "--statement", "x", *on)[
         "code"
-    ] == ("finding-malformed")
+    ] == ("options-malformed")
     run("verification", "decide", "L000001", "verified", *by, "--reference", "v", "--statement", "fine", *on)
     run("verification", "attest", "L000001", "--reference", "a", "--statement", "in no other scheme", *on)
     for name in run("verification", "show", "L000001")["registries_wanted"]:

@@ -384,7 +384,12 @@ def _auction(home: Home, con: sa.Connection, number: int) -> Any:
 
 
 def _unknown(number: int) -> TanzhangError:
-    return refuse("unknown-auction", f"there is no auction {number}", where="auction", remedy="list the auctions")
+    return refuse(
+        "unknown-auction",
+        f"there is no auction {number}",
+        where="auction",
+        remedy="list the auctions: tanzhang auction list",
+    )
 
 
 def _moment(given: datetime) -> str:

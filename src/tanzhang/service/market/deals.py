@@ -359,13 +359,13 @@ def _malformed(message: str) -> TanzhangError:
 
 
 def _unknown_offer(number: int) -> TanzhangError:
-    remedy = "list the offers"
+    remedy = "list the offers: tanzhang deal offers"
     return refuse("unknown-offer", f"there is no offer {number}, or it is not for you", where="offer", remedy=remedy)
 
 
 def unknown_deal(number: int) -> TanzhangError:
     """The refusal of a deal that there is not, or that is others'."""
-    remedy = "list your deals"
+    remedy = "list your deals: tanzhang deal list"
     return refuse("unknown-deal", f"there is no deal {number}, or it is not yours", where="deal", remedy=remedy)
 
 

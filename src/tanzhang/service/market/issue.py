@@ -164,5 +164,5 @@ def _wrong_state(row: Any) -> TanzhangError:
         "lot-state",
         f"{lot_text(row.number)} is {row.state}, and only what is {LotState.REGISTERED} is issued",
         where=lot_text(row.number),
-        remedy="freeze it, have it verified and register it first",
+        remedy="freeze it, have it verified and register it first; tanzhang lot show says what is next",
     )

@@ -56,7 +56,7 @@ def label(
             "label-unknown",
             f"the market rules know no label {scheme[:64]!r}",
             where="scheme",
-            remedy="use one of the rules' labels: tanzhang market show",
+            remedy="use one of the rules' labels: tanzhang market terms",
         )
     for name, value in {
         "reference": reference,

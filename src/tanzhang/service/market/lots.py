@@ -225,7 +225,7 @@ def _units(row: Any, members: Members, rules: MarketRules) -> int:
             f"{members.total_mg} mg fit, {fit} whole units of {rules.unit_mass_mg} mg; "
             f"{'one at least' if row.wanted is None else row.wanted} is wanted",
             where=lot_text(row.number),
-            remedy="draft a lot of fewer units or of more acts, or wait until more is authorised",
+            remedy="draft a lot of fewer units or of more acts, or have more authorised: tanzhang authorise load",
         )
     return int(wanted)
 
@@ -295,7 +295,12 @@ def lot_page(home: Home, number: int, *, public: bool = False) -> dict[str, Any]
     """A lot with what became of it; ``public`` for everybody: no draft, no reference. ``unknown-lot``."""
     row = home.lots.one(number)
     if public and row.entry is None:
-        raise refuse("unknown-lot", f"there is no lot {lot_text(number)}", where="lot", remedy="see the list of lots")
+        raise refuse(
+            "unknown-lot",
+            f"there is no lot {lot_text(number)}",
+            where="lot",
+            remedy="see the lots there are: tanzhang lot list",
+        )
     events = [
         {"state": each.kind, "at": each.made_at, **({} if public else {"detail": json.loads(each.detail)})}
         for each in home.lots.events(number)

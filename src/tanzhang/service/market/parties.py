@@ -179,7 +179,7 @@ def _document_named(home: Home, party: str, digest: str) -> Any:
 
 def _no_document(digest: str) -> TanzhangError:
     what = f"there is no document {digest[:80]} of this party, or it is forgotten"
-    return refuse("not-found", what, where="document", remedy="list the documents of the party")
+    return refuse("not-found", what, where="document", remedy="see the digests of its documents: tanzhang party show")
 
 
 # -- states ---------------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def _check_documents(states: list[str]) -> None:
             "party-documents",
             f"of {len(states)} documents {states.count(ACCEPTED)} are accepted, {states.count(RECEIVED)} not judged",
             where="documents",
-            remedy="judge every document; at least one has to be accepted",
+            remedy="hand one in: tanzhang party document; judge all, and accept one at least: tanzhang party judge",
         )
 
 
@@ -265,7 +265,7 @@ def check_approved(home: Home, con: sa.Connection, name: str, what: str) -> Any:
     if row is None:
         raise unknown_party(name)
     if row.state != PartyState.APPROVED:
-        remedy = "it has to be approved first; what it has is not touched"
+        remedy = "let the operator approve it: tanzhang party set; what it has is not touched"
         raise refuse(
             "party-not-approved", f"party {name} is {row.state} and cannot {what}", where="party", remedy=remedy
         )
@@ -282,7 +282,12 @@ def party_named(home: Home, name: str) -> Any:
 
 def unknown_party(name: str) -> TanzhangError:
     """The refusal of a party that there is not."""
-    return refuse("unknown-party", f"there is no party {name[:80]!r}", where="party", remedy="list the parties")
+    return refuse(
+        "unknown-party",
+        f"there is no party {name[:80]!r}",
+        where="party",
+        remedy="list the parties: tanzhang party list",
+    )
 
 
 def _wrong_state(row: Any, what: str) -> TanzhangError:

@@ -294,7 +294,10 @@ def deliver_again(home: Home, number: int, *, actor: Actor, now: datetime) -> di
             there = sum(map(rest_of, home.payments.waiting_for(con, number)))
             if there < row.gross_fen:
                 what = f"{there} of {row.gross_fen} fen are there"
-                raise refuse("deal-unpaid", what, where="deal", remedy="wait for the rest, or cancel the deal")
+                remedy = (
+                    "take in the bank's statement: tanzhang payment statement; or what is unclear: tanzhang payment use"
+                )
+                raise refuse("deal-unpaid", what, where="deal", remedy=remedy)
             deliver(home, con, row, at=at, by=by)
             home.audit.write(con, actor, "deal delivered", f"deal {number}", at=at, detail={})
     return described_deal(home, home.deals.deal(number))
@@ -399,4 +402,9 @@ def described(home: Home, row: Any) -> dict[str, Any]:
 
 def unknown_payment(entry: str) -> TanzhangError:
     """The refusal of a payment that there is not."""
-    return refuse("unknown-payment", f"there is no payment {entry[:80]}", where="payment", remedy="list the payments")
+    return refuse(
+        "unknown-payment",
+        f"there is no payment {entry[:80]}",
+        where="payment",
+        remedy="list the payments: tanzhang payment list",
+    )

@@ -132,7 +132,12 @@ def described(row: Any) -> dict[str, Any]:
 
 def unknown_pledge(number: int) -> TanzhangError:
     """The refusal of a pledge that there is not."""
-    return refuse("unknown-pledge", f"there is no pledge {number}", where="pledge", remedy="list the pledges")
+    return refuse(
+        "unknown-pledge",
+        f"there is no pledge {number}",
+        where="pledge",
+        remedy="list the pledges: tanzhang pledge list",
+    )
 
 
 def reference_taken(what: str) -> TanzhangError:

@@ -289,7 +289,7 @@ def retirement_row(home: Home, name: str) -> Any:
     """A retirement's row; ``unknown-retirement``."""
     row = home.retirements.row(name)
     if row is None:
-        remedy = "see the public list of retirements"
+        remedy = "see the public list: tanzhang retirement list"
         raise refuse("unknown-retirement", f"there is no retirement {name[:80]!r}", where="retirement", remedy=remedy)
     return row
 

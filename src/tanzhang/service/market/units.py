@@ -8,7 +8,6 @@ Selling is in deals.py, use for a claim in retire.py, labels in labels.py, error
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import unicodedata
@@ -574,8 +573,3 @@ def _no_block(serial: str) -> TanzhangError:
         where="serial",
         remedy="list the lot's blocks, and name from the first unit of one to the last unit of one",
     )
-
-
-def evidence_of(data: bytes) -> str:
-    """The digest that names a document as evidence."""
-    return hashlib.sha256(data).hexdigest()

@@ -276,7 +276,7 @@ def _check_registrable(home: Home, row: Any, events: Sequence[Any], actor: Actor
     wrong: list[TanzhangError] = []
     attested = _of_kind(events, ATTESTED)
     if not attested:
-        remedy = "attest that the lot's acts are in no other scheme"
+        remedy = "attest that the lot's acts are in no other scheme: tanzhang verification attest"
         wrong.append(refuse("attestation-missing", "nobody attested exclusivity", where=where, remedy=remedy))
     elif attested[-1].actor == _text(actor):
         remedy = "let somebody else register it"
@@ -285,7 +285,7 @@ def _check_registrable(home: Home, row: Any, events: Sequence[Any], actor: Actor
     last = {said["registry"]: said for said in (detail_of(each)["asked"] for each in _of_kind(events, LOOKED_UP))}
     for name in market_rules_of(home, row.terms).registries:
         if name not in last:
-            message, remedy = f"registry {name} was not looked up", "look it up, and keep what it showed"
+            message, remedy = f"registry {name} was not looked up", "look there: tanzhang verification look-up"
             wrong.append(refuse("registry-missing", message, where=where, remedy=remedy))
         elif not last[name]["clear"]:
             message = f"registry {name} has acts of this lot, by the last look at it"
@@ -472,14 +472,14 @@ def _check_state(row: Any, wanted: LotState) -> None:
             "lot-state",
             f"{lot_text(row.number)} is {row.state}, and this is done while it is {wanted}",
             where=lot_text(row.number),
-            remedy="see what was done of it, and what comes next",
+            remedy="see what was done of it: tanzhang verification show",
         )
 
 
 def _drawn(number: int, events: Sequence[Any]) -> dict[str, Any]:
     found = _of_kind(events, DRAWN)
     if not found:
-        remedy = "let the verifier draw it"
+        remedy = "let the verifier draw it: tanzhang verification draw"
         raise refuse("sample-missing", "no sample was drawn yet", where=lot_text(number), remedy=remedy)
     return detail_of(found[0])
 
@@ -527,7 +527,7 @@ def _check_looked_at(home: Home, row: Any, drawn: Mapping[str, Any], events: Seq
             f"{len(left)} records of the sample have no finding, the first one is record {left[0]['place']} of batch "
             f"{left[0]['batch']}",
             where=lot_text(row.number),
-            remedy="file a finding of each, 'none' where nothing was found",
+            remedy="file a finding of each, 'none' where nothing was found: tanzhang verification find",
         )
 
 

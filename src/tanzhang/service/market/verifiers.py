@@ -56,7 +56,7 @@ def verifier_page(home: Home, name: str) -> dict[str, Any]:
     """What holds of a verifier; ``unknown-verifier``."""
     row = home.verifications.said.one(name)
     if row is None:
-        remedy = "register the verifier first, or see the list of verifiers"
+        remedy = "say who it is first: tanzhang verification verifier; those there are: tanzhang verification verifiers"
         raise refuse("unknown-verifier", f"there is no verifier {name[:80]!r}", where="verifier", remedy=remedy)
     return {"id": row.id, "version": row.version, **json.loads(row.document)}
 

@@ -233,7 +233,7 @@ class Units:
                 "lot-issued",
                 f"lot {lot_name(begun.lot)} has its units already",
                 where="lot",
-                remedy="look at its blocks; a lot is issued once",
+                remedy="a lot is issued once; see its units: tanzhang unit lot",
             )
         same = (unit_lot.c.registry == begun.registry) & (unit_lot.c.foreign == begun.foreign)
         if begun.foreign is not None and con.execute(sa.select(unit_lot.c.lot).where(same)).first() is not None:
