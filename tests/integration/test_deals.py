@@ -32,7 +32,6 @@ from tanzhang.service.market.payback import run_due
 from tanzhang.service.market.payments import confirm, deliver_again, listed, payment_named, take_statement, use_payment
 from tanzhang.service.market.pledges import PledgeSaid, end_pledge, pledge
 from tanzhang.service.market.returns import file_data, files, new_file, pay_out, send_back, take_answers
-from tanzhang.service.market.units import import_units
 from tanzhang.service.privacy import rotate_keys
 from tanzhang.stores.bank_statements import Line
 from tanzhang.stores.home import Home
@@ -457,11 +456,3 @@ def test_a_party_is_not_closed_while_its_pledge_adds_to_sales_or_its_proceeds_ar
     take_answers(home, answers, "answers.csv", actor=OPERATOR, now=on(11))
     assert set_state(home, "hill", "closed", note=None, actor=OPERATOR, now=on(12))["state"] == "closed"
     sound(home)
-
-
-def test_units_of_another_registry_are_not_sold_as_if_people_had_entrusted_them(home: Home) -> None:
-    import_units(
-        home, registry="other", foreign="O-1", units=5, unit="K", vintage=2024, region="CN", tier="carbon_inclusion",
-        holder="programme", evidence="ab" * 32, reference="bought", actor=OPERATOR, now=on(6),
-    )  # fmt: skip
-    assert refused(offered, home, 5, lot="X000001") == "not-entrusted"

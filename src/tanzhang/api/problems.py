@@ -135,7 +135,6 @@ STATUS: Mapping[str, int] = {
     "units-short": 409,
     "not-issued": 404,
     "no-shortfall": 409,
-    "not-entrusted": 409,
     "unknown-label": 404,
     "label-overlap": 409,
     "tier-conflict": 409,

@@ -190,21 +190,12 @@ def check_seller(home: Home, con: sa.Connection, seller: str, lot: int, units: i
 
     ``unknown-party``, ``party-not-approved``, ``lot-not-entrusted``, ``units-short``.
     """
-    ``unknown-party``, ``party-not-approved``, ``units-short``; ``not-entrusted`` for units of another registry, which
-    the programme holds to make lots good: what they brought could be divided over nobody's records.
     if seller != PROGRAMME:
         check_approved(home, con, seller, "sell")
     elif lot > FIRST_IMPORT:  # nobody could be paid back, and every later sale would wait behind it
         what = f"units of {lot_name(lot)} came from another registry, and no person entrusted them"
         remedy = "let a party hold and sell them; the programme uses its own to make errors good"
         raise refuse("lot-not-entrusted", what, where="#/lot", remedy=remedy)
-    elif lot > FIRST_IMPORT:
-        raise refuse(
-            "not-entrusted",
-            f"nobody entrusted {lot_name(lot)} to the programme: its units came from another registry",
-            where="#/lot",
-            remedy="let a party hold them and sell them, or cancel them for a lot that is short",
-        )
     own = home.units.blocks_in(con, holder=holder_of(seller), lot=lot, states=[State.HELD])
     held = sum(block.count for block in own)
     if held < units:
