@@ -26,6 +26,7 @@ from tanzhang.service.market.check_units import check_units
 from tanzhang.service.market.compensate import compensate_due, compensation
 from tanzhang.service.market.issue import issue
 from tanzhang.service.market.lots import freeze
+from tanzhang.service.market.reports import market_overview
 from tanzhang.stores.home import Home
 
 from ..homes import BOX_MG, account, assert_verified, box, market_home, on, withdrawal
@@ -111,6 +112,18 @@ def test_what_is_carried_by_an_account_that_joins_another_meanwhile_is_not_in_a_
     with before_booking(lambda: join(home, cai, uuid.UUID(int=5 << 100), now=on(21))):
         freeze(home, number, actor=OPERATOR, now=LATER)
     assert home.lots.share_of([anna]) == {}
+
+
+def test_what_was_taken_back_of_a_lot_that_is_not_issued_is_neither_reserved_nor_missing_elsewhere(
+    home: Home, tmp_path: Path
+) -> None:
+    report(home, tmp_path, boxes("anna", 30))
+    entrusted(home, of(home, "anna"))
+    frozen(home)
+    report(home, tmp_path, [withdrawal(box(f"anna-{n}", "anna"), f"w-{n}") for n in range(30)], day=9)
+    compensate_due(home, now=LATER)
+    said = market_overview(home)
+    assert (said["granted_mg"], said["reserved_mg"], said["confirmed_mg"]) == ("0", "0", "0")
 
 
 @contextmanager

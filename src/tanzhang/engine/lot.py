@@ -18,6 +18,7 @@ from tanzhang.engine.sum_tree import Level, Tree, leaf_hashes
 PLACE_BITS = 32
 _NODE = np.dtype([("high", ">u8"), ("low", ">u8"), ("hash", f"V{HASH_BYTES}")])
 _HEIGHT = SUBTREE_LEAVES.bit_length() - 1
+_AT_ONCE = 1 << 18  # leaves, a multiple of a subtree's
 
 
 def keys_of(batch: int | Numbers, places: Numbers) -> Numbers:
@@ -103,19 +104,29 @@ class LotTree:
 def lot_tree(amounts: Numbers, leaves: Bytes) -> LotTree:
     """The tree over the leaves of members in order; zero leaves are added here."""
     count = padded_leaves(len(leaves))
-    zeros = [zero_leaf(place).hash for place in range(len(leaves), count)]
-    filled = np.concatenate([leaves, np.frombuffer(b"".join(zeros), np.uint8).reshape(-1, HASH_BYTES)])
-    sums = np.zeros(count, np.uint64)
-    sums[: len(amounts)] = amounts
-    level = Level(np.zeros(count, np.uint64), sums, filled)
-    for _ in range(_HEIGHT):
-        level = level.parents()
+    parts = [
+        _over_subtrees(amounts, leaves, start, min(start + _AT_ONCE, count)) for start in range(0, count, _AT_ONCE)
+    ]
+    level = Level(*(np.concatenate([getattr(part, name) for part in parts]) for name in Level.__slots__))
     nodes = np.empty(len(level.hash), _NODE)
     nodes["high"], nodes["low"] = level.high, level.low
     nodes["hash"] = np.ascontiguousarray(level.hash).view(f"V{HASH_BYTES}").ravel()
     while len(level.hash) > 1:
         level = level.parents()
     return LotTree(level.node(0), count, nodes.tobytes())
+
+
+def _over_subtrees(amounts: Numbers, leaves: Bytes, start: int, stop: int) -> Level:
+    """The nodes over every 256 leaves from ``start`` to ``stop``, so that a tree is never held with all its levels."""
+    zeros = [zero_leaf(place).hash for place in range(max(start, len(leaves)), stop)]
+    filled = np.concatenate([leaves[start:stop], np.frombuffer(b"".join(zeros), np.uint8).reshape(-1, HASH_BYTES)])
+    sums = np.zeros(stop - start, np.uint64)
+    own = amounts[start:stop]
+    sums[: len(own)] = own
+    level = Level(np.zeros(stop - start, np.uint64), sums, filled)
+    for _ in range(_HEIGHT):
+        level = level.parents()
+    return level
 
 
 def path_in_lot(index: int, amounts: Numbers, leaves: Bytes, subtrees: bytes) -> tuple[Node, ...]:

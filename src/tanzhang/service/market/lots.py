@@ -165,10 +165,10 @@ def _try(home: Home, row: Any, rules: MarketRules, actor: Actor, now: datetime, 
     wanted = Wanted(row.vintage, row.region, None if row.behaviours is None else tuple(json.loads(row.behaviours)))
     found = select(home, wanted, progress=progress)
     members = found.members.cut(_units(row, found.members, rules) * rules.unit_mass_mg)
+    accounts, sums = members.by_account()  # before there are leaves, since both take much memory
     progress("leaves", 40, len(members))
-    made = leaves_of_members(home, members.keys, members.amounts)
+    made = leaves_of_members(home, members.keys, members.amounts, with_records=False)
     tree = lot_tree(members.amounts, made.leaves)
-    accounts, sums = members.by_account()
     if tree.root.amount != members.total_mg or tree.root.amount % rules.unit_mass_mg:
         raise AssertionError(f"members of {lot_text(row.number)} do not come to whole units")
     progress("files", 85, len(members))

@@ -101,14 +101,15 @@ def market_overview(home: Home) -> dict[str, Any]:
 
 
 def _of_lot(home: Home, row: Any) -> tuple[dict[str, int], int]:
-    """Where a lot's milligrams stand, and what was taken back of it since it was issued."""
+    """Where a lot's milligrams stand, and what was taken back of it for which units stand, once it is issued."""
+    taken_back = int(pc.sum(home.lots.shares(row.number, COMPENSATED)["amount"]).as_py() or 0)
     if row.state not in ISSUED:
-        return {"reserved": row.total_mg}, 0
+        return {"reserved": row.total_mg - taken_back}, 0
     own: dict[str, int] = {}
     for block in home.units.blocks(lot=row.number):
         name = _TERMINAL.get(State(block.state), "issued")
         own[name] = own.get(name, 0) + block.count * row.unit_mass_mg
-    return own, int(pc.sum(home.lots.shares(row.number, COMPENSATED)["amount"]).as_py() or 0)
+    return own, taken_back
 
 
 def _used(home: Home, unit: str) -> int:

@@ -112,8 +112,7 @@ class _Selecting:
         self._say_who_authorised(roots)
         pools = self._pools_that_gave(roots)
         self._find_taken_back()
-        found = [self._columns(row) for row in self.batches]
-        parts = [each for each in found if len(each)]
+        parts = [each for row in self.batches if len(each := self._columns(row))]
         if pools:
             parts.append(self._of_givers(pools))
         members = _joined(parts)
@@ -291,13 +290,16 @@ def _members(number: int, table: pa.Table) -> Members:
 
 
 def _joined(parts: list[Members]) -> Members:
-    """Several parts as one, in the order of a lot."""
+    """Several parts as one, in the order of a lot; ``parts`` is empty then, so that little is held twice."""
     if not parts:
         return Members(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, IDENTITY_BYTES), np.uint8))
     if len(parts) == 1:
         return parts[0]
-    keys = np.concatenate([each.keys for each in parts])
-    amounts, accounts = np.concatenate([e.amounts for e in parts]), np.concatenate([e.accounts for e in parts])
+    columns: list[list[Any]] = [[getattr(each, name) for each in parts] for name in Members.__slots__]
+    parts.clear()
+    keys = np.concatenate(columns.pop(0))
+    amounts = np.concatenate(columns.pop(0))
+    accounts = np.concatenate(columns.pop(0))
     if (keys[1:] > keys[:-1]).all():
         return Members(keys, amounts, accounts)
     order = np.argsort(keys, kind="stable")
