@@ -317,7 +317,8 @@ def use_payment(home: Home, entry: str, deal: int, note: str, *, actor: Actor, n
             raise unknown_payment(entry)
         if wanted is None:
             raise unknown_deal(deal)
-        if row.deal == deal and row.state in (PaymentState.WAITING, PaymentState.SETTLED):
+        is_used = row.state == PaymentState.SETTLED and reference_of(deal) in home.payments.purposes(entry)
+        if row.deal == deal and (row.state == PaymentState.WAITING or is_used):
             return described(home, row)
         if wanted.state != DealState.AGREED:
             raise deal_over(wanted)
