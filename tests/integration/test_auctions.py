@@ -31,6 +31,7 @@ from tanzhang.service.market.check_deals import check_deals
 from tanzhang.service.market.deals import deal_named, described
 from tanzhang.service.market.parties import set_state
 from tanzhang.service.market.pledges import PledgeSaid, end_pledge, pledge
+from tanzhang.service.market.returns import send_back
 from tanzhang.service.privacy import rotate_keys
 from tanzhang.service.verify import verify
 from tanzhang.stores.book import entry
@@ -255,6 +256,24 @@ def test_a_sponsor_adds_to_each_unit_until_the_pledge_is_spent_and_owes_it(home:
     assert paid(home, ("E9", 9, 12_000, ref, account_of("steel")))["reasons"] == {"other-payer": 1}
     assert paid(home, ("E8", 9, 12_000, ref, account_of("zinc")))["reasons"] == {"exact": 1}
     assert money(home, "sponsor:zinc") == 0
+    sound(home)
+
+
+def test_what_a_sponsor_pays_beyond_what_it_owes_can_go_back(home: Home) -> None:
+    pledged(home, 500, 12_000)
+    offered(home)
+    ref = payment_reference("P", 1)
+    assert paid(home, ("E7", 8, 50, ref, account_of("zinc")))["reasons"] == {"more": 1}  # nothing is owed yet
+    sold(home, 10, 1)
+    assert money(home, "sponsor:zinc") == 50 - 5_000
+    paid(home, ("E8", 9, 5_000, ref, account_of("zinc")), ("E9", 9, 5_000, ref, account_of("zinc")))
+    assert [(row.state, row.reason) for row in home.payments.all() if row.pledge] == [
+        ("surplus", "more"), ("settled", "exact"), ("surplus", "more")
+    ]  # fmt: skip
+    sound(home)
+    for entry_ in ("E7", "E9"):
+        send_back(home, entry_, "nothing is owed", actor=OPERATOR, now=on(10))
+    assert (money(home, "sponsor:zinc"), money(home, "returning")) == (0, 5_050)
     sound(home)
 
 

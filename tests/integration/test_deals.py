@@ -456,3 +456,14 @@ def test_a_party_is_not_closed_while_its_pledge_adds_to_sales_or_its_proceeds_ar
     take_answers(home, answers, "answers.csv", actor=OPERATOR, now=on(11))
     assert set_state(home, "hill", "closed", note=None, actor=OPERATOR, now=on(12))["state"] == "closed"
     sound(home)
+
+
+def test_money_that_went_back_is_not_said_to_be_used_for_its_deal(home: Home) -> None:
+    offered(home)
+    due = described(home, deal_named(home, int(bought(home, "steel", 10)["number"])))["due_day"]
+    paid(home, ("E1", int(due[-2:]) + 1, 60_000, REF), day=int(due[-2:]) + 1)
+    assert payment(home, "E1")[:2] == ("surplus", "late")
+    send_back(home, "E1", "too late", actor=OPERATOR, now=on(20))
+    assert refused(use_payment, home, "E1", 1, "after all", actor=OPERATOR, now=on(20)) == "payment-used"
+    assert state(home) == ("agreed", "0")
+    sound(home)

@@ -1,7 +1,6 @@
 """Mistakes that registries of carbon units made in public, each one tried here, on both databases.
 
-Which registry made which is in docs/units.md. Those about retiring are in test_retirement.py, about money in tests of
-trading.
+Which registry made which is in docs/units.md.
 """
 
 from __future__ import annotations
@@ -11,23 +10,32 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from tanzhang.core.access import Role
+from tanzhang.core.access import Actor, Caller, Role
 from tanzhang.core.errors import TanzhangError
 from tanzhang.core.serial import Serial
 from tanzhang.core.units import TERMINAL, Block, Kind, Pick, Standing, State, covered, totals
 from tanzhang.service.market import units
+from tanzhang.service.market.check_retirements import check_retirements
 from tanzhang.service.market.check_units import check_units
 from tanzhang.service.market.issue import issue
+from tanzhang.service.market.payments import take_statement
+from tanzhang.service.market.retire import Asked, retire
+from tanzhang.stores.bank_statements import COLUMNS
+from tanzhang.stores.book.schema import entry, retirement, unit_event
 from tanzhang.stores.home import Home
+from tanzhang.stores.register.audit import audit
+from tanzhang.stores.register.retirements import retirement_opening
 from tanzhang.stores.register.units import unit_block
 
 from ..homes import market_home
+from ..trading import approved
 from ..units import AT, NOW, OPERATOR, TIER, imported, issued, registered
 
 DO = {"actor": OPERATOR, "now": NOW}
@@ -260,3 +268,112 @@ def test_nothing_is_written_of_an_act_whose_units_are_not_all_there(home: Home) 
     with pytest.raises(TanzhangError, match="block-outside"), home.book.transaction() as con:
         home.units.retire(con, "programme", [Pick(1, 900, 920)], "key", {}, AT)
     assert len(home.units.events()) == events
+
+
+# -- retiring ---------------------------------------------------------------------------------------------------
+
+
+LI = Actor(Role.BUYER, "li", "a test")
+
+
+def bought(home: Home) -> list[str]:
+    """Serial numbers of ten units each that steel and paper hold, both approved."""
+    issued(home, 1_000)
+    with home.book.transaction() as con:
+        for name in ("steel", "paper"):
+            home.units.reserve(con, "programme", 1, 10, name, AT)
+            home.units.deliver(con, name, f"party:{name}", AT)
+    for name in ("steel", "paper"):
+        approved(home, name, now=NOW)
+    return [units.blocks_page(home, holder=f"party:{name}")["items"][0]["serial"] for name in ("steel", "paper")]
+
+
+def retired(home: Home, reference: str, *, party: str = "steel", hours: int = 0, **more: Any) -> dict[str, Any]:
+    """What steel retires, the lowest of its units unless it names others."""
+    named = {"lot": "L000001", "count": 4} if "serials" not in more else {}
+    said = {"beneficiary": "Example Games", **named, **more}
+    asked = Asked("event_neutrality", date(2026, 6, 1), date(2026, 6, 30), **said)
+    return retire(home, party, reference, asked, actor=LI, now=NOW + timedelta(hours=hours))
+
+
+def written(home: Home) -> list[int]:
+    """How much there is in every table that a retirement writes to."""
+    tables = (unit_event, retirement, retirement_opening, audit, entry)
+    return [home.book.query(sa.select(sa.func.count()).select_from(table))[0][0] for table in tables]
+
+
+def test_a_retry_is_the_same_retirement_whatever_the_clock_says_by_then(home: Home) -> None:
+    bought(home)
+    first = retired(home, "one-key")
+    before = written(home)
+    assert [retired(home, "one-key", hours=hours) for hours in (0, 1, 24 * 400)] == [first] * 3
+    assert written(home) == before
+    assert sum(each.count for each in home.units.blocks(states=[State.RETIRED])) == 4
+    with pytest.raises(TanzhangError, match="reference-taken"):
+        retired(home, "one-key", beneficiary="Another")
+
+
+def test_nothing_is_written_of_a_retirement_of_more_than_there_is(home: Home) -> None:
+    steel, _ = bought(home)
+    before = written(home)
+    with pytest.raises(TanzhangError, match="units-short"):
+        retired(home, "r", count=11)
+    assert written(home) == before
+    retired(home, "r")  # the key is free, since nothing was done under it
+    before = written(home)
+    with pytest.raises(TanzhangError, match="unit-state"):
+        retired(home, "whole", serials=(steel,))  # some of these units are retired, so none of the others is
+    assert written(home) == before
+    assert check_units(home)[1] == check_retirements(home)[1] == []
+
+
+def test_units_are_retired_by_nobody_but_who_holds_them(home: Home) -> None:
+    _, paper = bought(home)
+    begun = home.units.begun(1)
+    assert begun is not None
+    others = [begun.serial(each.lo, each.hi).text for each in home.units.blocks() if each.holder != "party:steel"]
+    assert paper in others
+    before = written(home)
+    for serial in others:  # of another party, entrusted to the programme, of the reserve, of levies
+        with pytest.raises(TanzhangError, match="block-outside"):
+            retired(home, "r", serials=(serial,))
+    with pytest.raises(TanzhangError, match="unknown-party"):
+        retired(home, "r", party="nobody")
+    assert written(home) == before
+    assert retired(home, "r", party="paper", serials=(paper,))["units"] == "10"
+
+
+def test_staff_of_a_buyer_retire_for_their_own_party_and_no_route_lets_others_do_it() -> None:
+    from tanzhang.api.access import allowed_by
+    from tanzhang.api.actors import party_meant
+    from tanzhang.api.routes.retirements import handlers
+
+    li = Caller(Role.BUYER, "li", partner="steel")
+    assert party_meant(li, None) == party_meant(li, "steel") == "steel"
+    for caller in (li, Caller(Role.BUYER, "nobody's")):
+        with pytest.raises(TanzhangError, match="not-allowed"):
+            party_meant(caller, "paper")
+    for each in handlers:
+        roles, _ = allowed_by(each)
+        if "POST" in each.http_methods:
+            assert roles <= {Role.OPERATOR, Role.BUYER}, each
+
+
+def test_two_retirements_that_are_equal_in_everything_but_their_key_are_two(home: Home) -> None:
+    bought(home)
+    one, two = retired(home, "key-1"), retired(home, "key-2")
+    assert one["retired_at"] == two["retired_at"]
+    assert one["id"] != two["id"]
+    assert [one["serials"], two["serials"]] != [one["serials"]] * 2
+    assert sum(each.count for each in home.units.blocks(states=[State.RETIRED])) == 8
+    assert check_retirements(home)[1] == []
+
+
+def test_two_payments_of_one_amount_day_and_payer_are_two(home: Home) -> None:
+    line = ["2026-06-30", "60000", "Example Steel", "6222 0000 0001", "no reference"]
+    rows = [COLUMNS, ["E1", *line], ["E2", *line]]
+    data = "\n".join(",".join(row) for row in rows).encode()
+    for _ in range(2):
+        take_statement(home, "bank_statement", data, "june.csv", **DO)
+    assert home.money.balance("unclear") == 120_000
+    assert [row.entry for row in home.payments.all()] == ["E1", "E2"]

@@ -153,4 +153,7 @@ def test_a_shortfall_is_public_until_other_units_are_cancelled_in_the_lots_name(
     assert done["blocks"][0]["state"] == "cancelled"
     assert make_good(home, name, parts[:1], reference="g", why="bought", **DO) == done
     assert compensation(home, name)["shortfall"] == "2"
+    with pytest.raises(TanzhangError, match="no-shortfall"):  # for good, so not more than is missing
+        make_good(home, name, parts[2:], reference="h", why="bought", **DO)
+    assert compensation(home, name)["shortfall"] == "2"
     assert check_units(home)[1] == []

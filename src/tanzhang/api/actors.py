@@ -50,11 +50,23 @@ def check_own_party(caller: Caller, party: str) -> None:
         raise refuse("not-allowed", f"this is for {party[:80]} alone", where="party", remedy=remedy)
 
 
+def own_party(caller: Caller) -> str | None:
+    """The party of a caller who is staff of one, None of every other role; ``not-allowed`` for staff of none."""
+    if caller.role is not Role.BUYER:
+        return None
+    if caller.partner is None:
+        raise refuse(
+            "not-allowed", "you are staff of no party", where="party", remedy="ask the operator for an account"
+        )
+    return caller.partner
+
+
 def party_meant(caller: Caller, named: str | None) -> str:
     """The party that a request acts for: the caller's own, or the one that the operator names."""
-    if caller.role is Role.BUYER and caller.partner is not None:
-        check_own_party(caller, named or caller.partner)
-        return caller.partner
+    own = own_party(caller)
+    if own is not None:
+        check_own_party(caller, named or own)
+        return own
     if named is None:
         raise refuse("party-unnamed", "no party is named", where="#/party", remedy="say for which party it is")
     return named

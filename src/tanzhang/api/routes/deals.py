@@ -10,7 +10,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
 from tanzhang.api.access import EVERYBODY, allow
-from tanzhang.api.actors import actor_of, check_own_party, party_meant
+from tanzhang.api.actors import actor_of, check_own_party, own_party, party_meant
 from tanzhang.api.conditional import private_json
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.paging import Cursor, Limit, Page, number_after, number_named, page_of, size_of
@@ -100,7 +100,7 @@ def offer(
 @post("/v1/market/offers/{number:str}/end", opt=_TRADING, sync_to_thread=True, status_code=200, tags=_TAGS)
 def end(home: TheHome, now: Now, caller: TheCaller, request: AnyRequest, number: FromPath[str]) -> dict[str, Any]:
     """Let nobody accept an offer any more; deals that were made stand."""
-    seller = caller.partner if caller.role is Role.BUYER else None
+    seller = own_party(caller)
     wanted = number_named(number, "offer")
     return service.end_offer(home, wanted, seller=seller, actor=actor_of(request, caller), now=now)
 
@@ -131,14 +131,14 @@ def agree(home: TheHome, now: Now, caller: TheCaller, request: AnyRequest, data:
 @get("/v1/market/deals", opt=_READING, sync_to_thread=True, tags=_TAGS)
 def deals(home: TheHome, caller: TheCaller, cursor: Cursor = None, limit: Limit = None) -> Page:
     """Deals, the latest first; a party sees what it buys and sells."""
-    size, party = size_of(limit), caller.partner if caller.role is Role.BUYER else None
+    size, party = size_of(limit), own_party(caller)
     return page_of(service.listed(home, number_after(cursor), size + 1, party=party), size, "number")
 
 
 @get("/v1/market/deals/{number:str}", opt=_READING, sync_to_thread=True, tags=_TAGS)
 def deal(home: TheHome, caller: TheCaller, request: AnyRequest, number: FromPath[str]) -> Response[Any]:
     """A deal with its changes."""
-    party = caller.partner if caller.role is Role.BUYER else None
+    party = own_party(caller)
     row = service.deal_named(home, number_named(number, "deal"), party)
     events = service.history(home, row.id)
     if party is not None:

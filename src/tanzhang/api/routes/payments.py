@@ -10,7 +10,7 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from tanzhang.api.access import allow
-from tanzhang.api.actors import actor_of, check_own_party
+from tanzhang.api.actors import actor_of, check_own_party, own_party
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.paging import Cursor, Limit, Page, number_after, number_named, page_of, size_of
 from tanzhang.api.routes.deals import Note
@@ -162,7 +162,7 @@ def pledge(
 @get("/v1/market/pledges", opt=allow(Role.OPERATOR, Role.AUDITOR, Role.BUYER), sync_to_thread=True, tags=_TAGS)
 def list_pledges(home: TheHome, caller: TheCaller, cursor: Cursor = None, limit: Limit = None) -> Page:
     """Pledges, the latest first; a party sees its own."""
-    size, sponsor = size_of(limit), caller.partner if caller.role is Role.BUYER else None
+    size, sponsor = size_of(limit), own_party(caller)
     return page_of(pledges.listed(home, number_after(cursor), size + 1, sponsor), size, "number")
 
 

@@ -21,7 +21,7 @@ from tanzhang.core.access import Actor, Role
 from tanzhang.core.errors import refuse
 from tanzhang.core.lot import ISSUED, lot_number, lot_text
 from tanzhang.core.market import UNIT_MASS_MG
-from tanzhang.core.units import RESERVE, Kind, State
+from tanzhang.core.units import RESERVE, Pick, State
 from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, fixed_bytes, identities
 from tanzhang.engine.lot import Members, batches_of, keys_of, places_of
 from tanzhang.service.award import accounts_at, places_taken_back
@@ -100,15 +100,15 @@ def compensation(home: Home, name: str) -> dict[str, str]:
     """
     row = home.lots.one(lot_number(name))
     with home.book.reading() as con:
-        reversed_mg, done = home.units.reversed_mg(con, row.number), home.units.made_good(con, row.number)
-    due = -(-reversed_mg // row.unit_mass_mg) if row.unit_mass_mg else 0
-    due = due if row.state in ISSUED else 0
-    return {
-        "reversed_mg": str(reversed_mg),
-        "due": str(due),
-        "made_good": str(done),
-        "shortfall": str(max(due - done, 0)),
-    }
+        reversed_mg, (due, done, shortfall) = home.units.reversed_mg(con, row.number), _due(home, con, row)
+    return {"reversed_mg": str(reversed_mg), "due": str(due), "made_good": str(done), "shortfall": str(shortfall)}
+
+
+def _due(home: Home, con: sa.Connection, row: Any) -> tuple[int, int, int]:
+    """How many units of a lot are due in all, how many were cancelled for it, and how many are missing."""
+    reversed_mg, done = home.units.reversed_mg(con, row.number), home.units.made_good(con, row.number)
+    due = -(-reversed_mg // row.unit_mass_mg) if row.unit_mass_mg and row.state in ISSUED else 0
+    return due, done, max(due - done, 0)
 
 
 def lot_with_compensation(home: Home, name: str) -> dict[str, Any]:
@@ -122,17 +122,19 @@ def make_good(
 ) -> dict[str, Any]:
     """Cancel other units, which the operator has or bought, for the shortfall of a lot.
 
-    ``no-shortfall``, ``blocks-differ`` for units of another mass, and what cancelling raises.
+    ``no-shortfall`` for more than is missing, ``blocks-differ`` for units of another mass, and what cancelling raises.
     """
-    if home.units.event(Kind.CANCEL, reference) is None:
-        said = compensation(home, name)
-        begun = home.units.begun(lot_number(name))
-        if begun is None or said["shortfall"] == "0":
+    row = home.lots.one(lot_number(name))
+
+    def check(con: sa.Connection, picks: Sequence[Pick]) -> None:
+        begun, count = home.units.begun_in(con, row.number), sum(each.count for each in picks)
+        missing = _due(home, con, row)[2]
+        if begun is None or count > missing:
             raise refuse(
                 "no-shortfall",
-                f"nothing that was taken back of {name} is left to be made good",
+                f"of what was taken back of {name} {missing} units are left to be made good, and {count} are named",
                 where="lot",
-                remedy="look at the lot's units; cancel units by themselves for any other reason",
+                remedy="name fewer; cancel units by themselves for any other reason",
             )
         if any(named(home, serial)[0].unit != begun.unit for serial in serials):
             raise refuse(
@@ -141,7 +143,8 @@ def make_good(
                 where="serials",
                 remedy="name units of the lot's own mass",
             )
-    return cancel(home, None, serials, reference=reference, why=why, for_lot=name, actor=actor, now=now)
+
+    return cancel(home, None, serials, reference=reference, why=why, for_lot=name, check=check, actor=actor, now=now)
 
 
 def _waiting(home: Home) -> list[Any]:

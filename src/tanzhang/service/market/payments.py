@@ -11,7 +11,8 @@ What came in otherwise is kept with a reason, and has a way out that loses nothi
 reason                 what it is                                  state, and what is done
 =====================  ==========================================  =================================================
 less                   a part of the price                         waiting; the rest settles it, or the deal lapses
-more                   what is beyond the price                    surplus: used for another deal, or sent back
+more                   what is beyond the price, or beyond what    surplus: used for another deal, or sent back
+                       the sponsor of a pledge owes
 twice                  for a deal that was delivered               surplus
 late                   booked after the last day                   surplus: used, if the deal still waits
 deal-over              for a deal that lapsed or was cancelled     surplus
@@ -181,7 +182,7 @@ def _book(
     home.payments.add(con, row)
     home.money.post(con, PAYMENT, {BANK: -line.amount_fen, meant.holder: line.amount_fen}, line.entry, at)
     if meant.pledge is not None:
-        home.payments.use(con, home.payments.one_in(con, line.entry), line.amount_fen, f"pledge:{meant.pledge}", at)
+        _settle_pledge(home, con, line.entry, meant, at)
     elif meant.state is PaymentState.WAITING and meant.deal is not None:
         _settle_waiting(home, con, line.entry, meant.deal, deliverable=deliverable, at=at, by=by)
 
@@ -218,6 +219,18 @@ def _meant_pledge(home: Home, con: sa.Connection, line: Line, number: int) -> _M
     if not _is_of(home, con, row.sponsor, line):
         return _Meant(UNCLEAR, PaymentState.UNCLEAR, Reason.OTHER_PAYER, None)
     return _Meant(f"sponsor:{row.sponsor}", PaymentState.SETTLED, Reason.EXACT, None, number)
+
+
+def _settle_pledge(home: Home, con: sa.Connection, entry: str, meant: _Meant, at: str) -> None:
+    """Use a payment for what its sponsor owes by now; what is beyond that is a surplus, which can go back."""
+    row: Any = home.payments.one_in(con, entry)
+    owed = home.payments.held_by(con, meant.holder) - home.money.balance(meant.holder, con)
+    part = max(min(owed, row.amount_fen), 0)
+    if part:
+        home.payments.use(con, row, part, f"pledge:{meant.pledge}", at)
+    if part < row.amount_fen:
+        over = {"state": PaymentState.SURPLUS.value, "reason": Reason.MORE.value}
+        home.payments.change(con, entry, over)
 
 
 def _is_of(home: Home, con: sa.Connection, party: str, line: Line) -> bool:
@@ -320,7 +333,8 @@ def use_payment(home: Home, entry: str, deal: int, note: str, *, actor: Actor, n
             raise unknown_payment(entry)
         if wanted is None:
             raise unknown_deal(deal)
-        if row.deal == deal and row.state in (PaymentState.WAITING, PaymentState.SETTLED):
+        is_used = row.state == PaymentState.SETTLED and reference_of(deal) in home.payments.purposes(entry)
+        if row.deal == deal and (row.state == PaymentState.WAITING or is_used):
             return described(home, row)
         if wanted.state != DealState.AGREED:
             raise deal_over(wanted)

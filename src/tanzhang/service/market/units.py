@@ -199,6 +199,10 @@ def merge(home: Home, serial: str, *, reference: str, actor: Actor, now: datetim
 # -- from one state to another ----------------------------------------------------------------------------------
 
 
+Check = Callable[[sa.Connection, Sequence[Pick]], None]
+"""What may refuse, in the transaction, that units move; it is given those that are named."""
+
+
 class _Verb(Protocol):
     def __call__(
         self, con: sa.Connection, holder: str, picks: Sequence[Pick], reference: str, detail: Mapping[str, Any],
@@ -227,15 +231,15 @@ def thaw(
 
 def cancel(
     home: Home, holder: str | None, serials: Sequence[str], *, reference: str, why: str, actor: Actor, now: datetime,
-    for_lot: str | None = None,
+    for_lot: str | None = None, check: Check | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Take units out without a claim, for good, and with them the right to claim them.
 
     ``holder`` is whose they must be, None where the operator does it for whoever holds them; ``for_lot`` the lot whose
-    shortfall they make good (:func:`compensate.make_good`).
+    shortfall they make good (:func:`compensate.make_good`), ``check`` what may refuse that.
     """
     detail = {"why": why} if for_lot is None else {"why": why, "for_lot": for_lot}
-    return _move(home, home.units.cancel, "cancelled", serials, holder, reference, detail, actor, now)
+    return _move(home, home.units.cancel, "cancelled", serials, holder, reference, detail, actor, now, check)
 
 
 def expire(
@@ -373,10 +377,12 @@ def normal(text: str, where: str) -> str:
 
 def _move(
     home: Home, verb: _Verb, status: str, serials: Sequence[str], holder: str | None, reference: str,
-    detail: Mapping[str, Any], actor: Actor, now: datetime,
     also: Callable[[sa.Connection, int], None] | None = None,
+    detail: Mapping[str, Any], actor: Actor, now: datetime, check: Check | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Move units that serial numbers name from one state to another, in one event; ``also`` is done with their lot.
+
+    ``check`` is asked in the transaction, of what is not told again.
 
     A buyer's party has to be approved: ``unknown-party``, ``party-not-approved``.
     """
@@ -396,6 +402,8 @@ def _move(
             owner = json.loads(known.detail)["holder"]  # what they were of when it was done
         if known is None and actor.role is Role.BUYER:
             check_approved(home, con, owner.removeprefix(PARTY), "move units")
+        if known is None and check is not None:
+            check(con, picks)
         made = verb(con, owner, picks, key, detail, received_at(now), actor=actor_text(actor))
         said = {"reference": key, "serials": list(serials), **detail}
         _write(home, con, known, actor, f"unit {kind}", f"lot {lot_name(picks[0].lot)}", now, said)
