@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from litestar import Request, Response
+from litestar import MediaType, Request, Response
+from litestar.openapi.datastructures import ResponseSpec
 
+from tanzhang.api.access import EVERYBODY
 from tanzhang.api.conditional import NOT_MODIFIED, names_tag, tag_of
 from tanzhang.api.problems import problem_response
 from tanzhang.core.errors import TanzhangError
@@ -44,6 +46,25 @@ def public_json(request: Request[Any, Any, Any], said: Any, *, keep: str, tag: s
 def on_public_refusal(_: Request[Any, Any, Any], error: TanzhangError) -> Response[bytes]:
     """A refusal that scripts of other sites may read too."""
     return problem_response(error, OPEN)
+
+
+def public_route(
+    tags: list[str],
+    answer: Any,
+    description: str,
+    *,
+    opt: dict[str, Any] = EVERYBODY,
+    media_type: str | MediaType = MediaType.JSON,
+) -> dict[str, Any]:
+    """What every route says whose answer is public: by default everybody may ask; other sites can read refusals."""
+    spec = ResponseSpec(answer, description=description, generate_examples=False, media_type=media_type)
+    return {
+        "opt": opt,
+        "sync_to_thread": True,
+        "tags": tags,
+        "exception_handlers": {TanzhangError: on_public_refusal},
+        "responses": {200: spec},
+    }
 
 
 def page_of(items: Sequence[Any], cursor: str | None, limit: int) -> tuple[Sequence[Any], str | None]:

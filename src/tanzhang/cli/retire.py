@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from tanzhang.cli.common import AsJson, HomeOption, answer, answering, content_of, day_of, home_of, now, vkey_of
+from tanzhang.cli.common import (
+    AsJson,
+    HomeOption,
+    answer,
+    answering,
+    check_new,
+    content_of,
+    day_of,
+    home_of,
+    now,
+    vkey_of,
+    write_new,
+)
 from tanzhang.cli.partner import operator
 
 retirement_app = typer.Typer(help="Units that were used for a claim, for good.")
@@ -90,6 +102,7 @@ def certificate(retirement: Retirement, out: Out, home: HomeOption = None, as_js
         from tanzhang.service.market.retirement_certificate import retirement_certificate
 
         data = retirement_certificate(home_of(home), retirement, now=now())
+        check_new(out)
         out.write_bytes(pdf_of(data) if out.suffix == ".pdf" else data)
         answer(as_json, {"status": "written", "id": retirement, "file": str(out)}, tree)
 
@@ -102,7 +115,7 @@ def opening(retirement: Retirement, out: Out, home: HomeOption = None, as_json: 
         from tanzhang.service.market.retire import opening_of, retirement_row
 
         opened = home_of(home)
-        out.write_text(opening_of(opened, retirement_row(opened, retirement).id).to_text(), encoding="utf-8")
+        write_new(out, opening_of(opened, retirement_row(opened, retirement).id).to_text().encode())
         answer(as_json, {"status": "written", "id": retirement, "file": str(out)}, tree)
 
 
@@ -154,6 +167,7 @@ def proof_(retirement: Retirement, out: Out, home: HomeOption = None, as_json: A
         from tanzhang.cli.show import tree
         from tanzhang.service.market.retire import proof
 
+        check_new(out)
         out.write_bytes(proof(home_of(home), retirement))
         answer(as_json, {"status": "written", "id": retirement, "file": str(out)}, tree)
 

@@ -55,6 +55,7 @@ def test_units_are_retired_listed_shown_and_proved(run: Run, home: Home, quick: 
     files = {what: str(quick / what) for what in ("certificate", "opening", "proof")}
     for what, file in files.items():
         assert run("retirement", what, name, "--out", file)["status"] == "written"
+        assert run("retirement", what, name, "--out", file, code=1)["code"] == "export-exists"
     said = run("certificate", "verify", files["certificate"], "--key", key, "--opening", files["opening"])
     assert any("Example Games" in each for each in said["checks"])
     assert run("retirement", "check", files["proof"], "--key", key)["units"] == "100"

@@ -6,17 +6,15 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, delete, get, post
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from tanzhang.api.access import EVERYBODY, allow
+from tanzhang.api.access import allow
 from tanzhang.api.actors import actor_of, check_own_party, party_meant
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.paging import Cursor, Limit, Page, number_after, number_named, page_of, size_of
-from tanzhang.api.public import A_MOMENT, on_public_refusal, public_json
+from tanzhang.api.public import A_MOMENT, public_json, public_route
 from tanzhang.api.routes.deals import Reason
 from tanzhang.core.access import Role
-from tanzhang.core.errors import TanzhangError
 from tanzhang.service.donations import Amount
 from tanzhang.service.market import auctions as service
 from tanzhang.service.market.parties import Id, Reference
@@ -77,17 +75,7 @@ class AuctionPage(Auction):
     result: list[BidResult]
 
 
-def _public(answer: Any, description: str) -> dict[str, Any]:
-    return {
-        "opt": EVERYBODY,
-        "sync_to_thread": True,
-        "tags": _TAGS,
-        "exception_handlers": {TanzhangError: on_public_refusal},
-        "responses": {200: ResponseSpec(answer, description=description, generate_examples=False)},
-    }
-
-
-@get("/v1/market/auctions", **_public(Page, "Auctions."))
+@get("/v1/market/auctions", **public_route(_TAGS, Page, "Auctions."))
 def auctions(home: TheHome, request: AnyRequest, cursor: Cursor = None, limit: Limit = None) -> Response[bytes]:
     """Every auction, the latest first; the price once it is closed."""
     size = size_of(limit)
@@ -95,7 +83,7 @@ def auctions(home: TheHome, request: AnyRequest, cursor: Cursor = None, limit: L
     return public_json(request, page, keep=A_MOMENT)
 
 
-@get("/v1/market/auctions/{number:str}", **_public(AuctionPage, "The auction."))
+@get("/v1/market/auctions/{number:str}", **public_route(_TAGS, AuctionPage, "The auction."))
 def auction(home: TheHome, request: AnyRequest, number: FromPath[str]) -> Response[bytes]:
     """An auction and, once it is closed, each bid under its commitment, so that anybody can clear it again."""
     return public_json(request, service.result(home, number_named(number, "auction")), keep=A_MOMENT)

@@ -7,15 +7,13 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
-from tanzhang.api.access import EVERYBODY, allow
+from tanzhang.api.access import allow
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.paging import Cursor, Limit, Page, number_after, page_of, size_of, text_after
-from tanzhang.api.public import A_MOMENT, AN_HOUR, on_public_refusal, public_json
+from tanzhang.api.public import A_MOMENT, AN_HOUR, public_json, public_route
 from tanzhang.core.access import Role, Scope
-from tanzhang.core.errors import TanzhangError
 from tanzhang.service import benefits as service
 from tanzhang.service.benefit_tokens import own_token, public_keys, use_token
 from tanzhang.service.donations import Amount
@@ -50,17 +48,7 @@ class Keys(msgspec.Struct):
     keys: list[dict[str, str]]
 
 
-def _public(answer: Any, description: str) -> dict[str, Any]:
-    return {
-        "opt": EVERYBODY,
-        "sync_to_thread": True,
-        "tags": _TAGS,
-        "exception_handlers": {TanzhangError: on_public_refusal},
-        "responses": {200: ResponseSpec(answer, description=description, generate_examples=False)},
-    }
-
-
-@get("/v1/benefits", **_public(Page, "Benefits."))
+@get("/v1/benefits", **public_route(_TAGS, Page, "Benefits."))
 def benefits(home: TheHome, request: AnyRequest, cursor: Cursor = None, limit: Limit = None) -> Response[bytes]:
     """Every benefit that there is or was: what it costs, for whom, how often, until when."""
     size = size_of(limit)
@@ -68,7 +56,7 @@ def benefits(home: TheHome, request: AnyRequest, cursor: Cursor = None, limit: L
     return public_json(request, page, keep=A_MOMENT)
 
 
-@get("/v1/benefit-keys", **_public(Keys, "Public keys."))
+@get("/v1/benefit-keys", **public_route(_TAGS, Keys, "Public keys."))
 def keys(home: TheHome, request: AnyRequest) -> Response[bytes]:
     """The public keys by which partners verify tokens offline."""
     return public_json(request, public_keys(home), keep=AN_HOUR)

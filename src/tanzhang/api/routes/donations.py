@@ -7,17 +7,15 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post, put
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
-from tanzhang.api.access import EVERYBODY, allow
+from tanzhang.api.access import allow
 from tanzhang.api.actors import actor_of
 from tanzhang.api.conditional import private_json, version_seen, version_tag
 from tanzhang.api.given import Now, TheCaller, TheHome, TheReader
 from tanzhang.api.paging import Cursor, Limit, Page, number_after, page_of, size_of, text_after
-from tanzhang.api.public import A_MOMENT, on_public_refusal, public_json
+from tanzhang.api.public import A_MOMENT, public_json, public_route
 from tanzhang.core.access import Role
-from tanzhang.core.errors import TanzhangError
 from tanzhang.service import donations as service
 
 _OWN = allow(Role.PERSON)
@@ -75,17 +73,7 @@ class ProjectList(msgspec.Struct):
     next: str | None
 
 
-def _public(answer: Any, description: str) -> dict[str, Any]:
-    return {
-        "opt": EVERYBODY,
-        "sync_to_thread": True,
-        "tags": _TAGS,
-        "exception_handlers": {TanzhangError: on_public_refusal},
-        "responses": {200: ResponseSpec(answer, description=description, generate_examples=False)},
-    }
-
-
-@get("/v1/projects", **_public(ProjectList, "Projects."))
+@get("/v1/projects", **public_route(_TAGS, ProjectList, "Projects."))
 def projects(home: TheHome, request: AnyRequest, cursor: Cursor = None, limit: Limit = None) -> Response[bytes]:
     """Every project that can or could be given to, and what it was given."""
     size = size_of(limit)
@@ -93,7 +81,7 @@ def projects(home: TheHome, request: AnyRequest, cursor: Cursor = None, limit: L
     return public_json(request, page, keep=A_MOMENT)
 
 
-@get("/v1/projects/{project:str}", **_public(ProjectPage, "The project."))
+@get("/v1/projects/{project:str}", **public_route(_TAGS, ProjectPage, "The project."))
 def project(home: TheHome, request: AnyRequest, project: FromPath[str]) -> Response[bytes]:
     """A project: what it was given, and the entries of the log by which anybody checks that."""
     return public_json(request, service.project_page(home, project), keep=A_MOMENT)

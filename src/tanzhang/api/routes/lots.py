@@ -8,17 +8,15 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, delete, get, post
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
-from tanzhang.api.access import EVERYBODY, allow
+from tanzhang.api.access import allow
 from tanzhang.api.actors import actor_of
 from tanzhang.api.conditional import private_json
 from tanzhang.api.given import Now, TheCaller, TheHome, TheReader
 from tanzhang.api.paging import Cursor, Limit, size_of
-from tanzhang.api.public import A_MOMENT, on_public_refusal, public_json
+from tanzhang.api.public import A_MOMENT, public_json, public_route
 from tanzhang.core.access import Role
-from tanzhang.core.errors import TanzhangError
 from tanzhang.core.lot import lot_number
 from tanzhang.service.market import authorise as authorising
 from tanzhang.service.market import lots as service
@@ -95,26 +93,16 @@ class LotPage(ShownLot):
     log: str
 
 
-def _public(answer: Any, description: str) -> dict[str, Any]:
-    return {
-        "opt": EVERYBODY,
-        "sync_to_thread": True,
-        "tags": _TAGS,
-        "exception_handlers": {TanzhangError: on_public_refusal},
-        "responses": {200: ResponseSpec(answer, description=description, generate_examples=False)},
-    }
-
-
 # -- everybody --------------------------------------------------------------------------------------------------
 
 
-@get("/v1/market/lots", **_public(LotList, "Lots."))
+@get("/v1/market/lots", **public_route(_TAGS, LotList, "Lots."))
 def lots(home: TheHome, request: AnyRequest, cursor: Cursor = None, limit: Limit = None) -> Response[bytes]:
     """Every lot that was frozen, whatever became of it."""
     return public_json(request, service.lots(home, cursor=cursor, limit=size_of(limit), public=True), keep=A_MOMENT)
 
 
-@get("/v1/market/lots/{lot:str}", **_public(LotPage, "The lot."))
+@get("/v1/market/lots/{lot:str}", **public_route(_TAGS, LotPage, "The lot."))
 def lot(home: TheHome, request: AnyRequest, lot: FromPath[str]) -> Response[bytes]:
     """A lot that was frozen: what is in it, its entry of the log, its states."""
     return public_json(request, service.lot_page(home, lot_number(lot), public=True), keep=A_MOMENT)

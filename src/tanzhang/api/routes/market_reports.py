@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import MediaType, Request, Response, get, post
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 
-from tanzhang.api.access import EVERYBODY, allow
+from tanzhang.api.access import allow
 from tanzhang.api.actors import actor_of
 from tanzhang.api.given import Now, TheCaller, TheHome
-from tanzhang.api.public import A_MOMENT, on_public_refusal, public_answer, public_json
+from tanzhang.api.public import A_MOMENT, public_answer, public_json, public_route
 from tanzhang.core.access import Role
-from tanzhang.core.errors import TanzhangError
 from tanzhang.core.lot import lot_number
 from tanzhang.service.market.open_data import as_csv, open_data, rows_of
 from tanzhang.service.market.published_packages import public_package, publish_package
@@ -25,15 +23,7 @@ AnyRequest = Request[Any, Any, Any]
 
 def _public(description: str, media_type: str | MediaType = MediaType.JSON) -> dict[str, Any]:
     answer = dict[str, Any] if media_type == MediaType.JSON else bytes
-    return {
-        "opt": EVERYBODY,
-        "sync_to_thread": True,
-        "tags": _TAGS,
-        "exception_handlers": {TanzhangError: on_public_refusal},
-        "responses": {
-            200: ResponseSpec(answer, description=description, generate_examples=False, media_type=media_type)
-        },
-    }
+    return public_route(_TAGS, answer, description, media_type=media_type)
 
 
 @get("/v1/market/prices", **_public("Prices."))

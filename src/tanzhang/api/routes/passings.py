@@ -7,16 +7,14 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post, put
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
-from tanzhang.api.access import EVERYBODY, allow
+from tanzhang.api.access import allow
 from tanzhang.api.actors import actor_of
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.paging import Cursor, Limit, Page, number_after, page_of, size_of, text_after
-from tanzhang.api.public import A_MOMENT, on_public_refusal, public_json
+from tanzhang.api.public import A_MOMENT, public_json, public_route
 from tanzhang.core.access import Role
-from tanzhang.core.errors import TanzhangError
 from tanzhang.service.donations import Amount
 from tanzhang.service.market import pass_on as service
 
@@ -94,17 +92,7 @@ class LookedUp(msgspec.Struct):
     items: list[KnownPassing]
 
 
-def _public(answer: Any, description: str) -> dict[str, Any]:
-    return {
-        "opt": EVERYBODY,
-        "sync_to_thread": True,
-        "tags": _TAGS,
-        "exception_handlers": {TanzhangError: on_public_refusal},
-        "responses": {200: ResponseSpec(answer, description=description, generate_examples=False)},
-    }
-
-
-@get("/v1/schemes", **_public(SchemeList, "Schemes."))
+@get("/v1/schemes", **public_route(_TAGS, SchemeList, "Schemes."))
 def schemes(home: TheHome, request: AnyRequest, cursor: Cursor = None, limit: Limit = None) -> Response[bytes]:
     """Every scheme that grams can or could go to or come from, and how many did."""
     size = size_of(limit)
@@ -112,7 +100,7 @@ def schemes(home: TheHome, request: AnyRequest, cursor: Cursor = None, limit: Li
     return public_json(request, page, keep=A_MOMENT)
 
 
-@get("/v1/schemes/{scheme:str}", **_public(SchemePage, "The scheme."))
+@get("/v1/schemes/{scheme:str}", **public_route(_TAGS, SchemePage, "The scheme."))
 def scheme(home: TheHome, request: AnyRequest, scheme: FromPath[str]) -> Response[bytes]:
     """A scheme: what went to it and came from it, and the entries of the log by which anybody checks that."""
     return public_json(request, service.scheme_page(home, scheme), keep=A_MOMENT)
@@ -131,7 +119,7 @@ def say_scheme(
     return service.put_scheme(home, scheme, data, actor=actor_of(request, caller), now=now)
 
 
-@get("/v1/passings/{passing:str}", **_public(LookedUp, "What is known of it."))
+@get("/v1/passings/{passing:str}", **public_route(_TAGS, LookedUp, "What is known of it."))
 def look_up(home: TheHome, request: AnyRequest, passing: FromPath[str]) -> Response[bytes]:
     """Whether what a file shows was passed on here, or taken in here; whose it was nobody is told."""
     return public_json(request, service.looked_up(home, passing), keep=A_MOMENT)

@@ -7,14 +7,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, get
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter, QueryParameter
 
-from tanzhang.api.access import EVERYBODY, allow
+from tanzhang.api.access import allow
 from tanzhang.api.given import TheHome
-from tanzhang.api.public import AN_HOUR, MOST_ITEMS, on_public_refusal, page_of, public_json
+from tanzhang.api.public import AN_HOUR, MOST_ITEMS, page_of, public_json, public_route
 from tanzhang.core.access import Role
-from tanzhang.core.errors import TanzhangError
 from tanzhang.service import public
 from tanzhang.service.catalogue import show
 from tanzhang.service.city import CUTS
@@ -26,6 +24,7 @@ CursorParameter = Annotated[
 LimitParameter = Annotated[int, QueryParameter(name="limit", ge=1, le=MOST_ITEMS, description="Items of a page.")]
 DayParameter = Annotated[date, PathParameter(description="Local day, YYYY-MM-DD.")]
 NumberParameter = Annotated[int, PathParameter(ge=0, le=2**31 - 1, description="Number of a batch, from 0.")]
+_TAGS = ["public"]
 
 
 class NamedEpoch(msgspec.Struct):
@@ -136,17 +135,7 @@ class CatalogueShown(msgspec.Struct):
     factors: list[dict[str, Any]]
 
 
-def _public(answer: Any, description: str, opt: dict[str, Any] = EVERYBODY) -> dict[str, Any]:
-    return {
-        "opt": opt,
-        "sync_to_thread": True,
-        "tags": ["public"],
-        "exception_handlers": {TanzhangError: on_public_refusal},
-        "responses": {200: ResponseSpec(answer, description=description, generate_examples=False)},
-    }
-
-
-@get("/v1/city", **_public(SealedTotals, "Totals of the latest epoch."))
+@get("/v1/city", **public_route(_TAGS, SealedTotals, "Totals of the latest epoch."))
 def city(home: TheHome, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Totals of the programme as of its latest epoch, by which they are checked; cells of few accounts are left out."""
     return public_json(request, public.sealed_totals(home), keep=A_MINUTE)
@@ -154,7 +143,7 @@ def city(home: TheHome, request: Request[Any, Any, Any]) -> Response[bytes]:
 
 @get(
     "/v1/city/totals",
-    **_public(CutTotals, "Totals in a cut.", allow(Role.CITY, Role.AUDITOR, Role.OPERATOR)),
+    **public_route(_TAGS, CutTotals, "Totals in a cut.", opt=allow(Role.CITY, Role.AUDITOR, Role.OPERATOR)),
 )
 def city_cut(
     home: TheHome,
@@ -180,7 +169,7 @@ def city_cut(
     return Response(totals, headers={"cache-control": "no-store"})
 
 
-@get("/v1/epochs", **_public(EpochPage, "Epochs in order."))
+@get("/v1/epochs", **public_route(_TAGS, EpochPage, "Epochs in order."))
 def epochs(
     home: TheHome, request: Request[Any, Any, Any], cursor: CursorParameter = None, limit: LimitParameter = 50
 ) -> Response[bytes]:
@@ -189,13 +178,13 @@ def epochs(
     return public_json(request, _page([public.epoch_shown(home, row) for row in rows], following), keep=A_MINUTE)
 
 
-@get("/v1/epochs/{day:date}", **_public(ShownEpoch, "The epoch."))
+@get("/v1/epochs/{day:date}", **public_route(_TAGS, ShownEpoch, "The epoch."))
 def epoch(home: TheHome, request: Request[Any, Any, Any], day: DayParameter) -> Response[bytes]:
     """The epoch of a local day. It is sealed once and never changes."""
     return public_json(request, public.epoch_of(home, day), keep=AN_HOUR)
 
 
-@get("/v1/batches", **_public(BatchPage, "Batches in order."))
+@get("/v1/batches", **public_route(_TAGS, BatchPage, "Batches in order."))
 def batches(
     home: TheHome, request: Request[Any, Any, Any], cursor: CursorParameter = None, limit: LimitParameter = 50
 ) -> Response[bytes]:
@@ -205,20 +194,20 @@ def batches(
     return public_json(request, _page([public.batch_shown(row) for row in found], following), keep=A_MINUTE)
 
 
-@get("/v1/batches/{number:int}", **_public(ShownBatch, "The batch."))
+@get("/v1/batches/{number:int}", **public_route(_TAGS, ShownBatch, "The batch."))
 def batch(home: TheHome, request: Request[Any, Any, Any], number: NumberParameter) -> Response[bytes]:
     """One sealed batch; it never changes."""
     return public_json(request, public.batch_numbered(home, number), keep=AN_HOUR)
 
 
-@get("/v1/catalogue", **_public(CatalogueShown, "Methodologies, factors and their status."))
+@get("/v1/catalogue", **public_route(_TAGS, CatalogueShown, "Methodologies, factors and their status."))
 def catalogue(home: TheHome, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Every methodology and every factor the programme may compute by, each value with its source and status."""
     shown = public.catalogue_shown(home)
     return public_json(request, shown, keep=AN_HOUR)
 
 
-@get("/v1/catalogue/{identifier:str}", **_public(dict[str, Any], "All that the catalogue has under an id."))
+@get("/v1/catalogue/{identifier:str}", **public_route(_TAGS, dict[str, Any], "All that the catalogue has under an id."))
 def catalogue_entry(
     home: TheHome,
     request: Request[Any, Any, Any],

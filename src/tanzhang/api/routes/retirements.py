@@ -7,16 +7,14 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from tanzhang.api.access import EVERYBODY, allow
+from tanzhang.api.access import allow
 from tanzhang.api.actors import actor_of, check_own_party, party_meant
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.paging import Cursor, Limit, Page, number_after, page_of, size_of
-from tanzhang.api.public import A_MOMENT, on_public_refusal, public_answer, public_json
+from tanzhang.api.public import A_MOMENT, public_answer, public_json, public_route
 from tanzhang.core.access import Caller, Role
-from tanzhang.core.errors import TanzhangError
 from tanzhang.core.units import PARTY
 from tanzhang.service.certificate_page import pdf_of
 from tanzhang.service.market import retire as service
@@ -171,20 +169,10 @@ class UnitTotals(msgspec.Struct):
     lots: list[LotTotals]
 
 
-def _public(answer: Any, description: str) -> dict[str, Any]:
-    return {
-        "opt": EVERYBODY,
-        "sync_to_thread": True,
-        "tags": _TAGS,
-        "exception_handlers": {TanzhangError: on_public_refusal},
-        "responses": {200: ResponseSpec(answer, description=description, generate_examples=False)},
-    }
-
-
 # -- what everybody sees --------------------------------------------------------------------------------------
 
 
-@get("/v1/market/retirements", **_public(RetirementList, "Retirements."))
+@get("/v1/market/retirements", **public_route(_TAGS, RetirementList, "Retirements."))
 def retirements(
     home: TheHome,
     request: AnyRequest,
@@ -203,25 +191,25 @@ def retirements(
     return public_json(request, page_of(found, size, "number"), keep=A_MOMENT)
 
 
-@get(_ONE, **_public(ShownRetirement, "The retirement."))
+@get(_ONE, **public_route(_TAGS, ShownRetirement, "The retirement."))
 def show(home: TheHome, request: AnyRequest, retirement: FromPath[str]) -> Response[bytes]:
     """A retirement."""
     return public_json(request, service.retirement_page(home, retirement), keep=A_MOMENT)
 
 
-@get(f"{_ONE}/proof", media_type=_TEXT_PLAIN, **_public(bytes, "The proof."))
+@get(f"{_ONE}/proof", media_type=_TEXT_PLAIN, **public_route(_TAGS, bytes, "The proof."))
 def proof(home: TheHome, request: AnyRequest, retirement: FromPath[str]) -> Response[bytes]:
     """The proof that a retirement is in the log: a file that holds offline and names nobody."""
     return public_answer(request, service.proof(home, retirement), content_type=_TEXT_PLAIN, keep=A_MOMENT)
 
 
-@get("/v1/market/serials/{serial:str}", **_public(BlockPage, "The units."))
+@get("/v1/market/serials/{serial:str}", **public_route(_TAGS, BlockPage, "The units."))
 def serial_page(home: TheHome, request: AnyRequest, serial: FromPath[str]) -> Response[bytes]:
     """Units by their serial number: how they stand, and their whole history."""
     return public_json(request, block_page(home, serial), keep=A_MOMENT)
 
 
-@get("/v1/market/unit-totals", **_public(UnitTotals, "Totals of units."))
+@get("/v1/market/unit-totals", **public_route(_TAGS, UnitTotals, "Totals of units."))
 def totals(home: TheHome, request: AnyRequest) -> Response[bytes]:
     """How much was issued, and what became of it: each milligram in one state."""
     return public_json(request, unit_totals(home), keep=A_MOMENT)

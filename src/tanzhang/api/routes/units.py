@@ -7,17 +7,15 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from tanzhang.api.access import EVERYBODY, allow
+from tanzhang.api.access import allow
 from tanzhang.api.actors import actor_of, party_meant
 from tanzhang.api.conditional import private_json
 from tanzhang.api.given import Now, TheCaller, TheHome
 from tanzhang.api.paging import Cursor, Limit, Page, size_of
-from tanzhang.api.public import A_MOMENT, on_public_refusal, public_json
+from tanzhang.api.public import A_MOMENT, public_json, public_route
 from tanzhang.core.access import Caller, Role
-from tanzhang.core.errors import TanzhangError
 from tanzhang.core.lot import lot_number
 from tanzhang.core.units import PARTY
 from tanzhang.service.market import compensate as compensating
@@ -183,23 +181,13 @@ class LotUnits(msgspec.Struct):
     foreign: str | None = None
 
 
-def _public(answer: Any, description: str) -> dict[str, Any]:
-    return {
-        "opt": EVERYBODY,
-        "sync_to_thread": True,
-        "tags": _TAGS,
-        "exception_handlers": {TanzhangError: on_public_refusal},
-        "responses": {200: ResponseSpec(answer, description=description, generate_examples=False)},
-    }
-
-
-@get("/v1/market/serials/{serial:str}/labels", **_public(UnitLabels, "Labels of the units."))
+@get("/v1/market/serials/{serial:str}/labels", **public_route(_TAGS, UnitLabels, "Labels of the units."))
 def labels(home: TheHome, request: AnyRequest, serial: FromPath[str]) -> Response[bytes]:
     """The labels of the units of a serial number."""
     return public_json(request, service.labels_of(home, serial), keep=A_MOMENT)
 
 
-@get("/v1/market/lots/{lot:str}/units", **_public(LotUnits, "The units of the lot."))
+@get("/v1/market/lots/{lot:str}/units", **public_route(_TAGS, LotUnits, "The units of the lot."))
 def of_lot(home: TheHome, request: AnyRequest, lot: FromPath[str]) -> Response[bytes]:
     """How many units of a lot are in which state, and what errors were found in it since."""
     return public_json(request, compensating.lot_with_compensation(home, lot), keep=A_MOMENT)

@@ -245,6 +245,10 @@ guard_move = _chained(
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("guard_move_submission", "submission"),
 )
+
+
+# -- the market: lots, how they are verified, money, units, retirements ---------------------------------------
+
 # What became of a lot, from its draft on (stores/register/lots.py): ``kind`` is the state that it came to; ``detail``
 # JSON.
 lot_event = _chained(
@@ -366,6 +370,10 @@ retirement = _chained(
     sa.Column("made_at", TEXT, nullable=False),
     sa.Index("retirement_lot", "lot", "seq"),
 )
+
+
+# -- what is overwritten or goes: keys, what waits ------------------------------------------------------------
+
 # The key of the next batch's salts. The one row that is overwritten: what is gone cannot be made again.
 seal_key = sa.Table(
     "seal_key",
