@@ -377,8 +377,8 @@ def normal(text: str, where: str) -> str:
 
 def _move(
     home: Home, verb: _Verb, status: str, serials: Sequence[str], holder: str | None, reference: str,
-    also: Callable[[sa.Connection, int], None] | None = None,
     detail: Mapping[str, Any], actor: Actor, now: datetime, check: Check | None = None,
+    also: Callable[[sa.Connection, int], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Move units that serial numbers name from one state to another, in one event; ``also`` is done with their lot.
 
