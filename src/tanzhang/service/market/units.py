@@ -226,7 +226,7 @@ def thaw(
     def make_good(con: sa.Connection, lot: int) -> None:
         cancel_due(home, con, lot, f"thaw {reference}", received_at(now), actor)
 
-    return _move(home, home.units.thaw, "thawed", serials, None, reference, {"why": why}, actor, now, make_good)
+    return _move(home, home.units.thaw, "thawed", serials, None, reference, {"why": why}, actor, now, also=make_good)
 
 
 def cancel(
