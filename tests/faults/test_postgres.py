@@ -20,6 +20,7 @@ from unittest.mock import patch
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from tanzhang.core.access import Actor, Role
 from tanzhang.core.errors import TanzhangError
@@ -33,6 +34,7 @@ from tanzhang.service.links import link_child
 from tanzhang.service.settle import settle
 from tanzhang.stores import files
 from tanzhang.stores.book import CHAINED, Book, batch, submission
+from tanzhang.stores.book.schema import metadata
 from tanzhang.stores.guard import load_guard
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.points import Spending
@@ -57,10 +59,11 @@ from ..units import AT, LABEL, TIER, imported
 from .test_crash_everywhere import Dying, state
 
 GUARDED = ("home", "posting", "tally", *(table.name for table in CHAINED))
-# Runs of payback need a market and a sale: tests/integration/test_payback.py changes theirs.
-TABLES = (*(table for table in GUARDED if table != "payback_run"), "seal_key")
+# Rows of these need a whole market: test_payback.py, test_verification.py and test_retirement.py change theirs.
+OF_A_MARKET = ("payback_run", "verification_event", "retirement")
+TABLES = (*(table for table in GUARDED if table not in OF_A_MARKET), "seal_key")
 POINTS_TABLES = ("points_rules", "points_run", "points_move")
-MARKET_TABLES = ("lot_event", "verification_event", "money_move", "payback_run")
+MARKET_TABLES = ("lot_event", "money_move", *OF_A_MARKET)
 UNITS_TABLES = ("unit_lot", "unit_event", "unit_label")
 NOT_LIVED = ("erasure", "replacement", "transfer", *POINTS_TABLES, "guard_move", *MARKET_TABLES, *UNITS_TABLES)
 COMMIT = ("before commit book.postgresql", "after commit book.postgresql")
@@ -234,6 +237,9 @@ def test_a_lost_connection_is_said_so_books_nothing_and_the_same_command_again_s
 def test_two_machines_that_settle_at_once_make_one_batch(home: Path, quick: Path) -> None:
     """Two folders with one book, so that no lock of a folder keeps them apart."""
     folders = [home, Path(shutil.copytree(home, quick / "other machine"))]
+    for name in ("records", "reports", "links", "log"):  # on storage that both have
+        shutil.rmtree(folders[1] / name)
+        (folders[1] / name).symlink_to(home / name)
     command = [sys.executable, "-m", "tanzhang", "settle", "--json", "--through", "2025-06-14", "--home"]
     running = [subprocess.Popen([*command, str(each)], stdout=subprocess.PIPE, text=True) for each in folders]
     answers = [json.loads(each.communicate()[0]) for each in running]
@@ -290,6 +296,11 @@ def another(value: Any) -> Any:
     if isinstance(value, bytes):
         return bytes([value[0] ^ 1]) + value[1:]
     return "1" if value is None else value[:-1] + chr(ord(value[-1]) ^ 1)
+
+
+def made_up(column: sa.Column[Any]) -> str:
+    """A value of a column's kind, as SQL."""
+    return "0" if isinstance(column.type, sa.Integer) else "'x'"
 
 
 def seen(home: Path) -> list[dict[str, str]]:
@@ -404,6 +415,8 @@ def test_a_superuser_who_changes_deletes_or_adds_a_row_is_seen_and_the_table_nam
 def test_the_database_itself_refuses_to_change_what_is_booked_even_to_its_owner(home: Path, table: str) -> None:
     with_rows(home, table)
     con = as_superuser(Home(home))
+    if table in OF_A_MARKET:
+        con.execute(f"INSERT INTO {table} VALUES ({', '.join(map(made_up, metadata.tables[table].c))})")
     con.execute("SET session_replication_role = origin")
     first, *_ = [column.name for column in con.execute(f"SELECT * FROM {table}").description or ()]
     again = f"INSERT INTO {table} SELECT * FROM {table} LIMIT 1"
@@ -417,6 +430,9 @@ def test_the_database_itself_refuses_to_change_what_is_booked_even_to_its_owner(
             con.execute(statement)
     with pytest.raises(psycopg.IntegrityError, match=r"append-only|duplicate key"):
         con.execute(again)
+    if table in OF_A_MARKET:
+        con.execute("SET session_replication_role = replica")
+        con.execute(f"DELETE FROM {table}")
     con.close()
     assert_verified(Home(home))
 

@@ -323,7 +323,7 @@ def test_verification_says_what_it_checked_even_where_it_failed(home: Path) -> N
     (home / "records/00000001/records.parquet").unlink()
     result = verify(Home(home))
     assert result["status"] == "failed"
-    assert len(result["checks"]) == 27
+    assert len(result["checks"]) == 36
     checked = {check["check"]: check["count"] for check in result["checks"]}
     assert checked["record trees"] > 0  # the other batches
 

@@ -23,8 +23,8 @@ from tanzhang.cli.common import (
 )
 from tanzhang.cli.partner import operator
 
-authorise_app = typer.Typer(help="Let an account's reductions go into lots; revoke that; a partner's file of it.")
-lot_app = typer.Typer(help="Lots: draft, freeze, dissolve, look; where each milligram is; prove a share.")
+authorise_app = typer.Typer(help="Whose reductions may go into lots; revoke it.")
+lot_app = typer.Typer(help="Pool reductions into lots; where each milligram is.")
 
 LotArgument = Annotated[str, typer.Argument(metavar="LOT", help="Number of the lot, such as L000042.")]
 

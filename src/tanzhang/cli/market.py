@@ -10,7 +10,7 @@ import typer
 from tanzhang.cli.common import AsJson, HomeOption, answer, answering, home_of, now
 from tanzhang.cli.partner import operator
 
-market_app = typer.Typer(help="What lots and sales keep to: the market rules, and their publication.")
+market_app = typer.Typer(help="The rules that lots and sales keep to; publish them.")
 
 
 @market_app.command("terms")

@@ -24,7 +24,7 @@ from tanzhang.cli.common import (
 )
 from tanzhang.cli.partner import operator
 
-pass_on_app = typer.Typer(help="Pass grams on to another scheme, or take in what one passed on.")
+pass_on_app = typer.Typer(help="Pass grams on to another scheme, or take them in.")
 
 Scheme = Annotated[str, typer.Argument(metavar="SCHEME", help="Id of the scheme.")]
 File = Annotated[Path, typer.Argument(help="File of what was passed on.")]

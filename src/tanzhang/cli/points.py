@@ -18,7 +18,7 @@ from tanzhang.cli.common import (
     now,
 )
 
-points_app = typer.Typer(help="Points: awards by batch, what accounts hold and why, budgets.")
+points_app = typer.Typer(help="Awards by batch, what accounts hold, budgets.")
 
 _Programme = Annotated[str, typer.Argument(metavar="PROGRAMME", help="Id of the points programme.")]
 

@@ -27,7 +27,7 @@ from tanzhang.core.sample import LEAST_PICKS
 if TYPE_CHECKING:
     from tanzhang.core.access import Actor
 
-verification_app = typer.Typer(help="Verify lots: hand over, sample, findings, decision, registration; packages.")
+verification_app = typer.Typer(help="Have a lot verified; register it; its packages.")
 
 Lot = Annotated[str, typer.Argument(metavar="LOT", help="Number of the lot, such as L000001.")]
 Reference = Annotated[str, typer.Option("--reference", help="Names the act; the same again is the same act.")]

@@ -279,14 +279,15 @@ class PostgresDatabase:
         return problems
 
     def _by_amcheck(self, con: sa.Connection, schema: str, table: str) -> list[str]:
-        """What the extension says of a table, then of its indexes, each row looked up in them."""
+        """What the extension says of a table, then of its B-trees, each row looked up in them; it knows no others."""
         named = f'"{self._schema}"."{table}"'
         heap = con.exec_driver_sql(f"SELECT blkno, msg FROM \"{schema}\".verify_heapam('{named}')")
         found = [f"block {block}: {message}" for block, message in heap]
         if not found:
             con.exec_driver_sql(
-                f'SELECT "{schema}".bt_index_check(indexrelid, true) FROM pg_index '
-                f"WHERE indrelid = '{named}'::regclass AND indisvalid"
+                f'SELECT "{schema}".bt_index_check(i.indexrelid, true) FROM pg_index i '
+                "JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam "
+                f"WHERE i.indrelid = '{named}'::regclass AND i.indisvalid AND a.amname = 'btree'"
             )
         return found
 
