@@ -19,7 +19,8 @@ from tanzhang.service import award_booking
 from tanzhang.service.award import award_due, expire_due, is_due
 from tanzhang.service.erase import erase
 from tanzhang.service.intake import intake
-from tanzhang.service.joining import join, part
+from tanzhang.service.joining import join
+from tanzhang.service.parting import part
 from tanzhang.service.points import figures_of, points_of
 from tanzhang.service.reading import Reader
 from tanzhang.service.retention import tidy

@@ -31,8 +31,11 @@ from tanzhang.service.donations import (
 from tanzhang.service.epoch import check, close, prove
 from tanzhang.service.erase import erase
 from tanzhang.service.intake import intake
-from tanzhang.service.joining import join, part
+from tanzhang.service.joining import join
+from tanzhang.service.links import link_child
+from tanzhang.service.market.holdings import record_states
 from tanzhang.service.own import overview
+from tanzhang.service.parting import part
 from tanzhang.service.privacy import about
 from tanzhang.service.reading import Reader
 from tanzhang.service.receipt import create_receipt
@@ -239,6 +242,57 @@ def test_what_was_given_goes_along_when_accounts_are_joined_and_comes_back_when_
     part(home, joined["id"], now=on(12))
     assert (available(home, own), available(home, bo)) == (-2 * BOX_MG, -BOX_MG)
     close(home, now=on(13))
+    assert_verified(home)
+
+
+def test_what_was_given_of_brought_grams_goes_along_as_given_when_they_part(home: Home, tmp_path: Path) -> None:
+    own = set_up(home, tmp_path, 3)
+    report(home, tmp_path, *(box(f"bo-{n}", "bo") for n in range(2)), box("cy-1", "cy"), day=8)
+    bo, cy = account(home, "cainiao", "bo"), account(home, "cainiao", "cy")
+    joined = join(home, own, bo, since=date(2025, 6, 9), now=on(9))
+    give(home, bo, 4 * BOX_MG, day=9)
+    part(home, joined["id"], now=on(10))
+    assert (available(home, own), available(home, bo)) == (BOX_MG, 0)
+    assert home.book.balance(own) == {"co2e_mg": 3 * BOX_MG, DONATED: -2 * BOX_MG}
+    assert home.book.balance(bo) == {"co2e_mg": 2 * BOX_MG, DONATED: -2 * BOX_MG}
+    (along,) = allocation(Reader(home), own)["gifts"]
+    assert along["gift"].startswith("before-parting-")
+    assert sum(int(each["mg"]) for each in along["records"]) == 2 * BOX_MG
+    with pytest.raises(TanzhangError, match="grams-short"):
+        give(home, own, BOX_MG + 1, "g-2", day=10)
+    assert record_states(Reader(home), own)["totals"]["used_mg"] == str(2 * BOX_MG)
+    assert record_states(Reader(home), bo)["totals"]["used_mg"] == str(2 * BOX_MG)
+    assert_verified(home)
+
+    again = join(home, own, bo, since=date(2025, 6, 11), now=on(11))
+    assert available(home, bo) == BOX_MG
+    (whole,) = allocation(Reader(home), bo)["gifts"]
+    assert sum(int(each["mg"]) for each in whole["records"]) == 4 * BOX_MG
+    join(home, bo, cy, since=date(2025, 6, 11), now=on(11))
+    give(home, cy, 2 * BOX_MG, "g-3", day=11)
+    assert available(home, cy) == 0
+    part(home, again["id"], now=on(12))
+    assert (available(home, own), available(home, cy)) == (0, 0)
+    assert_verified(home)
+    close(home, now=on(13))
+    assert_verified(home)
+
+
+def test_what_an_erased_account_gave_of_what_others_brought_stays_given(home: Home, tmp_path: Path) -> None:
+    own = set_up(home, tmp_path, 3)
+    report(home, tmp_path, box("bo-1", "bo"), day=8)
+    person, other = uuid.UUID(int=7 << 100), uuid.UUID(int=9 << 100)
+    link_child(home, own, other, valid_from=date(2025, 5, 1), valid_until=date(2025, 5, 9), now=on(9))
+    join(home, own, person, since=date(2025, 6, 9), now=on(9))
+    join(home, account(home, "cainiao", "bo"), person, since=date(2025, 6, 9), now=on(9))
+    give(home, person, 3 * BOX_MG, day=9)
+    erase(home, [person], now=on(10))  # an account that was also another one's once stays
+    assert available(home, own) == BOX_MG
+    assert home.book.balance(own) == {"co2e_mg": 3 * BOX_MG, DONATED: -2 * BOX_MG}
+    assert str(person) not in str(home.joinings.uses()) + str(home.book.query(sa.select(transfer)))
+    assert_verified(home)
+    erase(home, [other, own], now=on(11))
+    assert home.joinings.uses() == []
     assert_verified(home)
 
 

@@ -17,8 +17,9 @@ from tanzhang.service.accounts import balances, statement
 from tanzhang.service.epoch import close, leaves_of
 from tanzhang.service.erase import erase
 from tanzhang.service.intake import intake
-from tanzhang.service.joining import MERGE, first_open_day, join, own_accounts, part
+from tanzhang.service.joining import MERGE, first_open_day, join, own_accounts
 from tanzhang.service.links import link_child
+from tanzhang.service.parting import part
 from tanzhang.stores.book import transfer
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.carrying import joining

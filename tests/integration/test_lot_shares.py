@@ -19,7 +19,7 @@ from tanzhang.core.lot import LotState
 from tanzhang.core.units import TERMINAL, Pick, State
 from tanzhang.service.donations import allocated, donate, load_projects
 from tanzhang.service.erase import erase
-from tanzhang.service.joining import join, part
+from tanzhang.service.joining import join
 from tanzhang.service.market import lots as service
 from tanzhang.service.market.authorise import authorisations, revoke
 from tanzhang.service.market.available import available_mg
@@ -30,6 +30,7 @@ from tanzhang.service.market.issue import issue
 from tanzhang.service.market.lots import dissolve, freeze
 from tanzhang.service.market.share import check_share, share_proof
 from tanzhang.service.own import overview
+from tanzhang.service.parting import part
 from tanzhang.service.privacy import about
 from tanzhang.service.reading import Reader
 from tanzhang.service.receipt import create_receipt

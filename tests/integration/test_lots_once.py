@@ -27,6 +27,7 @@ from tanzhang.service.market.compensate import compensate_due, compensation
 from tanzhang.service.market.issue import issue
 from tanzhang.service.market.lots import freeze
 from tanzhang.service.market.reports import market_overview
+from tanzhang.service.parting import part
 from tanzhang.stores.home import Home
 
 from ..homes import BOX_MG, account, assert_verified, box, market_home, on, withdrawal
@@ -112,6 +113,21 @@ def test_what_is_carried_by_an_account_that_joins_another_meanwhile_is_not_in_a_
     with before_booking(lambda: join(home, cai, uuid.UUID(int=5 << 100), now=on(21))):
         freeze(home, number, actor=OPERATOR, now=LATER)
     assert home.lots.share_of([anna]) == {}
+
+
+def test_what_another_account_gave_of_brought_grams_is_in_no_lot_after_parting(home: Home, tmp_path: Path) -> None:
+    report(home, tmp_path, [*boxes("anna", 100), *boxes("bo", 40)])
+    anna, bo = of(home, "anna"), of(home, "bo")
+    joined = join(home, anna, bo, since=date(2025, 6, 8), now=on(10))
+    give(home, bo, 100 * BOX_MG)
+    part(home, joined["id"], now=on(21))
+    assert (available_mg(home, anna), available_mg(home, bo)) == (40 * BOX_MG, 0)
+    entrusted(home, anna, bo, now=on(22))
+    number = frozen(home)
+    assert home.lots.share_of([anna]) == {number: UNIT_MG}
+    assert home.lots.share_of([bo]) == {}
+    assert available_mg(home, anna) == 40 * BOX_MG - UNIT_MG
+    assert_verified(home)
 
 
 def test_what_was_taken_back_of_a_lot_that_is_not_issued_is_neither_reserved_nor_missing_elsewhere(

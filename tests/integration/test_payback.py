@@ -17,13 +17,14 @@ import sqlalchemy as sa
 from tanzhang.core.errors import TanzhangError
 from tanzhang.core.payback import Divided, running_total
 from tanzhang.service.erase import erase
-from tanzhang.service.joining import join, part
+from tanzhang.service.joining import join
 from tanzhang.service.market import payback_payouts
 from tanzhang.service.market.check_payback import check_payback
 from tanzhang.service.market.deals import OfferSaid, accept, offer
 from tanzhang.service.market.payback import end_escrow, owed, run_due, runs, sums
 from tanzhang.service.market.payback_payouts import PAYBACKS
 from tanzhang.service.market.payments import confirm
+from tanzhang.service.parting import part
 from tanzhang.service.payouts import file_data, files, new_file, take_answers
 from tanzhang.service.privacy import rotate_keys
 from tanzhang.service.work import chores

@@ -16,7 +16,8 @@ from tanzhang.service.award import award_due, expire_due
 from tanzhang.service.epoch import close
 from tanzhang.service.erase import erase
 from tanzhang.service.intake import intake
-from tanzhang.service.joining import join, part
+from tanzhang.service.joining import join
+from tanzhang.service.parting import part
 from tanzhang.service.points import collect, figures_of, points_of, statement_of
 from tanzhang.service.reading import Reader
 from tanzhang.service.verify import verify

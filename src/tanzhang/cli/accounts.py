@@ -152,7 +152,7 @@ def account_part(
     """Undo a joining from today on: what the account brought goes back to it."""
     with answering(as_json):
         from tanzhang.cli import show
-        from tanzhang.service.joining import part
+        from tanzhang.service.parting import part
 
         answer(as_json, {"status": "parted", **part(home_of(home), joining, now=now())}, show.tree)
 

@@ -88,12 +88,14 @@ def _check_accounts(home: Home, wrong: Callable[[str], None]) -> None:
 
 
 def _given(home: Home) -> Iterator[tuple[Any, str, str]]:
-    """What was given to projects, passed on and received, and from and to which account; empty if that was erased."""
+    """What was given, passed on or received, or went along with who parted: from and to whom, empty if erased."""
     for row in home.donations.rows():
         if row.transfer is not None:
             yield row, row.account, str(account_of(row.project))
     for row in home.passings.rows():
         yield row, *legs_of(row)
+    for row in home.joinings.uses():
+        yield row, row.source, row.giver
 
 
 def _rows_said(text: str) -> int:

@@ -20,9 +20,10 @@ from tanzhang.core.access import new_token, secret_hash
 from tanzhang.core.claim import CHILD, identity
 from tanzhang.core.errors import TanzhangError, refuse
 from tanzhang.service.friends import FRIENDS, PURPOSE, end_membership
-from tanzhang.service.joining import LINK, MERGE, described, join, own_accounts, part
+from tanzhang.service.joining import LINK, MERGE, described, join, own_accounts
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.outbox import telling
+from tanzhang.service.parting import part
 from tanzhang.service.sign_in import check_return, pseudonym_for, settings_of
 from tanzhang.stores.home import Home
 from tanzhang.stores.register.carrying import joining

@@ -297,16 +297,23 @@ def allocation(reader: Reader, account: uuid.UUID) -> dict[str, Any]:
 
 
 def allocated(reader: Reader, account: uuid.UUID) -> Allocation:
-    """What :func:`allocation` says, as numbers: of gifts and of what was passed on, in the order of their transfers."""
+    """What :func:`allocation` says, as numbers: of gifts and of what was passed on, in the order of their transfers.
+
+    What others gave of these records while they held them is called ``before-parting-`` and the number of the transfer.
+    """
     home = reader.home
     found = holdings(reader, account).allocation
     own = [str(each) for each in own_accounts(home, account)]
     rows = [row for row in home.donations.of(own) if row.transfer is not None]
     rows += [row for row in home.passings.of(own) if row.unit == PASSED]
     names = {str(row.transfer): row.id for row in rows}
+
+    def named(number: str) -> str:
+        return str(names.get(number, f"before-parting-{number}"))
+
     return Allocation(
-        taken={names[number]: parts for number, parts in found.taken.items()},
-        owed={names[number]: mg for number, mg in found.owed.items()},
+        taken={named(number): parts for number, parts in found.taken.items()},
+        owed={named(number): mg for number, mg in found.owed.items()},
         left=found.left,
         lost=found.lost,
     )

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ from tanzhang.engine.leaves import leaf_hashes
 from tanzhang.service.by_account import make_again
 from tanzhang.service.epoch import leaves_of
 from tanzhang.service.gather import gather
+from tanzhang.service.giving import go_along
 from tanzhang.service.history import History, recipes_of
 from tanzhang.service.links import links_relation
 from tanzhang.service.mall import forget as forget_orders
@@ -255,7 +256,9 @@ class _Erasing:
         persons: list[str],
     ) -> None:
         today = received_day(self.home, self.now).isoformat()
-        for number in self.home.joinings.forget(con, persons, received_at(self.now), today):
+        at = received_at(self.now)
+        parted = partial(go_along, self.home, con, at=at)
+        for number in self.home.joinings.forget(con, persons, at, today, parted):
             append(con, replacement, self._nameless(transfer, number))
         accounts = [uuid.UUID(each) for each in persons]
         for number in self.home.points.forget(con, accounts):

@@ -1,16 +1,16 @@
-"""Join accounts into one (link, merge) and part them again: acts of the person from a day on, and what they hold.
+"""Join accounts into one (link, merge): acts of the person from a day on, and what they hold.
 
 Two things happen at once. From day ``since`` of acts on, everything of the source that is settled later is decided as
 the target's: one person, whose overlaps, claims and caps are judged together. And what the source holds is transferred,
-and goes on being so, until they part; then exactly that comes back. What was settled stays as it was decided and where
-it was booked: no record changes, and nothing that was credited to both of them before is decided again.
+and goes on being so, until they part (parting.py); then exactly that comes back. What was settled stays as it was
+decided and where it was booked: no record changes, and nothing that was credited to both of them before is decided
+again.
 
 docs/people.md has an example, docs/adr/0022-people.md the reasons.
 """
 
 from __future__ import annotations
 
-import json
 import secrets
 import uuid
 from collections.abc import Callable, Mapping
@@ -23,7 +23,6 @@ from tanzhang.core.errors import refuse
 from tanzhang.core.methodology import canonical_json
 from tanzhang.service.links import spans_of
 from tanzhang.service.moments import received_at, received_day
-from tanzhang.stores.book import link
 from tanzhang.stores.home import Home
 
 if TYPE_CHECKING:
@@ -68,8 +67,8 @@ def join(
     rows = _taken_over(spans, source, target, first, at)
     moved = _moved(home, con, source, first)
     for child, begin, until in moved:
-        rows.append(_row(child, child, begin, None, at))
-        rows.append(_row(child, str(target), begin, until, at))
+        rows.append(link_row(child, child, begin, None, at))
+        rows.append(link_row(child, str(target), begin, until, at))
     values: dict[str, Any] = {
         "id": secrets.token_hex(16),
         "kind": kind,
@@ -93,45 +92,6 @@ def join(
 
     home.book.add_links(rows, heads, write)
     return described(values)
-
-
-def part(
-    home: Home, name: str, *, now: datetime, also: Callable[[sa.Connection], None] | None = None
-) -> dict[str, Any]:
-    """End a joining: acts from today on are the source's again, and what it brought goes back to it.
-
-    Acts of the days between stay the target's. Raises ``joining-ended``, ``not-found``, ``book-moved``.
-    """
-    heads = home.book.heads()
-    row = home.joinings.get(name)
-    if row is None or row.ended_at is not None:
-        raise refuse(
-            "not-found" if row is None else "joining-ended",
-            "there is no such link" if row is None else f"it ended on {row.valid_until}",
-            where="link",
-            remedy="look at the list of links",
-        )
-    con, at = home.connect(), received_at(now)
-    day = received_day(home, now).isoformat()
-    rows = _ended(home, con, row.source, row.target, day, at)
-    for child, _, until in json.loads(row.moved):
-        if until is not None and until <= day:
-            continue
-        ended = _ended(home, con, child, row.target, day, at)
-        rows += ended
-        if ended:  # not if the person let that platform account go meanwhile
-            rows.append(_row(child, row.source, ended[0]["valid_from"], until, at))
-
-    def write(con: sa.Connection) -> None:
-        standing = home.joinings.get(name)
-        if standing is None or standing.ended_at is not None:
-            raise refuse("book-moved", "the link changed meanwhile", where="the book", remedy="try again")
-        home.joinings.finish(con, standing, at=at, valid_until=day)
-        if also is not None:
-            also(con)
-
-    home.book.add_links(rows, heads, write)
-    return described({**row._mapping, "ended_at": at, "valid_until": day})
 
 
 def described(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,7 +156,7 @@ def _taken_over(spans: list[Any], source: uuid.UUID, target: uuid.UUID, first: d
             where="link",
             remedy="choose days after that consent ended",
         )
-    return [_row(str(source), str(target), begin, None, at)]
+    return [link_row(str(source), str(target), begin, None, at)]
 
 
 def _moved(
@@ -208,26 +168,6 @@ def _moved(
     return [(child, max(begin, since), until) for child, _, since, until in spans if until is None or until > begin]
 
 
-def _ended(
-    home: Home, con: duckdb.DuckDBPyConnection, child: str, account: str, day: str, at: str
-) -> list[dict[str, Any]]:
-    """The row that ends what stands of a child's consent into an account, if anything does."""
-    for _, into, since, until in spans_of(home, con, child=child):
-        if into == account and (until is None or until > day):
-            # What a file says of its first day cannot be told from what is said anew of that day.
-            of_file = since == day and not _is_row(home, child, account)
-            return [_row(child, child, _after(day) if of_file else day, None, at)]
-    return []
-
-
-def _is_row(home: Home, child: str, account: str) -> bool:
-    own = sa.select(link.c.seq).where((link.c.child == child) & (link.c.account == account))
-    return bool(home.book.query(own.limit(1)))
-
-
-def _after(day: str) -> str:
-    return (date.fromisoformat(day) + timedelta(days=1)).isoformat()
-
-
-def _row(child: str, account: str, begin: str, until: str | None, at: str) -> dict[str, Any]:
+def link_row(child: str, account: str, begin: str, until: str | None, at: str) -> dict[str, Any]:
+    """A row of table link."""
     return {"child": child, "account": account, "valid_from": begin, "valid_until": until, "recorded_at": at}

@@ -23,9 +23,9 @@ from tanzhang.core.units import TERMINAL
 from tanzhang.engine.account_rows import PLACE_BITS
 from tanzhang.engine.columns import Numbers
 from tanzhang.engine.lot import keys_of
+from tanzhang.service.giving import takings_of
 from tanzhang.service.joining import own_accounts
 from tanzhang.service.market.compensated import taken_back_members
-from tanzhang.service.market.selection import takings_of
 from tanzhang.service.reading import Reader
 from tanzhang.stores.home import Home
 from tanzhang.stores.lot_files import members_at, read_members

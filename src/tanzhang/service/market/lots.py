@@ -38,7 +38,7 @@ from tanzhang.service.joining import own_accounts
 from tanzhang.service.market.available import available_mg
 from tanzhang.service.market.lot_leaves import leaves_of_members
 from tanzhang.service.market.rules import market_rules
-from tanzhang.service.market.selection import CARRIED, Seen, Wanted, select, vintage_over
+from tanzhang.service.market.selection import Seen, Wanted, select, vintage_over
 from tanzhang.service.market.terms import check_notice
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.service.progress import Progress, silent
@@ -46,6 +46,7 @@ from tanzhang.stores.book import batch, transfer
 from tanzhang.stores.book.schema import end_of
 from tanzhang.stores.home import Home
 from tanzhang.stores.lot_files import write_lot
+from tanzhang.stores.register.joinings import CARRIED
 
 _TRIES = 5
 _OLDEST = 1990

@@ -22,6 +22,7 @@ from tanzhang.core.passing import PASSED
 from tanzhang.core.units import State
 from tanzhang.stores.book import system_account, transfer
 from tanzhang.stores.home import Home
+from tanzhang.stores.register.joinings import CARRIED, USED
 from tanzhang.stores.register.lots import COMPENSATED
 
 STATES = ("confirmed", "donated", "passed_on", "reserved", "issued", "retired", "cancelled", "expired", "exported")
@@ -114,7 +115,7 @@ def _of_lot(home: Home, row: Any) -> tuple[dict[str, int], int]:
 
 def _used(home: Home, unit: str) -> int:
     """What went from persons to projects or schemes for good, in a unit that says so."""
-    own = (transfer.c.unit == unit) & (transfer.c.amount > 0) & transfer.c.kind.not_in(("join", "follow", "part"))
+    own = (transfer.c.unit == unit) & (transfer.c.amount > 0) & transfer.c.kind.not_in((*CARRIED, USED))
     return int(home.book.query(sa.select(sa.func.coalesce(sa.func.sum(transfer.c.amount), 0)).where(own))[0][0])
 
 

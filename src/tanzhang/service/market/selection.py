@@ -20,27 +20,24 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
-from tanzhang.core.allocation import Allocation, Counted, Taking, allocate
-from tanzhang.core.donation import DONATED
-from tanzhang.core.passing import PASSED
+from tanzhang.core.allocation import Allocation, Counted, allocate
 from tanzhang.core.record import time_text
 from tanzhang.core.region import COUNTRY
 from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, fixed_bytes, identities, integers
 from tanzhang.engine.kernel import quote
 from tanzhang.engine.lot import Members, held_at, keys_of
+from tanzhang.service.giving import USED_UNITS, takings_of
 from tanzhang.service.progress import Progress, silent
 from tanzhang.stores.book import batch, transfer
 from tanzhang.stores.book.schema import end_of
 from tanzhang.stores.home import Home
 from tanzhang.stores.lot_files import members_at, read_members
 from tanzhang.stores.parts import record_files
+from tanzhang.stores.register.joinings import CARRIED
 
 if TYPE_CHECKING:
     import duckdb
 
-CARRIED = ("join", "follow", "part")
-"""Transfers of these kinds only say in which account something is held; all others of these units use it."""
-USED_UNITS = (DONATED, PASSED)
 _TAKES_BACK = "reversed_mg > 0 AND outcome NOT IN ('repeat', 'conflict')"
 
 
@@ -258,16 +255,6 @@ class _Selecting:
         ]
         held = {each["action"]: named[each["key"]] for each in own if each["granted_mg"] and each["key"] in named}
         return allocate(counted, takings_of(self.home, [uuid.UUID(bytes=each) for each in pool]), held)
-
-
-def takings_of(home: Home, pool: list[uuid.UUID]) -> list[Taking]:
-    """What accounts whose holdings are together gave or passed on, in the order in which they did.
-
-    A taking is called by the number of its transfer.
-    """
-    legs = [leg for account in pool for leg in home.book.transfers(account)]
-    used = [leg for leg in legs if leg.unit in USED_UNITS and leg.kind not in CARRIED and leg.amount < 0]
-    return [Taking(str(leg.number), leg.batches, -leg.amount) for leg in sorted(used, key=lambda leg: leg.seq)]
 
 
 def _roots(home: Home) -> dict[bytes, bytes]:

@@ -200,6 +200,15 @@ class Book:
                 with suppress(Exception):  # a connection that is lost has ended it already
                     con.connection.rollback()
 
+    @contextmanager
+    def within(self, con: sa.Connection) -> Iterator[None]:
+        """All that is asked in this block, by this task, is answered by a transaction, with what it wrote so far."""
+        token = self._snapshot.set(con)
+        try:
+            yield
+        finally:
+            self._snapshot.reset(token)
+
     def entries(self, first: int = 0) -> list[Any]:
         """What the log publishes from index ``first`` on: seq, kind, text."""
         text = sa.func.coalesce(entry.c.text, batch.c.manifest).label("text")

@@ -171,9 +171,9 @@ replacement = _chained(
     sa.Index("replacement_latest", "kind", "number", "seq"),
 )
 # Double entry between accounts of persons (1+N): the legs of one ``number`` and unit sum to zero. ``batches`` is how
-# many were settled before; ``kind`` join, follow or part (stores/register/joinings.py), or donate, to the account of a
-# project (stores/register/donations.py), or pass_on and receive, to and from that of a scheme (passings.py). A leg of
-# an erased person has no account.
+# many were settled before; ``kind`` join, follow, part or used (stores/register/joinings.py), or donate, to the account
+# of a project (stores/register/donations.py), or pass_on and receive, to and from that of a scheme (passings.py). A leg
+# of an erased person has no account.
 transfer = _chained(
     "transfer",
     sa.Column("number", sa.Integer, nullable=False),

@@ -4,6 +4,9 @@ While a joining carries, its source holds nothing: what it held went to the targ
 books in it goes on in the same transaction, what is taken back too. ``flows`` is what has gone in all, so that ending
 it gives back exactly that. Sources join one target each, targets may join others, nobody joins in a circle.
 
+Who holds may have given away what came from a source. When they part, the source gets what it brought, and so much of
+what was given goes along with it as given, by a transfer of its own (``used``).
+
 The rows of table joining change and go with their persons; the legs of transfers are chained rows of the book, and
 entries of the log commit to them, some at a time: with the next batch or epoch, so that an entry tells of nobody.
 """
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,17 +26,34 @@ import sqlalchemy as sa
 from tanzhang.core.methodology import canonical_json
 from tanzhang.engine.columns import IDENTITY_BYTES
 from tanzhang.stores.book import Book, batch, entry, transfer
-from tanzhang.stores.book.schema import append, end_of
+from tanzhang.stores.book.schema import TEXT, append, end_of, metadata
 from tanzhang.stores.register.carrying import carries, edges, joining, standing
 from tanzhang.stores.register.points import Points
 
 KIND = "transfers"
 """The kind of entries of the log that commit to transfers."""
 FORMAT = "tanzhang.transfers/1"
+CARRIED = ("join", "follow", "part")
+"""The kinds of transfers that joinings make: nothing is used by them."""
+USED = "used"
+"""The kind of transfers by which what was given of a source's grams goes along with it when it parts."""
 _AT_ONCE = 500
 _FEW = 5_000  # a batch with more accounts is compared with all sources at once
 
 Amounts = dict[str, int]
+
+parted_use = sa.Table(
+    "parted_use",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("source", TEXT, nullable=False),  # empty if it was erased, and so the giver
+    sa.Column("giver", TEXT, nullable=False),
+    sa.Column("unit", TEXT, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Index("parted_use_source", "source"),
+    sa.Index("parted_use_giver", "giver"),
+)
+"""What of somebody's gifts went along with a source that parted, above zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +104,16 @@ class Joinings:
         while (row := self.of_source(account)) is not None:
             account = row.target
         return account
+
+    def holder(self, account: str) -> str:
+        """The account where the holdings of an account are, itself if they are nowhere else."""
+        while (row := self.of_source(account)) is not None and row.carries:
+            account = row.target
+        return account
+
+    def uses(self) -> list[Any]:
+        """What went along as given with sources that parted."""
+        return self._book.query(sa.select(parted_use).order_by(parted_use.c.id))
 
     def carrying(self) -> list[Any]:
         """Every joining that carries."""
@@ -152,6 +182,14 @@ class Joinings:
         self._post(con, [(source, target, amounts)], kind, _batches(con), at)
         return 0 if last is None else int(last) + 1
 
+    def go_along(self, con: sa.Connection, source: str, taken: Mapping[tuple[str, str], int], at: str) -> None:
+        """Of what others gave, so much was a source's that parted: (who gave it, unit) -> amount, above zero."""
+        for (giver, unit), amount in sorted(taken.items()):
+            self._post(con, [(source, giver, {unit: amount})], USED, _batches(con), at)
+            self._push(con, {giver: {unit: amount}}, "follow", _batches(con), at)
+            values = {"source": source, "giver": giver, "unit": unit, "amount": amount}
+            con.execute(parted_use.insert().values(**values))
+
     def seal(self, con: sa.Connection, programme: str, end: tuple[int, str] | None = None) -> None:
         """Give the log an entry over the legs up to ``end`` (default: all), if there are new ones since the last."""
         rows, head = end or end_of(con, transfer)
@@ -160,10 +198,17 @@ class Joinings:
         if rows > (_sealed(last).rows if last is not None else 0):
             append(con, entry, {"kind": KIND, "text": entry_text(programme, rows, head)})
 
-    def forget(self, con: sa.Connection, accounts: Sequence[str], at: str, valid_until: str) -> list[int]:
+    def forget(
+        self,
+        con: sa.Connection,
+        accounts: Sequence[str],
+        at: str,
+        valid_until: str,
+        parted: Callable[[Any], None],
+    ) -> list[int]:
         """Let accounts go that are erased; returns the legs that say no more whose they were, by number.
 
-        What came from accounts that stay goes back to them first.
+        What came from accounts that stay goes back to them first; ``parted`` is called with each joining that ended.
         """
         gone = set(accounts)
         rows: dict[str, Any] = {}
@@ -173,11 +218,15 @@ class Joinings:
         for row in rows.values():
             if row.ended_at is None and row.carries and not {row.source, row.target} <= gone:
                 self.finish(con, row, at=at, valid_until=valid_until)
+                parted(row)
         legs: list[int] = []
         for some in _parts(accounts):
             own = transfer.c.account.in_(some)
             legs += [row.seq for row in con.execute(sa.select(transfer.c.seq).where(own))]
             con.execute(transfer.update().where(own).values(account=""))
+            for column in (parted_use.c.source, parted_use.c.giver):
+                con.execute(parted_use.update().where(column.in_(some)).values({column.name: ""}))
+        con.execute(parted_use.delete().where((parted_use.c.source == "") & (parted_use.c.giver == "")))
         for each in _parts(sorted(rows)):
             con.execute(joining.delete().where(joining.c.id.in_(each)))
         return sorted(legs)

@@ -832,6 +832,17 @@ def upgrade() -> None:
     op.create_index("money_move_number", "money_move", ["number"], unique=False)
     op.create_index("money_move_reference", "money_move", ["kind", "reference", "account"], unique=True)
     op.create_table(
+        "parted_use",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("source", TEXT, nullable=False),
+        sa.Column("giver", TEXT, nullable=False),
+        sa.Column("unit", TEXT, nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("parted_use_giver", "parted_use", ["giver"], unique=False)
+    op.create_index("parted_use_source", "parted_use", ["source"], unique=False)
+    op.create_table(
         "partner_day",
         sa.Column("partner", TEXT, nullable=False),
         sa.Column("day", TEXT, nullable=False),
