@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from . import spark
+from .memory import folder_in_memory
 from .postgres import MISSING, QUICK, Server, programs, running_server
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 settings.register_profile("tanzhang", deadline=None)
 settings.load_profile("tanzhang")
 
-MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
-
 
 @pytest.fixture
 def quick(in_memory: Path) -> Iterator[Path]:
@@ -35,9 +34,9 @@ def quick(in_memory: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def in_memory() -> Iterator[Path]:
-    """A folder on a file system in memory where there is one: what dies is a process, so syncing need not cost."""
-    with tempfile.TemporaryDirectory(prefix="tanzhang-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
-        yield Path(folder)
+    """A folder in memory, gone at the end."""
+    with folder_in_memory("tests") as made:
+        yield made
 
 
 def need_postgres() -> None:

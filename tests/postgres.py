@@ -18,7 +18,8 @@ import psycopg
 
 from tanzhang.stores.home import Home
 
-MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+from .memory import folder_in_memory
+
 MISSING = "PostgreSQL is not installed: no initdb in PATH or in /usr/lib/postgresql/*/bin"
 # A process is killed in these tests, never the machine, so that nothing has to reach a disk.
 QUICK = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_connections": "200"}
@@ -95,9 +96,7 @@ def running_server(settings: Mapping[str, str], *, in_memory: bool = True) -> It
     found = programs()
     assert found is not None, MISSING
     as_user: dict[str, Any] = {}
-    where = MEMORY if in_memory and os.access(MEMORY, os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="tanzhang-pg-", dir=where))
-    try:
+    with folder_in_memory("pg") if in_memory else _folder_on_disk() as folder:
         if os.geteuid() == 0:  # PostgreSQL refuses to be run by root
             owner = _unprivileged()
             os.chown(folder, owner.pw_uid, owner.pw_gid)
@@ -114,8 +113,12 @@ def running_server(settings: Mapping[str, str], *, in_memory: bool = True) -> It
             yield server
         finally:
             server.stop()  # which gives shared memory back
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _folder_on_disk() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="tanzhang-pg-") as folder:
+        yield Path(folder)
 
 
 def _unprivileged() -> pwd.struct_passwd:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import uuid
 from collections import defaultdict
 from functools import partial
@@ -23,6 +22,8 @@ from tanzhang.service.market.available import available_mg
 from tanzhang.stores.book import Book, batch, system_account, transfer
 from tanzhang.stores.register.joinings import Joinings
 from tanzhang.stores.register.lots import Lots
+
+from ..memory import folder_in_memory
 
 ACCOUNTS = [uuid.UUID(int=number << 64) for number in range(1, 6)]
 PARTNER = system_account("partner:x")
@@ -167,8 +168,8 @@ class World:
 @settings(max_examples=20)
 @given(st.lists(st.one_of(*KEPT, *LOST), max_size=14))
 def test_holdings_are_where_joinings_put_them_and_come_back_when_they_end(steps: list[tuple[str, int, int]]) -> None:
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:  # noqa: S108
-        world = World(Path(folder))
+    with folder_in_memory("joinings") as folder:
+        world = World(folder)
         for what, first, second in steps:
             world.take(what, ACCOUNTS[first], second)
             world.check()
@@ -182,8 +183,8 @@ def test_holdings_are_where_joinings_put_them_and_come_back_when_they_end(steps:
 @settings(max_examples=60)
 @given(st.lists(st.one_of(*KEPT), max_size=18))
 def test_no_gram_is_given_twice_however_accounts_join_and_part(steps: list[tuple[str, int, int]]) -> None:
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:  # noqa: S108
-        world = World(Path(folder))
+    with folder_in_memory("joinings") as folder:
+        world = World(folder)
         for what, first, second in steps:
             world.take(what, ACCOUNTS[first], second)
             world.check()
