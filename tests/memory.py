@@ -17,7 +17,7 @@ _OURS = re.compile(r"tanzhang-[a-z]+-(\d+)-")
 
 @contextmanager
 def folder_in_memory(kind: str) -> Iterator[Path]:
-    """An empty folder, gone at the end; those that a killed run of tests left go too, for they would fill the memory."""
+    """An empty folder, gone at the end; those that a killed run of tests left go too: they would fill the memory."""
     for each in MEMORY.iterdir():
         found = _OURS.match(each.name)
         if found is not None and not _runs(int(found[1])):
