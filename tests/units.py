@@ -13,7 +13,7 @@ from tanzhang.core.serial import lot_name
 from tanzhang.core.units import PROGRAMME, Block, Kind, State
 from tanzhang.service.market.issue import issue
 from tanzhang.stores.home import Home
-from tanzhang.stores.market_rules import market_versions
+from tanzhang.stores.market_rules import MARKET
 from tanzhang.stores.register.units import Begun
 
 AT = "2026-07-01T04:00:00+00:00"
@@ -49,7 +49,7 @@ def imported(home: Home, units: int) -> list[Block]:
 
 def registered(home: Home, units: int, reference: str = "lot", *, vintage: int = 2025) -> int:
     """A lot of so many units that is registered, without files of members: its number. Its entry stands in the log."""
-    rules = market_versions(home.catalogue, "example")[0]
+    rules = MARKET.of(home.catalogue, "example")[0]
     with home.book.transaction() as con:
         what = {"reference": reference, "vintage": vintage, "region": "CN-110000", "behaviours": None, "wanted": None}
         number = home.lots.draft(con, {**what, "early": None}, actor=OPERATOR, at=AT)

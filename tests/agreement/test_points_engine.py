@@ -30,7 +30,7 @@ from tanzhang.core.points import (
 from tanzhang.core.record import Record
 from tanzhang.engine.points import ROW_SCHEMA, TEXTS, USED_SCHEMA, Awards, acts_of, award
 from tanzhang.stores.catalogue import Catalogue
-from tanzhang.stores.points_rules import points_ids, points_versions
+from tanzhang.stores.points_rules import POINTS
 
 ACCOUNTS = [bytes([number]) * 16 for number in range(3)]
 BEHAVIOURS = ("travel.bus", "travel.metro", "use.own_cup")
@@ -201,9 +201,9 @@ def test_columns_award_what_the_definition_awards(data: st.DataObject) -> None:
     assert_equal(found, acts, programme, used, budgets, on)
 
 
-@pytest.mark.parametrize("points_id", points_ids(Catalogue()))
+@pytest.mark.parametrize("points_id", POINTS.ids(Catalogue()))
 def test_every_shipped_programme_awards_the_same_in_columns(points_id: str) -> None:
-    programme = points_versions(Catalogue(), points_id)[-1]
+    programme = POINTS.of(Catalogue(), points_id)[-1]
     pick = random.Random(points_id)
     behaviours = sorted({behaviour for rule in programme.rules for behaviour in rule.behaviours})
     start = programme.valid.start
@@ -247,7 +247,7 @@ def test_any_order_of_rows_gives_the_same_points(data: st.DataObject) -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=12), st.data())
 def test_capped_totals_of_a_day_do_not_depend_on_which_act_came_first(grams: list[int], data: st.DataObject) -> None:
-    programme = points_versions(Catalogue(), "ant_forest_energy")[0]
+    programme = POINTS.of(Catalogue(), "ant_forest_energy")[0]
 
     def total(order: list[int]) -> int:
         acts = [
@@ -267,7 +267,7 @@ def test_capped_totals_of_a_day_do_not_depend_on_which_act_came_first(grams: lis
 
 
 def test_amounts_beyond_64_bits_are_computed_exactly_and_cut_at_the_limit() -> None:
-    programme = points_versions(Catalogue(), "wuhan_planet")[0]
+    programme = POINTS.of(Catalogue(), "wuhan_planet")[0]
     acts = [
         Act(place, ACCOUNTS[0], "travel.bus", "a", "CN-420100", "measured", date(2025, 4, 6), place, bytes(16), amount)
         for place, amount in enumerate([2**62, 2**40, 999, 1000])

@@ -28,7 +28,7 @@ from tanzhang.service.whatif import whatif_methodology, whatif_points
 from tanzhang.stores.catalogue import shipped_folder
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import RecordFile, record_files, whole_accounts
-from tanzhang.stores.points_rules import points_versions, read_points
+from tanzhang.stores.points_rules import POINTS, read_points
 from tanzhang.stores.storage import parquet_file
 from tanzhang.stores.yaml_text import load_yaml
 
@@ -128,7 +128,7 @@ def test_both_sides_are_what_the_definition_gives_batch_after_batch(
     )
     answer = whatif_points(kept, path)
     new = replace(read_points(load_yaml(path.read_text(encoding="utf-8"), "new")), valid=Period(date.min, None))
-    old = points_versions(kept.catalogue, "beijing_carbon_energy")
+    old = POINTS.of(kept.catalogue, "beijing_carbon_energy")
     assert points_of(answer, "now") == by_hand(kept, old)
     assert points_of(answer, "then") == by_hand(kept, (new,))
     assert points_of(answer, "now") != points_of(answer, "then")

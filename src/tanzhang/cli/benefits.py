@@ -14,7 +14,6 @@ from tanzhang.cli.common import (
     HomeOption,
     answer,
     answering,
-    check_new,
     content_of,
     day_of,
     home_of,
@@ -22,10 +21,9 @@ from tanzhang.cli.common import (
     now,
 )
 from tanzhang.cli.partner import operator
+from tanzhang.cli.payout_files import Adapter, Again, Answers, Out, write_payouts
 
 benefits_app = typer.Typer(help="What points buy besides goods: tokens, bank points.")
-
-Adapter = Annotated[str, typer.Option("--adapter", help="Form of the file.")]
 
 
 @benefits_app.command("load")
@@ -140,8 +138,8 @@ def reconcile_(
 
 @benefits_app.command("payout")
 def payout(
-    out: Annotated[Path, typer.Option("--out", help="New file for whoever pays.")],
-    again: Annotated[str | None, typer.Option("--again", help="Id of a file that is to be made again.")] = None,
+    out: Out,
+    again: Again = None,
     adapter: Adapter = "bank_file",
     home: HomeOption = None,
     as_json: AsJson = False,
@@ -149,16 +147,9 @@ def payout(
     """Write what was asked for into a new file, or a file again; it names people, so keep it safe and not for long."""
     with answering(as_json):
         from tanzhang.cli.show import tree
-        from tanzhang.service.payouts import file_data, new_file
+        from tanzhang.service.payouts import RED_PACKETS
 
-        opened = home_of(home)
-        check_new(out)
-        made = {"status": "made again", "id": again} if again else {}
-        made = made or new_file(opened, adapter, actor=operator(), now=now())
-        data = file_data(opened, made["id"])
-        out.touch(mode=0o600)
-        out.write_bytes(data)
-        answer(as_json, {**made, "file": str(out)}, tree)
+        answer(as_json, write_payouts(home_of(home), out, again, adapter, RED_PACKETS), tree)
 
 
 @benefits_app.command("payouts")
@@ -173,7 +164,7 @@ def payouts_(home: HomeOption = None, as_json: AsJson = False) -> None:
 
 @benefits_app.command("paid")
 def paid(
-    file: Annotated[Path, typer.Argument(help="CSV of whoever paid: reference, status, reason.")],
+    file: Answers,
     adapter: Adapter = "bank_file",
     home: HomeOption = None,
     as_json: AsJson = False,

@@ -23,10 +23,10 @@ from tanzhang.cli.common import (
     vkey_of,
 )
 from tanzhang.cli.partner import operator
+from tanzhang.cli.payout_files import Adapter, Again, Answers, Out, write_payouts
 
 payback_app = typer.Typer(help="Pay people back what their reductions brought.")
 
-Adapter = Annotated[str, typer.Option("--adapter", help="Form of the files of whoever pays.")]
 Deal = Annotated[int, typer.Argument(metavar="DEAL", help="Number of the sale.")]
 Action = Annotated[UUID, typer.Argument(metavar="ACTION", help="Id of the act.")]
 
@@ -89,8 +89,8 @@ def ask_(
 
 @payback_app.command("file")
 def file_(
-    out: Annotated[Path, typer.Option("--out", help="New file for whoever pays.")],
-    again: Annotated[str | None, typer.Option("--again", help="Id of a file that is to be made again.")] = None,
+    out: Out,
+    again: Again = None,
     adapter: Adapter = "bank_file",
     home: HomeOption = None,
     as_json: AsJson = False,
@@ -99,16 +99,8 @@ def file_(
     with answering(as_json):
         from tanzhang.cli.show import tree
         from tanzhang.service.market.payback_payouts import PAYBACKS
-        from tanzhang.service.payouts import file_data, new_file
 
-        opened = home_of(home)
-        check_new(out)
-        made = {"status": "made again", "id": again} if again else {}
-        made = made or new_file(opened, adapter, actor=operator(), now=now(), of=PAYBACKS)
-        data = file_data(opened, made["id"], of=PAYBACKS)
-        out.touch(mode=0o600)
-        out.write_bytes(data)
-        answer(as_json, {**made, "file": str(out)}, tree)
+        answer(as_json, write_payouts(home_of(home), out, again, adapter, PAYBACKS), tree)
 
 
 @payback_app.command("files")
@@ -124,7 +116,7 @@ def files_(home: HomeOption = None, as_json: AsJson = False) -> None:
 
 @payback_app.command("answer")
 def answer_(
-    file: Annotated[Path, typer.Argument(help="CSV of whoever paid: reference, status, reason.")],
+    file: Answers,
     adapter: Adapter = "bank_file",
     home: HomeOption = None,
     as_json: AsJson = False,

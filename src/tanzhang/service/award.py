@@ -37,7 +37,7 @@ from tanzhang.service.progress import Progress, silent
 from tanzhang.stores.catalogue import Catalogue, kind_of
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import record_files, whole_accounts
-from tanzhang.stores.points_rules import points_versions, read_points
+from tanzhang.stores.points_rules import POINTS, read_points
 from tanzhang.stores.points_runs import SCHEMA, file_name, read_run, write_run
 from tanzhang.stores.register.points_runs import EXPIRE, USED, OpenRun, sponsors_text
 from tanzhang.stores.storage import parquet_file
@@ -386,7 +386,7 @@ def _places(home: Home, actions: Sequence[bytes]) -> Iterator[tuple[bytes, tuple
 
 
 def _read(catalogue: Catalogue, name: str) -> Rules:
-    """A points programme's versions, as :func:`tanzhang.stores.points_rules.points_versions`, with their documents."""
+    """A points programme's versions, as :func:`tanzhang.stores.points_rules.POINTS`, with their documents."""
     documents = [
         document
         for relative in catalogue.find(f"points/{name}/v*.yaml")
@@ -401,6 +401,6 @@ def _read(catalogue: Catalogue, name: str) -> Rules:
     if problems:
         raise TanzhangError(problems)
     if not versions:
-        points_versions(catalogue, name)  # says that there is none
+        POINTS.of(catalogue, name)  # says that there is none
     texts = {each.digest: canonical_json(said.data) for each, said in zip(versions, documents, strict=True)}
     return Rules(name, tuple(sorted(versions, key=lambda each: each.version)), texts)

@@ -28,8 +28,8 @@ from tanzhang.service.quantify import describe_plan, refusal
 from tanzhang.stores.badges import badge, badge_ids
 from tanzhang.stores.catalogue import Catalogue
 from tanzhang.stores.grading import grading, grading_ids
-from tanzhang.stores.market_rules import market_ids, market_versions
-from tanzhang.stores.points_rules import points_ids, points_versions
+from tanzhang.stores.market_rules import MARKET
+from tanzhang.stores.points_rules import POINTS
 
 __all__ = [
     "SNAPSHOT",
@@ -171,12 +171,12 @@ def show(catalogue: Catalogue, identifier: str) -> dict[str, Any]:
             found["methodology"] = [_methodology_detail(catalogue, methodology) for methodology in shown]
     if identifier in catalogue.programme_ids():
         found["programme"] = _programme_entry(catalogue, identifier)
-    if methodology_id in points_ids(catalogue):
-        rules = [p for p in points_versions(catalogue, methodology_id) if version in ("", str(p.version))]
+    if methodology_id in POINTS.ids(catalogue):
+        rules = [p for p in POINTS.of(catalogue, methodology_id) if version in ("", str(p.version))]
         if rules:
             found["points"] = [_points_entry(each) for each in rules]
-    if methodology_id in market_ids(catalogue):
-        terms = [each for each in market_versions(catalogue, methodology_id) if version in ("", str(each.version))]
+    if methodology_id in MARKET.ids(catalogue):
+        terms = [each for each in MARKET.of(catalogue, methodology_id) if version in ("", str(each.version))]
         if terms:
             found["market"] = [json.loads(each.text) | {"digest": each.digest} for each in terms]
     if identifier in grading_ids(catalogue):
@@ -191,8 +191,8 @@ def show(catalogue: Catalogue, identifier: str) -> dict[str, Any]:
             *catalogue.factor_ids(),
             *catalogue.methodology_ids(),
             *catalogue.programme_ids(),
-            *points_ids(catalogue),
-            *market_ids(catalogue),
+            *POINTS.ids(catalogue),
+            *MARKET.ids(catalogue),
             *grading_ids(catalogue),
             *badge_ids(catalogue),
             *catalogue.sources,

@@ -20,8 +20,8 @@ from tanzhang.core.recipe import compute, read_recipe
 from tanzhang.core.region import ancestors
 from tanzhang.engine.reference import quantify_act
 from tanzhang.stores.catalogue import Catalogue
-from tanzhang.stores.market_rules import market_ids, market_versions
-from tanzhang.stores.points_rules import points_ids, points_versions
+from tanzhang.stores.market_rules import MARKET
+from tanzhang.stores.points_rules import POINTS
 
 SNAPSHOT = "snapshot.txt"
 
@@ -172,8 +172,8 @@ def most_per_unit(plan: Plan, name: str) -> Fraction | None:
 
 def _points_lines(catalogue: Catalogue) -> Iterator[str]:
     """What every version of every points programme pays and limits, one line each, for the snapshot."""
-    for points_id in points_ids(catalogue):
-        for programme in points_versions(catalogue, points_id):
+    for points_id in POINTS.ids(catalogue):
+        for programme in POINTS.of(catalogue, points_id):
             start = ["points", programme.key, str(programme.valid)]
             for rule in programme.rules:
                 yield " | ".join([*start, rule.id, evidence_text(rule), points_text(rule)])
@@ -189,8 +189,8 @@ def _points_lines(catalogue: Catalogue) -> Iterator[str]:
 
 def _market_lines(catalogue: Catalogue) -> Iterator[str]:
     """What every version of all market rules takes and waits for, one line each, for the snapshot."""
-    for market_id in market_ids(catalogue):
-        for rules in market_versions(catalogue, market_id):
+    for market_id in MARKET.ids(catalogue):
+        for rules in MARKET.of(catalogue, market_id):
             taken = [f"reserve {decimal_text(rules.reserve_share)}"]
             taken += [f"{levy.id} {decimal_text(levy.share)}" for levy in rules.levies]
             taken += [f"{fee.id} {decimal_text(fee.share)}" for fee in rules.fees]

@@ -38,7 +38,7 @@ from tanzhang.stores.catalogue import Catalogue, check_schema
 from tanzhang.stores.catalogue_documents import read_methodology
 from tanzhang.stores.home import Home
 from tanzhang.stores.parts import RecordFile, record_files, whole_accounts
-from tanzhang.stores.points_rules import points_ids, points_versions, read_points
+from tanzhang.stores.points_rules import POINTS, read_points
 from tanzhang.stores.storage import parquet_file
 from tanzhang.stores.yaml_text import Document, load_yaml
 
@@ -64,7 +64,7 @@ def whatif_points(
     and what is wrong with the file.
     """
     changed = read_points(_document(path, "points"))
-    known = points_versions(home.catalogue, changed.id) if changed.id in points_ids(home.catalogue) else ()
+    known = POINTS.of(home.catalogue, changed.id) if changed.id in POINTS.ids(home.catalogue) else ()
     now = _Side({changed.id: known})
     then = _Side({changed.id: (replace(changed, valid=_ALWAYS),)})
     run = _Run(home, now, then, lambda records: records, since, until)
@@ -80,7 +80,7 @@ def whatif_methodology(
     for, by code. Raises as :func:`whatif_points`.
     """
     changed = read_methodology(_document(path, "methodology"))
-    versions = {each: points_versions(home.catalogue, each) for each in home.programme.points}
+    versions = {each: POINTS.of(home.catalogue, each) for each in home.programme.points}
     con = home.connect()
     change = _Requantified(changed, Catalogue(*home.catalogue.folders[1:]), con)
     run = _Run(home, _Side(versions), _Side(versions), change, since, until)

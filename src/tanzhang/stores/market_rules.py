@@ -3,52 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from fractions import Fraction
 from typing import Any
 
-from tanzhang.core.errors import Problem, TanzhangError, refuse
-from tanzhang.core.factors import Period
+from tanzhang.core.errors import TanzhangError
 from tanzhang.core.market import CANCELLED, UNIT_MASS_MG, Fee, LabelScheme, Levy, MarketRules, Tier, terms_digest
 from tanzhang.core.methodology import canonical_json
-from tanzhang.stores.catalogue import Catalogue, kind_of
+from tanzhang.stores.versions import DocumentReader, Versions
 from tanzhang.stores.yaml_text import Document
-
-
-def market_ids(catalogue: Catalogue) -> list[str]:
-    """Every id of market rules there is a file for."""
-    return sorted({path.split("/")[1] for path in catalogue.find("market/*/v*.yaml") if kind_of(path) == "market"})
-
-
-def market_versions(catalogue: Catalogue, market_id: str) -> tuple[MarketRules, ...]:
-    """Every version of market rules, the first one first; ``unknown-market``."""
-    found = []
-    for relative in catalogue.find(f"market/{market_id}/v*.yaml"):
-        document = catalogue.open(relative, "market") if kind_of(relative) == "market" else None
-        if document is not None:
-            found.append(read_market(document))
-    if not found:
-        raise refuse(
-            "unknown-market",
-            f"there are no market rules {market_id}",
-            where=f"market/{market_id}/v1.yaml",
-            remedy=f"use one of {', '.join(market_ids(catalogue))}, or add the file",
-        )
-    return tuple(sorted(found, key=lambda each: each.version))
-
-
-def market_in_force(catalogue: Catalogue, market_id: str, day: date) -> MarketRules:
-    """The version that holds for what is done on a local day; ``market-not-in-force``, ``unknown-market``."""
-    versions = market_versions(catalogue, market_id)
-    for each in versions:
-        if each.valid.covers(day):
-            return each
-    raise refuse(
-        "market-not-in-force",
-        f"no version of market rules {market_id} is in force on {day}",
-        where=versions[-1].where,
-        remedy=f"there are {', '.join(f'v{each.version} {each.valid}' for each in versions)}; add one for that day",
-    )
 
 
 def read_market(document: Document) -> MarketRules:
@@ -60,19 +22,15 @@ def read_market(document: Document) -> MarketRules:
     return _Reader(document).read()
 
 
-class _Reader:
-    """One document; mistakes are collected and raised together."""
-
-    def __init__(self, document: Document) -> None:
-        self.document, self.data = document, document.data
-        self.problems: list[Problem] = []
+class _Reader(DocumentReader):
+    """One document of market rules."""
 
     def read(self) -> MarketRules:
         """The rules, or every mistake."""
         data = self.data
         for part in ("levies", "fees", "tiers", "labels", "purposes", "registries"):
             self.unique(part, [entry["id"] for entry in data[part]])
-        valid = self.period(data["valid"])
+        valid = self.period(data["valid"], "valid")
         notice = data["notice"]
         days_off = frozenset(self.day(text, "notice", "days_off") for text in notice.get("days_off", ()))
         levies = tuple(map(_levy, data["levies"]))
@@ -140,27 +98,6 @@ class _Reader:
                 remedy = f"use one of {', '.join(known)}, or declare it under tiers"
                 self.note("market-unknown-tier", f"tier {tier} is not declared", remedy, *path)
 
-    def period(self, data: Mapping[str, Any]) -> Period:
-        """Days ``[from, until)``."""
-        start = self.day(data["from"], "valid", "from")
-        end = None if data["until"] is None else self.day(data["until"], "valid", "until")
-        if end is not None and end <= start:
-            remedy = "until is the first day that no longer counts: it must lie after from, or be null"
-            self.note("period-empty", f"[{start}, {end}) holds no day", remedy, "valid", "until")
-        return Period(start, end)
-
-    def day(self, text: str, *path: str | int) -> date:
-        """A day, or a stand-in where the mistake is noted."""
-        try:
-            return date.fromisoformat(text)
-        except ValueError:
-            self.note("day-malformed", f"{text!r} is not a day", "write an existing day as YYYY-MM-DD", *path)
-            return date.max
-
-    def note(self, code: str, message: str, remedy: str, *path: str | int) -> None:
-        """One mistake."""
-        self.problems.append(Problem(code, message, self.document.where(*path), remedy))
-
 
 def _levy(entry: Mapping[str, Any]) -> Levy:
     to = CANCELLED if entry["to"] == CANCELLED else f"levy:{entry['id']}"
@@ -169,3 +106,7 @@ def _levy(entry: Mapping[str, Any]) -> Levy:
 
 def _titles(entry: Mapping[str, Any]) -> tuple[str, str]:
     return entry["title"]["en"], entry["title"]["zh"]
+
+
+MARKET = Versions("market", "set of market rules", "unknown-market", read_market)
+"""Market rules: one version is in force at a time."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
 from tanzhang.core.action import EVIDENCE
-from tanzhang.core.errors import Problem, TanzhangError, refuse
-from tanzhang.core.factors import Period
+from tanzhang.core.errors import TanzhangError
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.points import (
     Campaign,
@@ -24,44 +22,8 @@ from tanzhang.core.points import (
     Streak,
     Tier,
 )
-from tanzhang.stores.catalogue import Catalogue, kind_of
+from tanzhang.stores.versions import DocumentReader, Versions
 from tanzhang.stores.yaml_text import Document
-
-
-def points_ids(catalogue: Catalogue) -> list[str]:
-    """Every points programme there is a file for."""
-    return sorted({path.split("/")[1] for path in catalogue.find("points/*/v*.yaml") if kind_of(path) == "points"})
-
-
-def points_versions(catalogue: Catalogue, points_id: str) -> tuple[PointsProgramme, ...]:
-    """Every version of a points programme, the first one first; ``unknown-points-programme``."""
-    found = []
-    for relative in catalogue.find(f"points/{points_id}/v*.yaml"):
-        document = catalogue.open(relative, "points") if kind_of(relative) == "points" else None
-        if document is not None:
-            found.append(read_points(document))
-    if not found:
-        raise refuse(
-            "unknown-points-programme",
-            f"there is no points programme {points_id}",
-            where=f"points/{points_id}/v1.yaml",
-            remedy=f"use one of {', '.join(points_ids(catalogue))}, or add the file",
-        )
-    return tuple(sorted(found, key=lambda each: each.version))
-
-
-def points_in_force(catalogue: Catalogue, points_id: str, day: date) -> PointsProgramme:
-    """The version whose rules hold for acts of a local day; ``points-not-in-force``, ``unknown-points-programme``."""
-    versions = points_versions(catalogue, points_id)
-    for each in versions:
-        if each.valid.covers(day):
-            return each
-    raise refuse(
-        "points-not-in-force",
-        f"no version of points programme {points_id} is in force on {day}",
-        where=versions[-1].where,
-        remedy=f"there are {', '.join(f'v{each.version} {each.valid}' for each in versions)}; add one for that day",
-    )
 
 
 def read_points(document: Document) -> PointsProgramme:
@@ -74,12 +36,8 @@ def read_points(document: Document) -> PointsProgramme:
     return _Reader(document).read()
 
 
-class _Reader:
-    """One document; mistakes are collected and raised together."""
-
-    def __init__(self, document: Document) -> None:
-        self.document, self.data = document, document.data
-        self.problems: list[Problem] = []
+class _Reader(DocumentReader):
+    """One document of a points programme."""
 
     def read(self) -> PointsProgramme:
         """The programme, or every mistake."""
@@ -223,27 +181,6 @@ class _Reader:
                     remedy = "split the days, or the rules, so that one multiplier holds"
                     self.note("points-campaigns-overlap", message, remedy, "campaigns", number, "days")
 
-    def period(self, data: Mapping[str, Any], *path: str | int) -> Period:
-        """Days ``[from, until)``."""
-        start = self.day(data["from"], *path, "from")
-        end = None if data["until"] is None else self.day(data["until"], *path, "until")
-        if end is not None and end <= start:
-            remedy = "until is the first day that no longer counts: it must lie after from, or be null"
-            self.note("period-empty", f"[{start}, {end}) holds no day", remedy, *path, "until")
-        return Period(start, end)
-
-    def day(self, text: str, *path: str | int) -> date:
-        """A day, or a stand-in where the mistake is noted."""
-        try:
-            return date.fromisoformat(text)
-        except ValueError:
-            self.note("day-malformed", f"{text!r} is not a day", "write an existing day as YYYY-MM-DD", *path)
-            return date.max
-
-    def note(self, code: str, message: str, remedy: str, *path: str | int) -> None:
-        """One mistake."""
-        self.problems.append(Problem(code, message, self.document.where(*path), remedy))
-
 
 def _amount(entry: Mapping[str, Any]) -> tuple[str | None, tuple[Tier, ...]]:
     """The measure of a rule and what it comes to: points for an act, a rate, or rows."""
@@ -261,3 +198,7 @@ def _tiers(rows: Sequence[Mapping[str, Any]]) -> Iterator[Tier]:
 
 def _tier(start: int, points: str, above: Mapping[str, Any]) -> Tier:
     return Tier(start, Fraction(points), Fraction(above["points"]), above["of"], above.get("whole", False))
+
+
+POINTS = Versions("points", "points programme", "unknown-points-programme", read_points)
+"""Points programmes: the version counts that is in force on an act's local day."""

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tanzhang.core.errors import TanzhangError
 from tanzhang.core.market import CALENDAR, WORKING, MarketRules, Published
 from tanzhang.stores.catalogue import Catalogue
-from tanzhang.stores.market_rules import market_versions
+from tanzhang.stores.market_rules import MARKET
 
-(RULES,) = market_versions(Catalogue(), "example")
+(RULES,) = MARKET.of(Catalogue(), "example")
 FRIDAY = date(2025, 6, 6)
 
 

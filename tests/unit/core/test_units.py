@@ -31,7 +31,7 @@ from tanzhang.core.units import (
     totals,
 )
 from tanzhang.stores.catalogue import Catalogue
-from tanzhang.stores.market_rules import market_versions
+from tanzhang.stores.market_rules import MARKET
 
 WHOLE = Block(1, 0, 1000, 2025, "programme", State.HELD, "inclusion")
 
@@ -200,7 +200,7 @@ def test_a_lot_begins_once_from_its_first_unit_held_or_as_a_levy_that_is_cancell
 
 def rules(reserve: str, *levies: Levy) -> MarketRules:
     """Market rules with these shares."""
-    made = market_versions(Catalogue(), "example")[0]
+    made = MARKET.of(Catalogue(), "example")[0]
     return replace(made, reserve_share=Fraction(reserve), levies=levies)
 
 

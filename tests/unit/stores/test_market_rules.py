@@ -13,7 +13,7 @@ from tanzhang.core.errors import TanzhangError
 from tanzhang.service.catalogue import show
 from tanzhang.service.catalogue_check import check_catalogue
 from tanzhang.stores.catalogue import Catalogue, shipped_folder
-from tanzhang.stores.market_rules import market_ids, market_in_force, market_versions
+from tanzhang.stores.market_rules import MARKET
 
 EXAMPLE = (shipped_folder() / "market" / "example" / "v1.yaml").read_text(encoding="utf-8")
 DAY = date(2025, 6, 6)
@@ -28,10 +28,10 @@ def overlay(folder: Path, **files: str) -> Catalogue:
 
 
 def test_the_shipped_rules_are_examples_that_say_what_is_theirs() -> None:
-    assert market_ids(Catalogue()) == ["beijing_maas", "example"]
-    for name in market_ids(Catalogue()):
+    assert MARKET.ids(Catalogue()) == ["beijing_maas", "example"]
+    for name in MARKET.ids(Catalogue()):
         text = yaml.safe_load((shipped_folder() / "market" / name / "v1.yaml").read_text(encoding="utf-8"))
-        rules = market_in_force(Catalogue(), name, DAY)
+        rules = MARKET.in_force(Catalogue(), name, DAY, "market-not-in-force")
         assert rules.status == "example"
         assert text["notice"]["source"] == "guangdong_inclusion_trading_2022"
         entries = [text[part] for part in ("unit", "notice", "reserve", "payment", "payout", "escrow")]
@@ -42,7 +42,7 @@ def test_the_shipped_rules_are_examples_that_say_what_is_theirs() -> None:
 
 
 def test_shares_are_exact_and_a_levy_says_who_holds_it() -> None:
-    rules = market_in_force(Catalogue(), "example", DAY)
+    rules = MARKET.in_force(Catalogue(), "example", DAY, "market-not-in-force")
     assert (rules.unit_letter, rules.unit_mass_mg) == ("K", 10**6)
     assert rules.reserve_share == Fraction(1, 50)
     assert [(each.id, each.share, each.to, each.environment) for each in rules.levies] == [
@@ -56,7 +56,7 @@ def test_shares_are_exact_and_a_levy_says_who_holds_it() -> None:
     assert rules.labels["ets_surrender"].tier == rules.default_tier == "carbon_inclusion"
     assert rules.titles["ccer"][1] == "全国温室气体自愿减排注册登记系统"
     assert set(rules.titles) == {*rules.purposes, *rules.registries}
-    maas = market_in_force(Catalogue(), "beijing_maas", DAY)
+    maas = MARKET.in_force(Catalogue(), "beijing_maas", DAY, "market-not-in-force")
     assert (maas.unit_letter, maas.unit_mass_mg, maas.levies) == ("T", 10**9, ())
 
 
@@ -67,18 +67,18 @@ def test_a_day_has_the_version_in_force_and_a_digest_that_names_it(tmp_path: Pat
         v1=EXAMPLE.replace("until: null", "until: 2025-01-01"),
         v2=later.replace("least_fen: 100", "least_fen: 1"),
     )
-    before, after = market_versions(catalogue, "example")
-    assert market_in_force(catalogue, "example", date(2024, 12, 31)) == before
-    assert market_in_force(catalogue, "example", date(2025, 1, 1)) == after
+    before, after = MARKET.of(catalogue, "example")
+    assert MARKET.in_force(catalogue, "example", date(2024, 12, 31), "market-not-in-force") == before
+    assert MARKET.in_force(catalogue, "example", date(2025, 1, 1), "market-not-in-force") == after
     assert (before.digest != after.digest, after.least_payout_fen) == (True, 1)
     assert not check_catalogue(catalogue).problems
 
 
 def test_a_day_before_the_first_version_is_refused_and_so_is_an_unknown_id() -> None:
     with pytest.raises(TanzhangError, match="market-not-in-force"):
-        market_in_force(Catalogue(), "example", date(2019, 12, 31))
+        MARKET.in_force(Catalogue(), "example", date(2019, 12, 31), "market-not-in-force")
     with pytest.raises(TanzhangError, match="unknown-market"):
-        market_versions(Catalogue(), "exampel")
+        MARKET.of(Catalogue(), "exampel")
 
 
 @pytest.mark.parametrize(
@@ -131,4 +131,4 @@ def test_a_programme_that_names_no_rules_there_are_is_refused(tmp_path: Path) ->
 def test_the_catalogue_shows_rules_by_id_and_version() -> None:
     (shown,) = show(Catalogue(), "example@1")["market"]
     assert shown["notice"]["days"] == 7
-    assert shown["digest"] == market_versions(Catalogue(), "example")[0].digest
+    assert shown["digest"] == MARKET.of(Catalogue(), "example")[0].digest

@@ -13,19 +13,19 @@ import pytest
 from tanzhang.core.errors import TanzhangError
 from tanzhang.core.points import Lasting, Start, Streak, Tier
 from tanzhang.stores.catalogue import Catalogue, check_schema, shipped_folder
-from tanzhang.stores.points_rules import points_ids, points_in_force, points_versions, read_points
+from tanzhang.stores.points_rules import POINTS, read_points
 from tanzhang.stores.yaml_text import load_yaml
 
 
 def test_the_schemes_are_there() -> None:
-    assert points_ids(Catalogue()) == [
+    assert POINTS.ids(Catalogue()) == [
         "ant_forest_energy", "beijing_carbon_energy", "cainiao_energy", "fuzhou_coin", "korea_net_zero",
         "luzhou_sprouts", "miotech_points", "wuhan_planet",
     ]  # fmt: skip
 
 
 def test_a_rule_takes_from_its_programme_what_it_leaves_out() -> None:
-    energy = points_in_force(Catalogue(), "beijing_carbon_energy", date(2025, 4, 6))
+    energy = POINTS.in_force(Catalogue(), "beijing_carbon_energy", date(2025, 4, 6), "points-not-in-force")
     walking, rail = energy.rules[:2]
     assert (walking.start, walking.collect_days) == (Start("final"), None)
     assert (rail.start, rail.collect_days) == (Start("after_act", days=2), 7)
@@ -36,7 +36,7 @@ def test_a_rule_takes_from_its_programme_what_it_leaves_out() -> None:
 
 
 def test_limits_apply_first_times_before_caps() -> None:
-    energy = points_in_force(Catalogue(), "beijing_carbon_energy", date(2025, 4, 6))
+    energy = POINTS.in_force(Catalogue(), "beijing_carbon_energy", date(2025, 4, 6), "points-not-in-force")
     assert [(limit.id, limit.counts, limit.limit) for limit in energy.limits()] == [
         ("first:welcome", "acts", 1),
         ("cap:travel_day", "points", 10_000),
@@ -52,22 +52,22 @@ def test_a_day_has_the_version_in_force_and_a_digest_that_names_it(tmp_path: Pat
     later = text.replace("version: 1", "version: 2").replace("from: 2022-08-08", "from: 2025-01-01")
     (own / "v2.yaml").write_text(later.replace('points: "50"', 'points: "37"'), encoding="utf-8")
     catalogue = Catalogue(tmp_path)
-    before, after = points_versions(catalogue, "cainiao_energy")
-    assert points_in_force(catalogue, "cainiao_energy", date(2024, 12, 31)) == before
-    assert points_in_force(catalogue, "cainiao_energy", date(2025, 1, 1)) == after
+    before, after = POINTS.of(catalogue, "cainiao_energy")
+    assert POINTS.in_force(catalogue, "cainiao_energy", date(2024, 12, 31), "points-not-in-force") == before
+    assert POINTS.in_force(catalogue, "cainiao_energy", date(2025, 1, 1), "points-not-in-force") == after
     assert before.digest != after.digest
     assert len(before.digest) == 64
 
 
 def test_a_day_without_a_version_is_refused() -> None:
     with pytest.raises(TanzhangError, match="points-not-in-force") as refusal:
-        points_in_force(Catalogue(), "cainiao_energy", date(2022, 8, 7))
+        POINTS.in_force(Catalogue(), "cainiao_energy", date(2022, 8, 7), "points-not-in-force")
     assert "[2022-08-08, open)" in refusal.value.problems[0].remedy
 
 
 def test_an_unknown_programme_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(TanzhangError, match="unknown-points-programme") as refusal:
-        points_versions(Catalogue(), "cainiao")
+        POINTS.of(Catalogue(), "cainiao")
     assert "cainiao_energy" in refusal.value.problems[0].remedy
 
 
@@ -75,7 +75,7 @@ def test_comments_and_layout_do_not_change_the_digest(tmp_path: Path) -> None:
     shutil.copytree(shipped_folder() / "points", tmp_path / "points")
     path = tmp_path / "points" / "cainiao_energy" / "v1.yaml"
     path.write_text("# ours\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
-    (shipped,), (copied,) = (points_versions(each, "cainiao_energy") for each in (Catalogue(), Catalogue(tmp_path)))
+    (shipped,), (copied,) = (POINTS.of(each, "cainiao_energy") for each in (Catalogue(), Catalogue(tmp_path)))
     assert shipped.digest == copied.digest
 
 

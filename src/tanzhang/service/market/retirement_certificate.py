@@ -22,7 +22,7 @@ from tanzhang.service.certificates import issue_to, opened_text
 from tanzhang.service.market.retire import certificate_id, opening_of, proof, retirement_row
 from tanzhang.service.market.rules import market_name
 from tanzhang.stores.home import Home
-from tanzhang.stores.market_rules import market_versions
+from tanzhang.stores.market_rules import MARKET
 
 
 def retirement_certificate(home: Home, name: str, *, now: datetime) -> bytes:
@@ -104,7 +104,7 @@ def _proved(home: Home, kind: str, index: int) -> dict[str, Any]:
 def _purpose(home: Home, row: Any) -> dict[str, str]:
     """What the purpose is called by the rules of then; nothing where the catalogue has them no more."""
     rules: MarketRules | None = next(
-        (each for each in market_versions(home.catalogue, market_name(home)) if each.key == row.market), None
+        (each for each in MARKET.of(home.catalogue, market_name(home)) if each.key == row.market), None
     )
     if rules is None:
         return {}

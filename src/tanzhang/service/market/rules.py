@@ -7,17 +7,17 @@ from datetime import date
 from tanzhang.core.errors import refuse
 from tanzhang.core.market import MarketRules
 from tanzhang.stores.home import Home
-from tanzhang.stores.market_rules import market_in_force, market_versions
+from tanzhang.stores.market_rules import MARKET
 
 
 def market_rules(home: Home, day: date) -> MarketRules:
     """The rules for what is done on a local day; ``no-market``, ``unknown-market``, ``market-not-in-force``."""
-    return market_in_force(home.catalogue, market_name(home), day)
+    return MARKET.in_force(home.catalogue, market_name(home), day, "market-not-in-force")
 
 
 def market_rules_of(home: Home, digest: str) -> MarketRules:
     """The version that a digest names; ``no-market``, ``terms-unknown`` where the catalogue has it no more."""
-    for each in market_versions(home.catalogue, market_name(home)):
+    for each in MARKET.of(home.catalogue, market_name(home)):
         if each.digest == digest:
             return each
     raise refuse(

@@ -17,7 +17,7 @@ from tanzhang.core.market import WORKING, MarketRules, Published
 from tanzhang.service.market.rules import market_name, market_rules
 from tanzhang.service.moments import received_at, received_day
 from tanzhang.stores.home import Home
-from tanzhang.stores.market_rules import market_versions
+from tanzhang.stores.market_rules import MARKET
 
 
 def publish_terms(home: Home, *, actor: Actor, now: datetime) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def terms_shown(home: Home, now: datetime) -> dict[str, Any]:
     ``no-market``, ``market-not-in-force``.
     """
     rules = market_rules(home, received_day(home, now))
-    versions = {each.digest: each for each in market_versions(home.catalogue, market_name(home))}
+    versions = {each.digest: each for each in MARKET.of(home.catalogue, market_name(home))}
     return {
         "programme": home.programme.id,
         "market": rules.key,
