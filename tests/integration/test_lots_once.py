@@ -25,7 +25,7 @@ from tanzhang.service.market.check_lots import check_lots
 from tanzhang.service.market.check_units import check_units
 from tanzhang.service.market.compensate import compensate_due, compensation
 from tanzhang.service.market.issue import issue
-from tanzhang.service.market.lots import freeze
+from tanzhang.service.market.lots import dissolve, freeze
 from tanzhang.service.market.reports import market_overview
 from tanzhang.service.parting import part
 from tanzhang.stores.home import Home
@@ -174,4 +174,26 @@ def test_what_an_erased_person_gave_is_not_given_again_in_a_new_life(home: Home,
     erase(home, [anna], now=on(24))
     assert available_mg(home, anna) == 0
     assert erase(home, [anna], now=on(25))["status"] == "nothing"
+    assert_verified(home)
+
+
+def test_what_a_lot_held_of_an_erased_person_is_not_given_in_a_new_life_once_the_lot_is_given_up(
+    home: Home, tmp_path: Path
+) -> None:
+    report(home, tmp_path, [*boxes("anna", 40), *boxes("bo", 30)])
+    anna, bo = of(home, "anna"), of(home, "bo")
+    entrusted(home, anna, bo)
+    first, second = frozen(home, units="1"), frozen(home, "d-2")
+    erase(home, [anna], now=on(22))
+    held = {anna: home.lots.share_of([anna]), bo: home.lots.share_of([bo])}
+    assert min(len(held[each]) for each in held) > 0
+    report(home, tmp_path, boxes("anna", 10, 100), day=23)
+    erase(home, [anna], now=on(24))  # a second life that leaves nothing in a lot
+    report(home, tmp_path, boxes("anna", 5, 200), day=25)
+    for number in (first, second):
+        dissolve(home, number, why="a test", **DO)
+        assert available_mg(home, anna) == 5 * BOX_MG
+    assert available_mg(home, bo) == 30 * BOX_MG
+    erase(home, [anna], now=on(27))
+    assert available_mg(home, anna) == 0
     assert_verified(home)
