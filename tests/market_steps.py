@@ -54,7 +54,7 @@ class Steps:
 
     def __init__(self, home: Home) -> None:
         self.home, self.now = home, LATER
-        self.done: Counter[str] = Counter()
+        self.last: Any = None  # the last answer of a step, None where it was refused
         self._number, self._two = 0, (Home(home.folder), Home(home.folder))
 
     def close(self) -> None:
@@ -67,12 +67,10 @@ class Steps:
         before = self.seen()
         getattr(self, name)(**arguments)
         self.now += timedelta(minutes=1)
-        is_changed = self.seen() != before
-        self.done[name] += is_changed
-        return is_changed
+        return self.seen() != before
 
-    def step(self, verb: Verb, how: str, *, has_key: bool = True) -> Any:
-        """Do something ``how``; its answer, None where it was refused.
+    def step(self, verb: Verb, how: str, *, has_key: bool = True) -> None:
+        """Do something ``how``; :attr:`last` is what came of it.
 
         Without a key (a draft that is frozen, a file that is read) a repeat may be answered otherwise, or refused; that
         a file was read is in the audit trail each time.
@@ -82,24 +80,19 @@ class Steps:
             with broken_off(), suppress(BrokenOffError, TanzhangError):
                 verb(self.home)
             assert self.seen() == before
-        if how == "at once":
-            return self._at_once(verb, has_key=has_key)
-        answer = _answer(verb, self.home)
-        if isinstance(answer, TanzhangError):
+        answer = self._at_once(verb, has_key=has_key) if how == "at once" else _answer(verb, self.home)
+        self.last = None if isinstance(answer, TanzhangError) else answer
+        if self.last is None:
             assert self.seen() == before
-            return None
-        if how == "again":
-            after = self.seen()
+        elif how == "again":
+            after, apart = self.seen(), () if has_key else ("audit",)
             again = _answer(verb, self.home)
             assert again == answer or not has_key
-            assert _without(self.seen(), () if has_key else ("audit",)) == _without(
-                after, () if has_key else ("audit",)
-            )
-        return answer
+            assert _without(self.seen(), apart) == _without(after, apart)
 
     def _at_once(self, verb: Verb, *, has_key: bool) -> Any:
         """Two do one thing at one moment: what is added to the book is what one of them adds."""
-        seen, before, adds = self.seen(), self._counts(), Counter[str]()
+        before, adds = self._counts(), Counter[str]()
         with broken_off(lambda con: adds.update(_grown(before, _counted(con)))):
             refused = isinstance(_answer(verb, self._two[0], BrokenOffError), TanzhangError)
         with ThreadPoolExecutor(2) as pool:
@@ -107,12 +100,10 @@ class Steps:
         booked = [each for each in answers if not isinstance(each, TanzhangError)]
         assert bool(booked) != refused
         assert not has_key or all(each == booked[0] for each in booked)
-        if refused:
-            assert self.seen() == seen
         grown = _grown(before, self._counts())
         assert all(grown.get(name, 0) - adds[name] in (0, 1, 2) for name in _AFTERWARDS)
         assert _without(grown, _AFTERWARDS) == _without(adds, _AFTERWARDS)
-        return booked[0] if booked else None
+        return booked[0] if booked else answers[0]
 
     def _counts(self) -> dict[str, int]:
         with self.home.book.reading() as con:

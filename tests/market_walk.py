@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -151,20 +152,29 @@ class Market(Steps):
         return begun.serial(lo, min(hi, begun.units)).text
 
     def split(self, place: int, cuts: list[int], how: str) -> None:
-        block, said = self.block(place), {"reference": self.next("split"), "actor": OPERATOR, "now": self.now}
+        """A block is cut, mostly one that is large enough."""
+        said = {"reference": self.next("split"), **self.same()}
+        large = [each for each in self.home.units.blocks(states=[State.HELD]) if each.count > sum(cuts)]
+        block = (_one_of(large, place) if place % 4 else None) or self.block(place)
         if block is not None:
             serial = self.serial(block.lot, block.lo, block.hi)
             self.step(lambda home: units.split(home, serial, cuts, **said), how)
 
     def merge(self, place: int, how: str) -> None:
-        """A block with the one after it, be they alike or not."""
-        if place % 3 == 0:
-            self.split(place, [1], "once")
-        block, said = self.block(place), {"reference": self.next("merge"), "actor": OPERATOR, "now": self.now}
-        if block is not None:
-            after = next((each for each in self.home.units.blocks(lot=block.lot) if each.lo == block.hi), block)
-            serial = self.serial(block.lot, block.lo, after.hi)
+        """A block with the one after it, mostly one that is like it."""
+        said = {"reference": self.next("merge"), **self.same()}
+        if not self.neighbours(alike=True):
+            self.split(1, [1], "once")
+        found = self.neighbours(alike=place % 4 > 0)
+        if found:
+            left, right = found[place % len(found)]
+            serial = self.serial(left.lot, left.lo, right.hi)
             self.step(lambda home: units.merge(home, serial, **said), how)
+
+    def neighbours(self, *, alike: bool) -> list[tuple[Block, Block]]:
+        """Blocks that lie side by side; those alone, if asked, that can be one."""
+        found = [(a, b) for a, b in pairwise(self.home.units.blocks()) if a.lot == b.lot]
+        return [(a, b) for a, b in found if not alike or (a.is_like(b) and a.state not in TERMINAL)]
 
     def move(self, kind: str, place: int, first: int, count: int, how: str) -> None:
         """Somebody does something with a range of what they hold, or with what they cannot."""
@@ -184,7 +194,7 @@ class Market(Steps):
 
     def end_export(self, place: int, back: bool, how: str) -> None:
         if self.block(place, State.PENDING_EXPORT) is None:
-            self.move("export", place, 0, 2, "once")
+            self.move("export", place, 0, 1, "once")
         block, there, said = self.block(place, State.PENDING_EXPORT), self.next("GS"), self.same()
         if block is not None:
             end = (units.export_back, {"why": "a test"}) if back else (units.exported, {"there": there})
@@ -249,17 +259,17 @@ class Market(Steps):
 
     # -- trade --------------------------------------------------------------------------------------------------
 
-    def sellable(self, place: int) -> tuple[str, str] | None:
-        """A seller and a lot that it holds units of."""
-        own = (PROGRAMME, *(f"{PARTY}{each}" for each in PARTIES))
+    def sellable(self, place: int, buyer: str = "") -> tuple[str, str] | None:
+        """A seller and a lot that it holds units of; mostly another one than a buyer."""
+        own = {PROGRAMME, *(f"{PARTY}{each}" for each in PARTIES)} - ({f"{PARTY}{buyer}"} if place % 4 else set())
         block = _one_of([each for each in self.home.units.blocks(states=[State.HELD]) if each.holder in own], place)
         return None if block is None else (block.holder.removeprefix(PARTY), lot_name(block.lot))
 
     def agree(self, place: int, buyer: str, count: int, price: int, how: str) -> None:
-        found, name, said = self.sellable(place), self.next("deal"), self.same()
+        found, name, said = self.sellable(place, buyer), self.next("deal"), self.same()
         if found is not None:
             number = units.lot_number(found[1])
-            terms = deals.Terms("contract", found[0], self.other(buyer, found[0]), number, count, price, name)
+            terms = deals.Terms("contract", found[0], buyer, number, count, price, name)
             self.step(lambda home: deals.agree_directly(home, terms, **said), how)
 
     def other(self, party: str, seller: str) -> str:
@@ -291,25 +301,31 @@ class Market(Steps):
 
     def pay(self, place: int, share: str, how: str) -> None:
         """Money comes in for a deal, whatever has become of it: exactly, too little, too much, in parts."""
-        if not self.home.deals.page(None, 1, state="agreed"):
+        if not self.agreed():
             self.agree(place, PARTIES[place % 2], 2, 500, "once")
-        agreed = self.home.deals.page(None, 10_000, state="agreed")
-        deal = _one_of(agreed if agreed and place % 4 else self.home.deals.page(None, 10_000), place)
+        deal = _one_of(self.agreed() if self.agreed() and place % 4 else self.home.deals.page(None, 10_000), place)
         if deal is not None:
             fen = {"all": deal.gross_fen, "less": deal.gross_fen - 1, "more": deal.gross_fen + 7}
-            amount = max(fen.get(share, deal.gross_fen // 2), 1)
-            line = Line(self.next("bank"), self.today, amount, "Example", ACCOUNT, "", "a test")
-            said = self.same()
-            self.step(lambda home: confirm(home, deal.id, line, **said), how)
+            self.pay_for(deal, max(fen.get(share, deal.gross_fen // 2), 1), how)
+
+    def pay_for(self, deal: Any, fen: int, how: str) -> None:
+        line, said = Line(self.next("bank"), self.today, fen, "Example", ACCOUNT, "", "a test"), self.same()
+        self.step(lambda home: confirm(home, deal.id, line, **said), how)
 
     def use(self, place: int, other: int, how: str) -> None:
         """The operator uses money that is unclear or a surplus for a deal that waits."""
         payment, said = self.payment(place), self.same()
-        if not self.home.deals.page(None, 1, state="agreed"):
-            self.agree(place, PARTIES[place % 2], 2, 5, "once")
-        deal = _one_of(self.home.deals.page(None, 10_000, state="agreed"), other)
+        buyer = PARTIES[0] if payment is None else payment.holder.removeprefix(PARTY)
+        if buyer in PARTIES and not any(row.buyer == buyer for row in self.agreed()):
+            self.agree(1, buyer, 1, 5, "once")
+        own = [row for row in self.agreed() if row.buyer == buyer]
+        deal = _one_of(own if own and place % 4 else self.agreed(), other)
         if payment is not None and deal is not None:
             self.step(lambda home: use_payment(home, payment.entry, deal.id, "a test", **said), how)
+
+    def agreed(self) -> list[Any]:
+        """The deals that wait for money."""
+        return self.home.deals.page(None, 10_000, state="agreed")
 
     def payment(self, place: int) -> Any | None:
         """A payment of which something is left, or any; there is one after it."""
@@ -321,13 +337,17 @@ class Market(Steps):
 
     def hand_over(self, place: int, how: str) -> None:
         """What could not be delivered when its price came, once what kept it is over."""
-        if place % 4 and not any(row.reason == "not-deliverable" for row in self.home.payments.all()):
-            self.stand(PARTIES[place % 2], "suspended", "once")
-            self.pay(place, "all", "once")
-            self.stand(PARTIES[place % 2], "approved", "once")
-        deal, said = _one_of(self.home.deals.page(None, 10_000), place), self.same()
-        if deal is not None:
-            self.step(lambda home: deliver_again(home, deal.id, **said), how)
+        waiting = [row.deal for row in self.home.payments.all() if row.reason == "not-deliverable"]
+        if not waiting and self.agreed():
+            deal = _one_of(self.agreed(), place)
+            self.stand(deal.buyer, "suspended", "once")
+            self.pay_for(deal, deal.gross_fen, "once")
+            self.stand(deal.buyer, "approved", "once")
+            waiting = [deal.id]
+        numbers = waiting if waiting and place % 4 else [row.id for row in self.home.deals.all()]
+        number, said = _one_of(numbers, place), self.same()
+        if number is not None:
+            self.step(lambda home: deliver_again(home, number, **said), how)
 
     def call_off(self, place: int, how: str) -> None:
         deal, said = _one_of(self.home.deals.page(None, 10_000), place), self.same()
