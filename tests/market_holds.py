@@ -13,6 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
@@ -32,6 +33,7 @@ from tanzhang.service.market.available import available_mg
 from tanzhang.service.market.compensate import compensation
 from tanzhang.service.market.holdings import record_states
 from tanzhang.service.market.reports import STATES, market_overview
+from tanzhang.service.moments import received_day
 from tanzhang.service.reading import Reader
 from tanzhang.stores.book import batch, replacement, transfer
 from tanzhang.stores.home import Home
@@ -72,10 +74,12 @@ class Holds:
         self._numbers: dict[int, str] = {}
         self._divided: set[int] = set()
         self._records: dict[int, Settled] = {}
+        self._today = ""
         self._grams_before: Any = None
 
-    def check(self) -> None:
+    def check(self, now: datetime) -> None:
         """Everything that always holds."""
+        self._today = received_day(self.home, now).isoformat()
         grams = self._grams()
         if grams != self._grams_before:  # most steps of trade move none
             self._records = {each.key: self._as_it_was(each) for each in self._read_records()}
@@ -242,16 +246,15 @@ class Holds:
         self._numbers, self._logged = numbers, entries
 
     def labels_agree_with_tiers(self) -> None:
-        """Labels over a unit are of one tier, its own; without any, it is in the tier that it began in."""
+        """Labels in force or to come over a unit are of one tier, its own; without any, nothing says another one."""
         for lot, begun in self.home.units.lots().items():
             standing = standing_facts(self.home.units.labels(lot))
             for block in self.home.units.blocks(lot=lot, states=[each for each in State if each not in TERMINAL]):
                 over = [fact for fact in standing if fact.lo < block.hi and fact.hi > block.lo]
                 assert all(fact.lo <= block.lo and block.hi <= fact.hi for fact in over)
-                tiers = {fact.tier for fact in over if fact.until_day is None}
+                tiers = {fact.tier for fact in over if (fact.until_day or "9999") > self._today}
                 assert len(tiers) <= 1
-                allowed = tiers or {begun.tier, *(fact.tier for fact in over)}
-                assert block.tier in allowed
+                assert block.tier in (tiers or {begun.tier, *(fact.tier for fact in over)})
 
     # -- trade --------------------------------------------------------------------------------------------------
 

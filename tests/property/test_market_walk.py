@@ -218,10 +218,10 @@ def made(folder: Path, book: str | None) -> Path:
 
 def walked(market: Market, steps: list[Step]) -> None:
     holds = Holds(market.home, [market.person(each) for each in range(PEOPLE)])
-    holds.check()
+    holds.check(market.now)
     for name, arguments in steps:
         if market.take(name, arguments):
-            holds.check()
+            holds.check(market.now)
     assert_verified(market.home)
 
 
@@ -285,12 +285,12 @@ def test_every_step_of_a_walk_does_something_when_two_do_it_at_once(walking: Wal
         holds = Holds(market.home, [market.person(each) for each in range(PEOPLE)])
         for name, arguments in _TOUR:
             if name == "erase":
-                holds.check()  # which remembers what is erased
+                holds.check(market.now)  # which remembers what is erased
             market.last = None
             how = {} if name in _OF_NONE - {"erase"} else {"how": "at once"}
             assert market.take(name, {**arguments, **how}), name
             assert market.last is not None or name in _OF_NONE, name
-        holds.check()
+        holds.check(market.now)
 
 
 @settings(max_examples=int(EXAMPLES or 5), deadline=None, suppress_health_check=list(HealthCheck))
