@@ -71,7 +71,7 @@ from .postgres import Server
 from .trading import ACCOUNT, OPERATOR, statement
 
 PARTIES, PEOPLE, RIDES = ("steel", "paper"), 4, 5
-RIDE_M = 70_000  # in half an hour, 5.04 kg
+RIDE_M, SHORT_M = 70_000, 3_000  # in half an hour; 5.04 kg and 0.216 kg, less than a unit
 AUDIT, DIGEST = "audit", "0" * 64
 PROJECT, SCHEME = "forest", "elsewhere"
 KINDS = {
@@ -223,6 +223,8 @@ class Market(Steps):
             self.step(lambda home: labels.label(home, serial, **said), how)
 
     def revoke_label(self, place: int, how: str) -> None:
+        if not any(self.home.units.labels(lot) for lot in self.home.units.lots()):
+            self.label(1, 1, 1, "ccer", 0, "once")
         facts = [fact for lot in self.home.units.lots() for fact in self.home.units.labels(lot)]
         facts = standing_facts(facts) if place % 4 else facts
         fact, said = _one_of(facts, place), {"reference": self.next("revoke"), "why": "a test", **self.same()}
@@ -511,11 +513,17 @@ class Market(Steps):
         self.step(lambda home: join(home, one, other, carry=carry, now=now), how, has_key=False)
 
     def part(self, place: int, how: str) -> None:
+        """Accounts part, now and then after what came from one was given away by the other."""
         if not self.home.joinings.carrying():
             self.join(place, place + 1, True, "once")
         stand = [self.home.joinings.of_source(str(self.person(each))) for each in range(PEOPLE)]
         row, now = _one_of([each for each in stand if each is not None], place), self.now
         if row is not None:
+            if place % 3 == 0:  # whoever holds gives all of it away before
+                holders = [
+                    each for each in range(PEOPLE) if str(self.person(each)) == self.home.joinings.holder(row.source)
+                ]
+                self.give(holders[0], "all", "once")
             self.step(lambda home: part(home, row.id, now=now), how, has_key=False)
 
     def let_go(self, person: int, how: str) -> None:
@@ -552,7 +560,7 @@ class Market(Steps):
         """A person rides today; or what was reported is reported again, under its own reference or another one."""
         reference = f"r-{person}-{hour}" if kind == "the same" else self.next("ride")
         day = self.today if kind == "new" else ride_of(0, 0)["data"]["started_at"][:10]
-        where = {"hour": 6 + hour, "distance_m": RIDE_M, "day": date.fromisoformat(str(day))}
+        where = {"hour": 6 + hour, "distance_m": _metres(hour), "day": date.fromisoformat(str(day))}
         self.settle(ride(reference, f"person-{person}", **where))
 
     def settle(self, *events: Event) -> None:
@@ -567,7 +575,11 @@ class Market(Steps):
 
 def ride_of(person: int, hour: int) -> Event:
     """One of the rides that a market begins with."""
-    return ride(f"r-{person}-{hour}", f"person-{person}", hour=6 + hour, distance_m=RIDE_M)
+    return ride(f"r-{person}-{hour}", f"person-{person}", hour=6 + hour, distance_m=_metres(hour))
+
+
+def _metres(hour: int) -> int:
+    return RIDE_M if hour else SHORT_M
 
 
 def copied(template: Path, to: Path, server: Server | None) -> Home:

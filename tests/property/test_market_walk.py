@@ -195,7 +195,7 @@ def walking(request: pytest.FixtureRequest) -> Iterator[Walking]:
 
 
 def made(folder: Path, book: str | None) -> Path:
-    """A home with a market, two parties, people who entrusted 100.8 kg, and a lot of 40 that is issued."""
+    """A home with a market, two parties, people who entrusted 81.5 kg, and a lot of 40 that is issued."""
     home = market_home(folder / "template", book=book)
     for name in PARTIES:
         approved(home, name)
@@ -263,8 +263,8 @@ _TOUR: list[Step] = [
     ("freeze", {"units": 4}),
     ("give_up", {"place": 0}),
     *[("go_on", {"place": 1, "material": False})] * 4,
-    ("pass_on", {"person": 3, "share": "part"}),
-    ("give", {"person": 3, "share": "part"}),
+    ("pass_on", {"person": 2, "share": "part"}),
+    ("give", {"person": 2, "share": "part"}),
     ("join", {"source": 0, "target": 1, "carry": True}),
     ("part", {"place": 0}),
     ("let_go", {"person": 0}),
@@ -272,7 +272,7 @@ _TOUR: list[Step] = [
     ("ride", {"person": 0, "hour": 1, "kind": "new"}),
     *[("take_back", {"place": place}) for place in (0, 4, 8)],
     ("make_good", {"place": 1}),
-    ("erase", {"person": 2}),
+    ("erase", {"person": 3}),
     ("agree", {"place": 1, "buyer": "paper", "count": 1, "price": 900}),
     ("stand", {"party": "steel", "state": "suspended"}),
     ("time_passes", {"days": 12}),
