@@ -166,6 +166,22 @@ def test_a_return_that_the_bank_could_not_make_is_the_payers_again_and_can_be_se
     sound(home)
 
 
+def test_money_that_is_used_for_a_deal_and_more_than_its_price_is_used_once_however_often_it_is_asked(
+    home: Home,
+) -> None:
+    offered(home)
+    bought(home, "steel", 10)
+    paid(home, ("E1", 9, 90_000, "hello"))
+    said = use_payment(home, "E1", 1, "agreed by mail", actor=OPERATOR, now=on(10))
+    assert (said["state"], said["rest_fen"]) == ("surplus", "30000")
+    assert use_payment(home, "E1", 1, "agreed by mail", actor=OPERATOR, now=on(10)) == said
+    bought(home, "steel", 5, reference="d-2")
+    later = use_payment(home, "E1", 2, "the rest", actor=OPERATOR, now=on(10))
+    assert (later["state"], later["deal"]) == ("settled", 2)
+    assert use_payment(home, "E1", 1, "agreed by mail", actor=OPERATOR, now=on(10)) == later
+    sound(home)
+
+
 def test_what_is_beyond_one_price_pays_for_another_deal_of_the_same_buyer_and_of_no_other(home: Home) -> None:
     approved(home, "iron", bank_account=OTHER)
     offered(home)

@@ -24,10 +24,12 @@ from tanzhang.service.market.available import available_mg
 from tanzhang.service.market.check_lots import check_lots
 from tanzhang.service.market.check_units import check_units
 from tanzhang.service.market.compensate import compensate_due, compensation
+from tanzhang.service.market.holdings import record_states
 from tanzhang.service.market.issue import issue
-from tanzhang.service.market.lots import freeze
+from tanzhang.service.market.lots import dissolve, freeze
 from tanzhang.service.market.reports import market_overview
 from tanzhang.service.parting import part
+from tanzhang.service.reading import Reader
 from tanzhang.stores.home import Home
 
 from ..homes import BOX_MG, account, assert_verified, box, market_home, on, withdrawal
@@ -175,3 +177,46 @@ def test_what_an_erased_person_gave_is_not_given_again_in_a_new_life(home: Home,
     assert available_mg(home, anna) == 0
     assert erase(home, [anna], now=on(25))["status"] == "nothing"
     assert_verified(home)
+
+
+def test_what_a_lot_held_of_an_erased_person_is_not_given_in_a_new_life_once_the_lot_is_given_up(
+    home: Home, tmp_path: Path
+) -> None:
+    report(home, tmp_path, [*boxes("anna", 40), *boxes("bo", 30)])
+    anna, bo = of(home, "anna"), of(home, "bo")
+    entrusted(home, anna, bo)
+    first, second = frozen(home, units="1"), frozen(home, "d-2")
+    erase(home, [anna], now=on(22))
+    held = {anna: home.lots.share_of([anna]), bo: home.lots.share_of([bo])}
+    assert min(len(held[each]) for each in held) > 0
+    report(home, tmp_path, boxes("anna", 10, 100), day=23)
+    erase(home, [anna], now=on(24))  # a second life that leaves nothing in a lot
+    report(home, tmp_path, boxes("anna", 5, 200), day=25)
+    for number in (first, second):
+        dissolve(home, number, why="a test", **DO)
+        assert available_mg(home, anna) == 5 * BOX_MG
+    assert available_mg(home, bo) == 30 * BOX_MG
+    erase(home, [anna], now=on(27))
+    assert available_mg(home, anna) == 0
+    assert_verified(home)
+
+
+def test_a_withdrawal_that_took_nothing_back_still_takes_nothing_back_once_it_is_erased_too(
+    home: Home, tmp_path: Path
+) -> None:
+    report(home, tmp_path, [*boxes("anna", 60), *boxes("bo", 60)])
+    anna, bo = of(home, "anna"), of(home, "bo")
+    entrusted(home, anna, bo)
+    number = frozen(home)
+    register(home, number)
+    issue(home, number, reference="i", **DO)
+    said = record_states(Reader(home), bo)["totals"]
+    erase(home, [anna], now=on(22))
+    report(home, tmp_path, [withdrawal(box("anna-1", "anna"), "w-1")], day=23)
+    erase(home, [anna], now=on(25))
+    compensate_due(home, now=LATER)
+    assert compensation(home, lot_text(number))["reversed_mg"] == "0"
+    assert record_states(Reader(home), bo)["totals"] == said
+    report(home, tmp_path, [box("anna-1", "anna"), withdrawal(box("anna-1", "anna"), "w-2")], day=27)
+    assert available_mg(home, anna) == 0
+    assert check_units(home)[1] == check_lots(home)[1] == []

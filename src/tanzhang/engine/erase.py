@@ -2,7 +2,8 @@
 
 Left are the references (the report's own, and that of the act it takes back), so that a report sent again is known, and
 the claim of a record that holds it, so that nobody else is credited for the same act. A claim made of the person and a
-day is not left: whoever has the identity key could ask it where the person was.
+day is not left: whoever has the identity key could ask it where the person was. Of a withdrawal that took nothing back,
+because its act was erased before, it is not left either which act that was: amounts go, and it would look as if it had.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ def what_is_left(
     records: pa.Table,
     released: pa.Array,
     *,
+    erased_before: pa.Array | pa.ChunkedArray,
     recipes: Mapping[str, Recipe],
     rules: Rules,
 ) -> pa.Table:
     """Columns :data:`LEFT` of records that are erased, in their order.
 
     ``records`` has the columns of :data:`tanzhang.engine.records.RECORD_COLUMNS`; ``released`` the references of acts
-    that were taken back, whose claims are free again.
+    that were taken back, whose claims are free again, ``erased_before`` those whose records were erased earlier.
     """
     plans = pa.table(
         {
@@ -53,9 +55,11 @@ def what_is_left(
     con.register("erased_records", records.append_column("n", pa.array(np.arange(records.num_rows))))
     con.register("erased_plans", plans)
     con.register("released", pa.table({"action_id": released}))
+    con.register("erased_before", pa.table({"action_id": erased_before}))
     made = identity_sql(rules.identity_key, person_claim_text_sql())
     holds = f"outcome IN ({', '.join(map(quote, HOLDERS))}) AND action_id NOT IN (SELECT action_id FROM released)"
     first = f"outcome NOT IN ({', '.join(map(quote, SAME_REPORT))})"
+    of_nothing = "coalesce(reversed_mg, 0) = 0 AND coalesce(withdraws IN (SELECT action_id FROM erased_before), false)"
     found = con.sql(
         f"""
         WITH identified AS (
@@ -64,11 +68,11 @@ def what_is_left(
         )
         SELECT CASE WHEN {first} THEN action_id END AS action_id,
             CASE WHEN {holds} THEN nullif(claim, {made}) END AS claim,
-            CASE WHEN {first} THEN withdraws END AS withdraws
+            CASE WHEN {first} AND NOT ({of_nothing}) THEN withdraws END AS withdraws
         FROM identified ORDER BY n
         """
     ).to_arrow_table()
-    for name in ("erased_records", "erased_plans", "released"):
+    for name in ("erased_records", "erased_plans", "released", "erased_before"):
         con.unregister(name)
     return found
 

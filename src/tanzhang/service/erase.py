@@ -31,6 +31,7 @@ import sqlalchemy as sa
 
 from tanzhang.core.claim import ACTION, identity_text
 from tanzhang.core.errors import refuse
+from tanzhang.core.record import ERASED
 from tanzhang.core.settlement import rules_of
 from tanzhang.engine.columns import IDENTITY_BYTES, fixed_bytes
 from tanzhang.engine.erase import what_is_left, without_content
@@ -318,6 +319,20 @@ class _Erasing:
         return self.con.sql(query).to_arrow_table()["withdraws"]
 
     @cached_property
+    def _erased_before(self) -> pa.ChunkedArray:
+        """References of erased acts that a withdrawal names which is to be erased now; files are as they were."""
+        batches = self.home.book.batches()
+        files = [quote(str(file.path)) for row in batches for file in record_files(self.home.storage, row)]
+        asked = "SELECT withdraws FROM erased WHERE withdraws IS NOT NULL"
+        if not files or self.con.execute(f"SELECT count(*) FROM ({asked})").fetchall() == [(0,)]:
+            return pa.chunked_array([], pa.uuid())
+        query = (
+            f"SELECT action_id FROM read_parquet([{', '.join(files)}]) "
+            f"WHERE outcome = {quote(ERASED)} AND action_id IN ({asked})"
+        )
+        return self.con.sql(query).to_arrow_table()["action_id"]
+
+    @cached_property
     def _recipes(self) -> Any:
         return recipes_of(self.home)
 
@@ -374,7 +389,7 @@ class _Erasing:
                     place = first + np.flatnonzero(erased)
                     made = leaf_hashes(own, fixed_bytes(own["seed"], 16), index=place)
                     leaves = leaves.plus(ErasedLeaves(place, made))
-                    left = what_is_left(self.con, own, self._released, recipes=self._recipes, rules=self._rules)
+                    left = self._what_is_left(own)
                     counted.append(own.select(["partner", "kind", "outcome", "granted_mg", "reversed_mg"]))
                     table = without_content(table, erased, left)
                     self.counts.records += len(place)
@@ -383,6 +398,10 @@ class _Erasing:
                 written.add(table)
                 first += table.num_rows
         return RecordFile(path, file.first, file.rows, written.digest), leaves, pa.concat_tables(counted)
+
+    def _what_is_left(self, own: pa.Table) -> pa.Table:
+        known = {"recipes": self._recipes, "rules": self._rules}
+        return what_is_left(self.con, own, self._released, erased_before=self._erased_before, **known)
 
     # -- what was reported -------------------------------------------------------------------------------------
 

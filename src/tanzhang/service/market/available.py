@@ -9,6 +9,7 @@ from tanzhang.core.donation import DONATED
 from tanzhang.core.passing import PASSED
 from tanzhang.service.joining import own_accounts
 from tanzhang.stores.home import Home
+from tanzhang.stores.register.lots import NO_LOT
 
 
 def available_mg(home: Home, account: uuid.UUID) -> int:
@@ -24,15 +25,19 @@ def available_mg(home: Home, account: uuid.UUID) -> int:
     return free - sum(home.lots.share_of(own).values()) - home.lots.erased_of(own)
 
 
-def left_behind(home: Home, accounts: Iterable[uuid.UUID]) -> dict[uuid.UUID, int]:
-    """Account -> what it is posted that no lot holds and no earlier life left, where that is anything, in mg.
+def left_behind(home: Home, accounts: Iterable[uuid.UUID]) -> dict[int, dict[uuid.UUID, int]]:
+    """What accounts are posted that no earlier life left, in mg: by the lot that holds it, 0 for what none does.
 
-    A person who is erased leaves it: what gifts took of it is not known any more then.
+    A person who is erased leaves it: what gifts took of it is not known any more then, and what lots hold is nobody's
+    to give when they hold it no more.
     """
-    found = {}
+    found: dict[int, dict[uuid.UUID, int]] = {}
     for account in accounts:
+        held, earlier = home.lots.share_of([account]), home.lots.erased_in(account)
         posted = sum(home.book.posted(account).get("co2e_mg", {}).values())
-        left = posted - sum(home.lots.share_of([account]).values()) - home.lots.erased_of([account])
-        if left > 0:
-            found[account] = left
+        left = {number: mg - earlier.get(number, 0) for number, mg in held.items()}
+        left[NO_LOT] = posted - sum(held.values()) - home.lots.erased_of([account])
+        for number, mg in left.items():
+            if mg > 0:
+                found.setdefault(number, {})[account] = mg
     return found

@@ -333,8 +333,8 @@ def use_payment(home: Home, entry: str, deal: int, note: str, *, actor: Actor, n
             raise unknown_payment(entry)
         if wanted is None:
             raise unknown_deal(deal)
-        is_used = row.state == PaymentState.SETTLED and reference_of(deal) in home.payments.purposes(entry)
-        if row.deal == deal and (row.state == PaymentState.WAITING or is_used):
+        is_used = reference_of(deal) in home.payments.purposes(entry)  # whatever is left of it, and for whom, by now
+        if is_used or (row.deal == deal and row.state == PaymentState.WAITING):
             return described(home, row)
         if wanted.state != DealState.AGREED:
             raise deal_over(wanted)

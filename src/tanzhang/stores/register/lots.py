@@ -2,10 +2,10 @@
 
 A row of table lot says what it is now; each change is a chained row of ``lot_event`` in the same transaction. Shares
 are pages as postings are (stores/postings.py): the account of a record -> mg in the lot, of kind ``frozen``; what was
-taken back of a lot's members and replaced by cancelled units is of kind ``compensated``. Of kind ``erased``, and of no
-lot (0), is what an account was posted and no lot holds when its person was erased: it was given, or no record tells of
-it any more, so nobody gives it in a new life. Pages are only added. They name accounts as postings do, by their
-pseudonym, and stay when a person is erased.
+taken back of a lot's members and replaced by cancelled units is of kind ``compensated``. Of kind ``erased`` is what an
+account was posted when its person was erased: it was given, or no record tells of it any more, so nobody gives it in a
+new life. Of a lot it is what that lot held, which counts once the lot holds it no more; of no lot (0) the rest. Pages
+are only added. They name accounts as postings do, by their pseudonym, and stay when a person is erased.
 """
 
 from __future__ import annotations
@@ -144,12 +144,20 @@ class Lots:
         return {number: amount for number, amount in sorted(found.items()) if amount}
 
     def erased_of(self, accounts: Iterable[uuid.UUID]) -> int:
-        """What of the postings of these accounts is of lives that were erased, beside what lots hold, in mg."""
+        """What of the postings of these accounts is of lives that were erased, beside what lots hold now, in mg."""
         found = 0
         with self._book.reading() as con:
             for account in accounts:
                 pages_of = con.execute(_ERASED_PAGES, {"account": account.bytes})
                 found += sum(amount_in(page, account.bytes) for page in pages_of)
+        return found
+
+    def erased_in(self, account: uuid.UUID) -> Shares:
+        """Lot that holds its milligrams -> mg of records of an account that it holds of lives that were erased."""
+        found: Shares = {}
+        with self._book.reading() as con:
+            for page in con.execute(_ERASED_IN_LOTS, {"account": account.bytes}):
+                found[page.lot] = found.get(page.lot, 0) + amount_in(page, account.bytes)
         return found
 
     def lots_of(self, accounts: Iterable[uuid.UUID]) -> list[int]:
@@ -227,13 +235,13 @@ class Lots:
         if rows:
             con.execute(lot_share.insert(), rows)
 
-    def forget(self, con: sa.Connection, left: Mapping[uuid.UUID, int]) -> None:
-        """Let what erased accounts are posted (account -> mg, above zero) be nobody's to give."""
-        ordered = sorted(left)
-        if ordered:
+    def forget(self, con: sa.Connection, left: Mapping[int, Mapping[uuid.UUID, int]]) -> None:
+        """Let what erased accounts are posted be nobody's to give: lot, or none (0), -> account -> mg, above zero."""
+        for number, of in sorted(left.items()):
+            ordered = sorted(of)
             accounts = pa.array([each.bytes for each in ordered], pa.binary(IDENTITY_BYTES))
-            amounts = pa.array([left[each] for each in ordered], pa.int64())
-            self.add_shares(con, NO_LOT, ERASED, pa.table({"account": accounts, "amount": amounts}))
+            amounts = pa.array([of[each] for each in ordered], pa.int64())
+            self.add_shares(con, number, ERASED, pa.table({"account": accounts, "amount": amounts}))
 
     def advance(
         self, con: sa.Connection, number: int, to: LotState, *, detail: Mapping[str, Any], actor: Actor, at: str
@@ -284,12 +292,17 @@ def _compensated_pages() -> sa.Select[Any]:
     return sa.select(page).select_from(joined).where(page.c.kind == COMPENSATED, within, _HOLDS)
 
 
-_ERASED_PAGES = sa.select(lot_share).where(
-    lot_share.c.lot == NO_LOT,
-    lot_share.c.kind == ERASED,
-    lot_share.c.first <= sa.bindparam("account"),
-    lot_share.c.last >= sa.bindparam("account"),
-)
 _HOLDS = lot.c.state.in_(sorted(HOLDING))
+_OF_ERASED = (
+    sa.select(lot_share)
+    .select_from(lot_share.outerjoin(lot, lot.c.number == lot_share.c.lot))
+    .where(
+        lot_share.c.kind == ERASED,
+        lot_share.c.first <= sa.bindparam("account"),
+        lot_share.c.last >= sa.bindparam("account"),
+    )
+)
+_ERASED_IN_LOTS = _OF_ERASED.where(_HOLDS)
+_ERASED_PAGES = _OF_ERASED.where((lot_share.c.lot == NO_LOT) | ~_HOLDS)
 # Asked with every look at what somebody can give, so they are not put together each time.
 _PAGE_OF: Mapping[str, sa.Select[Any]] = {FROZEN: _frozen_page(), COMPENSATED: _compensated_pages()}
