@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from .s3 import Bucket, S3Server
+
+# Who runs the tests in the background of a shell has SIGINT ignored, and each process started here would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes depends on who else is on the machine.
 settings.register_profile("tanzhang", deadline=None)
