@@ -19,18 +19,17 @@ import sqlalchemy as sa
 
 from tanzhang.core.access import Actor, Role
 from tanzhang.core.errors import refuse
-from tanzhang.core.lot import ISSUED, lot_number, lot_text
-from tanzhang.core.market import UNIT_MASS_MG
-from tanzhang.core.units import RESERVE, Pick, State
+from tanzhang.core.lot import lot_number
+from tanzhang.core.units import Pick
 from tanzhang.engine.columns import IDENTITY_BYTES, Numbers, fixed_bytes, identities
 from tanzhang.engine.lot import Members, batches_of, keys_of, places_of
 from tanzhang.service.award import accounts_at, places_taken_back
+from tanzhang.service.market.due import cancel_due, due_of
 from tanzhang.service.market.units import cancel, lot_units, named
 from tanzhang.service.moments import received_at
 from tanzhang.stores.home import Home
 from tanzhang.stores.lot_files import members_at
 from tanzhang.stores.register.lots import COMPENSATED
-from tanzhang.stores.register.units import actor_text
 
 WORKER = Actor(Role.OPERATOR, "worker", "settlement")
 """Who compensates where nobody has to decide anything."""
@@ -74,25 +73,6 @@ def look(home: Home, *, now: datetime) -> tuple[int, int]:
     return len(waiting), cancelled
 
 
-def cancel_due(home: Home, con: sa.Connection, number: int, why: str, at: str, actor: Actor) -> int:
-    """Cancel of a lot's reserve what is due of it and not cancelled yet; nothing while it has no units."""
-    begun = home.units.begun_in(con, number)
-    if begun is None:
-        return 0
-    reversed_mg = home.units.reversed_mg(con, number)
-    missing = -(-reversed_mg // UNIT_MASS_MG[begun.unit]) - home.units.made_good(con, number)
-    own = home.units.blocks_in(con, holder=RESERVE, lot=number, states=[State.HELD])
-    count = min(missing, sum(each.count for each in own))
-    if count <= 0:
-        return 0
-    name = lot_text(number)
-    detail = {"for_lot": name, "reversed_mg": str(reversed_mg), "why": why}
-    home.units.compensate(con, number, count, f"{name} {why}", detail, at, actor=actor_text(actor))
-    said = {**detail, "count": str(count), "shortfall": str(missing - count)}
-    home.audit.write(con, actor, "unit compensate", f"lot {name}", at=at, detail=said)
-    return count
-
-
 def compensation(home: Home, name: str) -> dict[str, str]:
     """What was taken back of a lot since it was frozen, how many units that makes due, and how many were cancelled.
 
@@ -100,15 +80,8 @@ def compensation(home: Home, name: str) -> dict[str, str]:
     """
     row = home.lots.one(lot_number(name))
     with home.book.reading() as con:
-        reversed_mg, (due, done, shortfall) = home.units.reversed_mg(con, row.number), _due(home, con, row)
+        reversed_mg, (due, done, shortfall) = home.units.reversed_mg(con, row.number), due_of(home, con, row)
     return {"reversed_mg": str(reversed_mg), "due": str(due), "made_good": str(done), "shortfall": str(shortfall)}
-
-
-def _due(home: Home, con: sa.Connection, row: Any) -> tuple[int, int, int]:
-    """How many units of a lot are due in all, how many were cancelled for it, and how many are missing."""
-    reversed_mg, done = home.units.reversed_mg(con, row.number), home.units.made_good(con, row.number)
-    due = -(-reversed_mg // row.unit_mass_mg) if row.unit_mass_mg and row.state in ISSUED else 0
-    return due, done, max(due - done, 0)
 
 
 def lot_with_compensation(home: Home, name: str) -> dict[str, Any]:
@@ -128,7 +101,7 @@ def make_good(
 
     def check(con: sa.Connection, picks: Sequence[Pick]) -> None:
         begun, count = home.units.begun_in(con, row.number), sum(each.count for each in picks)
-        missing = _due(home, con, row)[2]
+        missing = due_of(home, con, row)[2]
         if begun is None or count > missing:
             raise refuse(
                 "no-shortfall",

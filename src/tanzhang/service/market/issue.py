@@ -23,7 +23,8 @@ from tanzhang.core.market import MarketRules
 from tanzhang.core.methodology import canonical_json
 from tanzhang.core.serial import code_of, letter_of
 from tanzhang.core.units import Block, Kind, parts_of_issue
-from tanzhang.service.market.compensate import cancel_due, look
+from tanzhang.service.market.compensate import look
+from tanzhang.service.market.due import cancel_due
 from tanzhang.service.market.rules import market_rules_of
 from tanzhang.service.moments import received_at
 from tanzhang.stores.book import append, entry

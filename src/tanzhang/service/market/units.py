@@ -23,6 +23,7 @@ from tanzhang.core.region import check_region
 from tanzhang.core.serial import FIRST_IMPORT, MOST_UNITS, Serial, code_of, lot_name, lot_number
 from tanzhang.core.units import PARTY, PROGRAMME, RESERVE, Block, Kind, Pick, State, totals
 from tanzhang.service.cursors import cursor_of, place_after
+from tanzhang.service.market.due import cancel_due
 from tanzhang.service.market.parties import check_approved
 from tanzhang.service.market.rules import market_rules
 from tanzhang.service.moments import received_at, received_day
@@ -221,7 +222,6 @@ def thaw(
     home: Home, serials: Sequence[str], *, reference: str, why: str, actor: Actor, now: datetime
 ) -> dict[str, Any]:
     """End such a hold; units of an error reserve then stand for what was taken back of their lot meanwhile."""
-    from tanzhang.service.market.compensate import cancel_due  # which cancels by this module
 
     def make_good(con: sa.Connection, lot: int) -> None:
         cancel_due(home, con, lot, f"thaw {reference}", received_at(now), actor)
